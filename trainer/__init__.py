@@ -1,0 +1,2 @@
+if __name__ != "segfoundry.trainer":
+    raise ImportError("import this folder as 'segfoundry.trainer', not as a top-level package")

@@ -1,0 +1,183 @@
+"""What data sets, models, evaluators and writers exchange. The only file that ``modeling`` and ``datasets`` share.
+
+Letters in shapes: B images, H and W pixels (rows, columns), M ground-truth masks of one image, N predicted instances,
+K categories. A *category index* is the position of a category in the record's list, 0..K-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Category:
+    """One category of a data set record.
+
+    Attributes:
+        id: the data set's own id (any non-negative integer); files use it.
+        name: text shown to people and given to the text encoder.
+        isthing: countable (instances) or not (stuff).
+        color: RGB, 0..255.
+        supercategory: COCO's group name, or an empty string.
+    """
+
+    id: int
+    name: str
+    isthing: bool
+    color: tuple[int, int, int]
+    supercategory: str = ""
+
+
+@dataclass
+class Segment:
+    """One segment of a panoptic map.
+
+    Attributes:
+        id: value in the id map, 1..16777215 (0 is VOID).
+        category: category index, 0..K-1.
+        isthing: copied from the category.
+        iscrowd: the segment covers a group whose members are not told apart.
+        area: pixels.
+        score: confidence 0..1 of a prediction; None for ground truth.
+    """
+
+    id: int
+    category: int
+    isthing: bool
+    iscrowd: bool = False
+    area: int = 0
+    score: float | None = None
+
+
+@dataclass
+class PanopticResult:
+    """A panoptic map: ``ids`` (H, W) int32, 0 = VOID, and one entry of ``segments`` per id that occurs."""
+
+    ids: np.ndarray
+    segments: list[Segment]
+
+
+@dataclass
+class InstanceResult:
+    """Scored instances of one image.
+
+    Attributes:
+        masks: (N, H, W) bool.
+        categories: (N,) int64 category indices.
+        scores: (N,) float32 in 0..1.
+        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, or None; evaluators and writers derive boxes from the masks then.
+    """
+
+    masks: np.ndarray
+    categories: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray | None = None
+
+
+@dataclass
+class Prediction:
+    """What a model says about one image, at the image's original size; a part is None when it was not asked for.
+
+    Attributes:
+        semantic: (H, W) int64 category index per pixel.
+        panoptic: panoptic map.
+        instances: scored instances.
+        extra: further named results of an architecture.
+    """
+
+    semantic: np.ndarray | None = None
+    panoptic: PanopticResult | None = None
+    instances: InstanceResult | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Targets:
+    """Ground truth of one training image, at the size of the (cropped, padded) training image.
+
+    Attributes:
+        masks: (M, H, W) bool array or tensor; crowd segments and VOID are left out; no mask is empty.
+        labels: (M,) int64 category indices.
+    """
+
+    masks: Any
+    labels: Any
+
+
+@dataclass
+class Sample:
+    """One image, with ground truth as far as it exists.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, after the mapper's transforms.
+        index: position in the data stream (training: epoch * length + place in the epoch's permutation) or in the
+            data set (evaluation).
+        image_id: the data set's id of the image.
+        file_name: path of the image file.
+        output_size: (height, width) of the original image: predictions are given at this size.
+        targets: training targets, or None.
+        panoptic: ground truth at the original size for evaluation, or None.
+        semantic: (H, W) uint8/int64 category indices with 255 = ignored at the original size, or None.
+    """
+
+    image: np.ndarray
+    index: int
+    image_id: int | str
+    file_name: str
+    output_size: tuple[int, int]
+    targets: Targets | None = None
+    panoptic: PanopticResult | None = None
+    semantic: np.ndarray | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """A collated micro-batch; ``images`` and ``targets`` are torch tensors, the rest stays on the host.
+
+    Attributes:
+        images: (B, 3, H, W) uint8 RGB 0..255, zero-padded right and bottom to the largest image of the batch.
+        image_sizes: (height, width) of each image without padding.
+        samples: the samples, image arrays dropped (``image`` is an empty array).
+        targets: per image, masks (M, H, W) bool tensor padded like ``images`` and labels (M,) int64 tensor; None when
+            there is no ground truth.
+        positions: position of each image within the optimizer step's whole batch, 0..BATCH_SIZE_TOTAL *
+            GRADIENT_ACCUMULATE_STEP - 1: the key of this sample's random draws, whichever process holds it.
+        totals: loss normalisers summed over the whole step (all micro-batches, all processes); None: this batch alone.
+    """
+
+    images: Tensor
+    image_sizes: list[tuple[int, int]]
+    samples: list[Sample]
+    targets: list[Targets] | None = None
+    positions: list[int] = field(default_factory=list)
+    totals: dict[str, float] | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """Returns the batch with its tensors on ``device``; host-side fields are shared."""
+        move = lambda t: t.to(device, non_blocking=non_blocking)  # noqa: E731
+        targets = None if self.targets is None else [Targets(move(t.masks), move(t.labels)) for t in self.targets]
+        return Batch(move(self.images), self.image_sizes, self.samples, targets, self.positions, self.totals)
+
+
+@dataclass
+class Request:
+    """What to predict.
+
+    Attributes:
+        tasks: any of "panoptic", "semantic", "instance"; None: what the configuration switches on.
+        categories: vocabulary, in index order; None: the one set last with ``MetaArch.set_vocabulary``.
+    """
+
+    tasks: Sequence[str] | None = None
+    categories: Sequence[Category] | None = None
