@@ -1,0 +1,130 @@
+# Segfoundry. `make` lists the targets; `make VENV=DIR TARGET` uses an environment of yours instead of .venv.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+REQUIREMENTS := assets/requirements/requirements.txt assets/requirements/requirements_dev.txt
+CUSTOM := assets/requirements/requirements_custom.txt
+CONSTRAINTS := assets/requirements/constraints.txt
+STAMP := $(VENV)/.segfoundry-requirements
+CUSTOM_STAMP := $(VENV)/.segfoundry-requirements-custom
+JOBS ?= 2
+PYTEST_ARGS ?=
+DEMO := runs/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONDONTWRITEBYTECODE ?=
+
+# One line before each step, so that a long step names itself.
+say = @printf '\n==> %s\n' $(1)
+
+.PHONY: help
+help:
+	@printf '%s\n' \
+	  'make demo          install, make a small data set, train a tiny SEEM on it, evaluate, predict, write a report (runs/demo)' \
+	  'make test          install, run the whole test suite (PYTEST_ARGS="-k name" selects)' \
+	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
+	  'make lint          check style and formatting (ruff)' \
+	  'make typecheck     check types of the built package (mypy)' \
+	  'make docs          write docs/configuration.md from the configuration schema' \
+	  'make clean         remove build and cache folders (runs/ and the environment stay)' \
+	  '' \
+	  'VENV=DIR uses or creates the environment DIR (default .venv); PYTHON=... picks the interpreter that creates it.'
+
+# ---- environment -----------------------------------------------------------------------------------------------------
+
+# Installs only when the requirement files changed: the stamp inside the environment holds their digest.
+.PHONY: venv
+venv:
+	@if [ ! -x '$(PY)' ]; then \
+	  found=''; \
+	  for candidate in $(if $(PYTHON),'$(PYTHON)',python3.11 python3.12 python3.13 python3.14 python3 python); do \
+	    if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found="$$candidate"; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo 'error: no Python 3.11 or newer with the venv module was found$(if $(PYTHON), at $(PYTHON)).' >&2; \
+	    echo '       Install one (Debian/Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python3.12 ...' >&2; \
+	    exit 2; \
+	  fi; \
+	  printf '==> creating the environment %s with %s\n' '$(VENV)' "$$("$$found" --version)"; \
+	  "$$found" -m venv '$(VENV)'; \
+	fi
+	@digest="$$(cat $(REQUIREMENTS) $(CONSTRAINTS) | '$(PY)' -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')"; \
+	if [ "$$(cat '$(STAMP)' 2>/dev/null || true)" != "$$digest" ]; then \
+	  echo '==> installing the pinned dependencies into $(VENV) (a few minutes and about 6 GB the first time)'; \
+	  '$(PY)' -m pip install --quiet --progress-bar off -c $(CONSTRAINTS) $(addprefix -r ,$(REQUIREMENTS)); \
+	  printf '%s\n' "$$digest" > '$(STAMP)'; \
+	fi
+
+.PHONY: venv-interop
+venv-interop: venv
+	@digest="$$(cat $(CUSTOM) | '$(PY)' -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')"; \
+	if [ "$$(cat '$(CUSTOM_STAMP)' 2>/dev/null || true)" != "$$digest" ]; then \
+	  echo '==> building detectron2 and panopticapi from pinned source (several minutes; needs git and a C++ compiler)'; \
+	  '$(PY)' -m pip install --quiet -c $(CONSTRAINTS) setuptools wheel ninja; \
+	  '$(PY)' -m pip install --quiet --no-build-isolation -c $(CONSTRAINTS) -r $(CUSTOM); \
+	  printf '%s\n' "$$digest" > '$(CUSTOM_STAMP)'; \
+	fi
+
+# ---- demo ------------------------------------------------------------------------------------------------------------
+
+DEMO_RECORD := $(DEMO)/data/scenes.yaml
+
+.PHONY: demo
+demo: venv
+	$(call say,'1/5 data: photographs of nothing, drawn by a program, with exact masks ($(DEMO)/data)')
+	@if [ -f $(DEMO_RECORD) ]; then echo 'already there'; else '$(PY)' entry.py prepare --embedded scenes --output $(DEMO)/data; fi
+	$(call say,'2/5 training a tiny SEEM ($(DEMO)); running the same command again continues or says that it is finished')
+	@'$(PY)' entry.py train --conf_files configs/seem/tiny.yaml --overrides SAVE_DIR runs EXP_NAME demo \
+	  DATASETS.TRAIN '[$(DEMO_RECORD)]' DATASETS.TEST '[$(DEMO_RECORD)]'
+	$(call say,'3/5 evaluating the best weights on held-back images')
+	@'$(PY)' entry.py evaluate --conf_files $(DEMO)/config.yaml --overrides WEIGHT True RESUME_FROM $(DEMO)
+	$(call say,'4/5 predicting on held-back images ($(DEMO)/predictions)')
+	@'$(PY)' entry.py predict --weights $(DEMO) --input $(DEMO)/data/val/images --output $(DEMO)/predictions --force
+	$(call say,'5/5 report')
+	@'$(PY)' entry.py report --run $(DEMO)
+
+# ---- tests and checks ------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: venv
+	$(call say,'running the tests in $(JOBS) processes')
+	@OMP_NUM_THREADS=1 '$(PY)' -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
+	@printf '\nAll tests passed. Next: make lint, make typecheck; one test alone: make test PYTEST_ARGS="-k NAME".\n'
+
+.PHONY: test-interop
+test-interop: venv-interop
+	$(call say,'running the tests that compare with detectron2 and panopticapi')
+	@OMP_NUM_THREADS=1 SEGFOUNDRY_INTEROP=1 '$(PY)' -m pytest -q -m interop $(PYTEST_ARGS)
+	@printf '\nAll interoperability tests passed. docs/datasets.md says how the two are used.\n'
+
+.PHONY: lint
+lint: venv
+	$(call say,'ruff: rules, import order, docstrings, formatting')
+	@'$(PY)' -m ruff check .
+	@'$(PY)' -m ruff format --check .
+
+# mypy does not follow segfoundry.* in a checkout (the folders lie beside src/), so it checks what a user installs.
+TYPECHECK := .cache/typecheck
+.PHONY: typecheck
+typecheck: venv
+	$(call say,'mypy on the built package ($(TYPECHECK))')
+	@rm -rf $(TYPECHECK)/wheel $(TYPECHECK)/package && mkdir -p $(TYPECHECK)/package
+	@'$(PY)' -m build --wheel --no-isolation --outdir $(TYPECHECK)/wheel . >$(TYPECHECK)/build.log 2>&1 || { cat $(TYPECHECK)/build.log; exit 1; }
+	@'$(PY)' -m zipfile -e $(TYPECHECK)/wheel/*.whl $(TYPECHECK)/package
+	@cd $(TYPECHECK)/package && '$(abspath $(PY))' -m mypy --config-file '$(CURDIR)/pyproject.toml' --cache-dir '$(CURDIR)/.mypy_cache' -p segfoundry
+
+.PHONY: docs
+docs: venv
+	@'$(PY)' entry.py config --markdown > docs/configuration.md
+	@echo 'wrote docs/configuration.md'
+
+.PHONY: clean
+clean:
+	rm -rf build dist .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.git/*' -not -path './.venv/*' -prune -exec rm -rf {} +
+	@echo 'removed build and cache folders; left alone: runs/, $(VENV)'

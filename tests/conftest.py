@@ -1,0 +1,19 @@
+"""Set-up shared by all tests: import path, threads, offline switches."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The repository root must not be importable: our datasets/ would hide the package of that name (see entry.py).
+sys.path[:] = [p for p in sys.path if Path(p or os.curdir).resolve() != ROOT]
+
+# Processes that tests start find the package the same way.
+_inherited = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p and Path(p).resolve() != ROOT]
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), *(p for p in _inherited if p != str(ROOT / "src"))])
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
