@@ -1,0 +1,276 @@
+"""Overlays of predictions and ground truth on images. numpy and OpenCV only.
+
+Rules: a category always has its own colour (from the data set record); instances of a thing differ in lightness and
+have a border; a segment's name stands at its innermost point; errors are coded by ``ERROR_COLORS``.
+
+Letters in shapes: H and W pixels, N instances. Images are (H, W, 3) uint8 RGB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from segfoundry.utils.structures import Category, InstanceResult, PanopticResult
+
+VOID_COLOR = (128, 128, 128)
+ERROR_COLORS = {
+    "wrong category": (220, 40, 40),
+    "right category, wrong instance": (245, 160, 30),
+    "nothing predicted": (50, 90, 230),
+}
+# Lightness of the 1st, 2nd, ... instance of a category: > 0 towards white, < 0 towards black.
+_SHADES = (0.0, 0.35, -0.3, 0.18, -0.15, 0.5, -0.42)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+@dataclass
+class _Region:
+    """One area to paint: ``mask`` (H, W) bool, its colour, its text and whether it gets an instance border."""
+
+    mask: np.ndarray
+    color: tuple[int, int, int]
+    text: str
+    border: bool
+
+
+def draw_panoptic(
+    image: np.ndarray,
+    result: PanopticResult,
+    categories: Sequence[Category],
+    *,
+    alpha: float = 0.55,
+    labels: bool = True,
+) -> np.ndarray:
+    """Returns ``image`` with the panoptic map painted over it; VOID pixels stay as they are.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        result: panoptic map of the same size.
+        categories: the vocabulary that ``Segment.category`` indexes.
+        alpha: opacity of the colours, 0..1.
+        labels: write category names.
+    """
+    _check_size(image, result.ids)
+    count: dict[int, int] = {}
+    regions = []
+    for segment in result.segments:
+        category = categories[segment.category]
+        number = count.setdefault(segment.category, 0)
+        count[segment.category] += 1
+        color = shade(category.color, number) if segment.isthing else category.color
+        regions.append(_Region(result.ids == segment.id, color, category.name, segment.isthing))
+    return _paint(image, regions, alpha, labels)
+
+
+def draw_semantic(
+    image: np.ndarray,
+    semantic: np.ndarray,
+    categories: Sequence[Category],
+    *,
+    alpha: float = 0.55,
+    labels: bool = True,
+) -> np.ndarray:
+    """Returns ``image`` with category indices ``semantic`` (H, W) painted over it; 255 and above K are left out."""
+    _check_size(image, semantic)
+    present = [int(c) for c in np.unique(semantic) if 0 <= c < len(categories) and c != 255]
+    regions = [_Region(semantic == c, categories[c].color, categories[c].name, False) for c in present]
+    return _paint(image, regions, alpha, labels)
+
+
+def draw_instances(
+    image: np.ndarray,
+    instances: InstanceResult,
+    categories: Sequence[Category],
+    *,
+    min_score: float = 0.5,
+    alpha: float = 0.55,
+    labels: bool = True,
+) -> np.ndarray:
+    """Returns ``image`` with the instances scored ``min_score`` or more painted over it, the best on top."""
+    count: dict[int, int] = {}
+    regions = []
+    for i in np.argsort(instances.scores, kind="stable"):
+        if instances.scores[i] < min_score:
+            continue
+        _check_size(image, instances.masks[i])
+        index = int(instances.categories[i])
+        number = count.setdefault(index, 0)
+        count[index] += 1
+        text = f"{categories[index].name} {instances.scores[i]:.2f}"
+        regions.append(_Region(instances.masks[i], shade(categories[index].color, number), text, True))
+    return _paint(image, regions, alpha, labels)
+
+
+def draw_errors(image: np.ndarray, truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:
+    """Returns a dimmed grey ``image`` on which wrong pixels have ``ERROR_COLORS``.
+
+    Pixels that the ground truth leaves VOID or marks as crowd are not judged. A predicted thing counts as the right
+    instance when it overlaps its ground-truth segment with an IoU above 0.5, the rule of panoptic quality.
+    """
+    _check_size(image, truth.ids)
+    _check_size(image, prediction.ids)
+    judged = np.isin(truth.ids, [s.id for s in truth.segments if not s.iscrowd])
+    true_category = _category_map(truth)
+    said_category = _category_map(prediction)
+    matched = np.zeros(truth.ids.shape, bool)
+    isthing = {s.id: s.isthing for s in truth.segments}
+    category_of = {s.id: s.category for s in prediction.segments}
+    for segment in truth.segments:
+        mask = truth.ids == segment.id
+        if not isthing[segment.id]:
+            matched |= mask
+            continue
+        ids, areas = np.unique(prediction.ids[mask], return_counts=True)
+        for other, area in zip(ids.tolist(), areas.tolist(), strict=True):
+            if category_of.get(other) != segment.category:
+                continue
+            other_mask = prediction.ids == other
+            union = int(mask.sum()) + int((other_mask & judged).sum()) - area
+            if area > 0.5 * union:
+                matched |= mask & other_mask
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) * 0.35 + 140
+    out = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    out[~judged] = out[~judged] // 2
+    missing = judged & (said_category < 0)
+    wrong = judged & ~missing & (said_category != true_category)
+    other_instance = judged & (said_category == true_category) & ~matched
+    for where, name in (
+        (wrong, "wrong category"),
+        (other_instance, "right category, wrong instance"),
+        (missing, "nothing predicted"),
+    ):
+        out[where] = ERROR_COLORS[name]
+    return out
+
+
+def comparison(
+    image: np.ndarray,
+    truth: PanopticResult,
+    prediction: PanopticResult,
+    categories: Sequence[Category],
+    *,
+    panel_height: int = 0,
+) -> np.ndarray:
+    """Returns the panels *ground truth | prediction | error* side by side under their titles.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        truth: ground truth of the same size.
+        prediction: predicted map of the same size.
+        categories: the vocabulary of both.
+        panel_height: height of a panel in pixels; 0 keeps H, but at least 192 and at most 640.
+    """
+    height, width = image.shape[:2]
+    target = panel_height or min(max(height, 192), 640)
+    scale = target / height
+    size = (max(1, round(width * scale)), target)
+    if scale != 1.0:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        truth, prediction = _resize_map(truth, size), _resize_map(prediction, size)
+    panels = {
+        "ground truth": draw_panoptic(image, truth, categories),
+        "prediction": draw_panoptic(image, prediction, categories),
+        "error": draw_errors(image, truth, prediction),
+    }
+    return _side_by_side(panels)
+
+
+def shade(color: tuple[int, int, int], number: int) -> tuple[int, int, int]:
+    """Returns the colour of instance ``number`` (from 0) of a category: lighter or darker, hue kept."""
+    amount = _SHADES[number % len(_SHADES)]
+    towards = 255 if amount > 0 else 0
+    red, green, blue = (round(c + (towards - c) * abs(amount)) for c in color)
+    return red, green, blue
+
+
+def _category_map(result: PanopticResult) -> np.ndarray:
+    """Returns category indices (H, W) int32, -1 where no segment is."""
+    ids, inverse = np.unique(result.ids, return_inverse=True)
+    category = {s.id: s.category for s in result.segments}
+    return np.array([category.get(int(i), -1) for i in ids], np.int32)[inverse].reshape(result.ids.shape)
+
+
+def _resize_map(result: PanopticResult, size: tuple[int, int]) -> PanopticResult:
+    """Returns the map scaled to ``size`` (width, height), nearest neighbour."""
+    ids = cv2.resize(result.ids.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
+    return PanopticResult(ids, result.segments)
+
+
+def _check_size(image: np.ndarray, labels: np.ndarray) -> None:
+    if image.shape[:2] != labels.shape[:2]:
+        raise ValueError(f"image {image.shape[:2]} and label map {labels.shape[:2]} differ in size")
+
+
+def _paint(image: np.ndarray, regions: Sequence[_Region], alpha: float, labels: bool) -> np.ndarray:
+    regions = [r for r in regions if r.mask.any()]
+    out = image.copy()
+    for region in regions:
+        color = np.array(region.color, np.float32)
+        out[region.mask] = (image[region.mask] * (1 - alpha) + color * alpha + 0.5).astype(np.uint8)
+    line = max(1, round(min(image.shape[:2]) / 400))
+    for region in regions:
+        contours, _ = cv2.findContours(region.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        edge = tuple(int(c * 0.55) for c in region.color) if not region.border else (255, 255, 255)
+        cv2.drawContours(out, contours, -1, edge, line, cv2.LINE_8)
+    if labels:
+        _write_labels(out, regions)
+    return out
+
+
+def _write_labels(out: np.ndarray, regions: Sequence[_Region]) -> None:
+    """Writes each region's text at its innermost point, large regions first; a text without room is left out."""
+    scale = float(np.clip(min(out.shape[:2]) / 900, 0.32, 1.2))
+    taken: list[tuple[int, int, int, int]] = []
+    order = sorted(regions, key=lambda r: (not r.border, -int(r.mask.sum())))
+    for region in order:
+        (width, height), baseline = cv2.getTextSize(region.text, _FONT, scale, 1)
+        width, height = width + 6, height + baseline + 4
+        x, y, radius = _innermost_point(region.mask)
+        if radius < height * 0.35 or width > out.shape[1] or height > out.shape[0]:
+            continue
+        left = int(np.clip(x - width // 2, 0, out.shape[1] - width))
+        for shift in (0, -height, height):
+            top = int(np.clip(y - height // 2 + shift, 0, out.shape[0] - height))
+            box = (left, top, left + width, top + height)
+            if not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                _write_text(out, region.text, box, baseline, scale, region.color)
+                break
+
+
+def _write_text(
+    out: np.ndarray, text: str, box: tuple[int, int, int, int], baseline: int, scale: float, color: tuple[int, int, int]
+) -> None:
+    left, top, right, bottom = box
+    plate = np.array(color, np.float32) * 0.35
+    out[top:bottom, left:right] = (out[top:bottom, left:right] * 0.2 + plate * 0.8).astype(np.uint8)
+    cv2.putText(out, text, (left + 3, bottom - baseline - 1), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _innermost_point(mask: np.ndarray) -> tuple[int, int, float]:
+    """Returns x, y and distance to the border (pixels) of the point of ``mask`` that is farthest from its border."""
+    x0, y0, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    # A frame of zeros makes the image border count as the region's border.
+    crop = np.pad(mask[y0 : y0 + height, x0 : x0 + width].astype(np.uint8), 1)
+    distance = cv2.distanceTransform(crop, cv2.DIST_L2, 3)
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return x0 + int(column) - 1, y0 + int(row) - 1, float(distance[row, column])
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _side_by_side(panels: dict[str, np.ndarray]) -> np.ndarray:
+    gap, title = 6, 22
+    columns = []
+    for name, panel in panels.items():
+        head = np.full((title, panel.shape[1], 3), 255, np.uint8)
+        scale = min(0.5, panel.shape[1] / 260)
+        cv2.putText(head, name, (2, title - 7), _FONT, scale, (30, 30, 30), 1, cv2.LINE_AA)
+        columns += [np.vstack([head, panel]), np.full((title + panel.shape[0], gap, 3), 255, np.uint8)]
+    return np.hstack(columns[:-1])
