@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.utils.files import atomic_write_json
 from segfoundry.utils.image_io import write_png
