@@ -1,0 +1,290 @@
+"""The data set record: one YAML file that says where images and annotations lie and what the categories are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from segfoundry.datasets.formats.yaml_file import read_yaml
+from segfoundry.utils.errors import DataError, did_you_mean
+from segfoundry.utils.files import atomic_write_text
+from segfoundry.utils.palette import distinct_color
+from segfoundry.utils.structures import Category
+
+EVALUATORS = ("panoptic", "instance", "semantic")
+_RECORD_KEYS = (
+    "name", "root", "categories", "ignore_color", "splits", "evaluators", "aliases", "min_size_test", "max_size_test",
+)  # fmt: skip
+_SPLIT_KEYS = ("images", "panoptic_json", "panoptic", "semantic", "grounding")
+_CATEGORY_KEYS = ("id", "name", "color", "isthing", "supercategory")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Files of one part of a data set; absolute paths.
+
+    Attributes:
+        name: "train", "val", ...
+        images: folder of the images.
+        panoptic_json: COCO panoptic JSON, or None.
+        panoptic: folder of the panoptic PNGs; set whenever ``panoptic_json`` is.
+        semantic: folder of semantic PNGs (category index per pixel, 255 = VOID), or None.
+        grounding: JSON of phrases, or None.
+        registered: name in detectron2's DatasetCatalog when the items come from there.
+    """
+
+    name: str
+    images: Path
+    panoptic_json: Path | None = None
+    panoptic: Path | None = None
+    semantic: Path | None = None
+    grounding: Path | None = None
+    registered: str | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """A data set.
+
+    Attributes:
+        name: short name; result files carry it.
+        path: the YAML file (or ``detectron2:<name>``).
+        root: folder that the record's paths start from.
+        categories: in index order; a category's index is its place here.
+        ignore_color: colour of unlabelled pixels in colour-coded masks, RGB 0..255, or None.
+        splits: by name.
+        evaluators: kinds the record asks for, or None: see :meth:`evaluators_for`.
+        min_size_test: short side of evaluation images in pixels, or None (the configuration decides).
+        max_size_test: upper limit of their long side in pixels, or None.
+        aliases: other names the record answers to, with the split each stands for (None: the caller's default).
+    """
+
+    name: str
+    path: Path
+    root: Path
+    categories: tuple[Category, ...]
+    ignore_color: tuple[int, int, int] | None
+    splits: dict[str, Split]
+    evaluators: tuple[str, ...] | None = None
+    min_size_test: int | None = None
+    max_size_test: int | None = None
+    aliases: dict[str, str | None] = field(default_factory=dict)
+
+    @property
+    def index_of(self) -> dict[int, int]:
+        """The data set's category id -> category index."""
+        return {category.id: index for index, category in enumerate(self.categories)}
+
+    def evaluators_for(self, split: Split) -> tuple[str, ...]:
+        """Returns the record's evaluators, or else every kind that the split's annotations allow."""
+        if self.evaluators is not None:
+            return self.evaluators
+        if split.panoptic is None:
+            return ("semantic",)
+        things = any(category.isthing for category in self.categories)
+        return ("panoptic", "instance", "semantic") if things else ("panoptic", "semantic")
+
+
+def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
+    """Reads a record file.
+
+    Args:
+        path: the YAML file.
+        root_base: folder that a relative ``root`` starts from; default: the file's own folder.
+
+    Raises:
+        DataError: unknown key (names the closest), wrong type, duplicate or missing name, id or colour.
+    """
+    path = Path(path).absolute()
+    data = read_yaml(path)
+    _check_mapping(data, _RECORD_KEYS, str(path), required=("categories", "splits"))
+    root = ((root_base or path.parent) / _text(data.get("root", "."), f"{path}: root")).absolute()
+    splits = data["splits"]
+    if not isinstance(splits, dict) or not splits:
+        raise DataError(f"{path}: splits must be a mapping with at least one split, such as train: {{images: ...}}")
+    parsed = {
+        str(name): _parse_split(str(name), value, root, f"{path}: splits.{name}") for name, value in splits.items()
+    }
+    return Record(
+        name=_text(data.get("name", path.stem), f"{path}: name"),
+        path=path,
+        root=root,
+        categories=parse_categories(data["categories"], f"{path}: categories", data.get("ignore_color")),
+        ignore_color=None
+        if data.get("ignore_color") is None
+        else parse_color(data["ignore_color"], f"{path}: ignore_color"),
+        splits=parsed,
+        evaluators=_parse_evaluators(data.get("evaluators"), f"{path}: evaluators"),
+        min_size_test=_pixels(data.get("min_size_test"), f"{path}: min_size_test"),
+        max_size_test=_pixels(data.get("max_size_test"), f"{path}: max_size_test"),
+        aliases=_parse_aliases(data.get("aliases"), parsed, f"{path}: aliases"),
+    )
+
+
+def write_record(path: str | Path, data: Mapping[str, Any]) -> None:
+    """Writes a record's mapping as YAML, short lists on one line, in the order given."""
+    text = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, default_flow_style=None, width=140)
+    atomic_write_text(path, text)
+
+
+def category_mapping(category: Category) -> dict[str, Any]:
+    """Returns a category as a record or COCO ``categories`` entry holds it (``isthing`` as bool)."""
+    entry: dict[str, Any] = {
+        "id": category.id,
+        "name": category.name,
+        "isthing": category.isthing,
+        "color": list(category.color),
+    }
+    return entry | ({"supercategory": category.supercategory} if category.supercategory else {})
+
+
+def parse_categories(values: Any, where: str, ignore_color: Any = None) -> tuple[Category, ...]:
+    """Checks a list of category mappings; colours left out are filled with distinct ones.
+
+    Args:
+        values: list of {id, name, isthing, color, supercategory}; only ``id``, ``name`` and ``isthing`` are required.
+        where: prefix of errors.
+        ignore_color: a colour that no category may have.
+
+    Raises:
+        DataError: see :func:`read_record`.
+    """
+    if not isinstance(values, list) or not values:
+        raise DataError(
+            f"{where} must be a list with at least one entry {{id: 1, name: cup, isthing: true, color: [220, 20, 60]}}"
+        )
+    taken: dict[str, dict[Any, str]] = {"id": {}, "name": {}, "color": {}}
+    if ignore_color is not None:
+        taken["color"][parse_color(ignore_color, where)] = "ignore_color"
+    given = [_parse_category(value, f"{where}[{number}]", taken) for number, value in enumerate(values)]
+    categories = []
+    for number, (entry, color) in enumerate(given):
+        step = number
+        while color is None or (entry["color"] is None and color in taken["color"]):
+            color, step = distinct_color(step), step + len(given)
+        taken["color"].setdefault(color, f"{where}[{number}]")
+        categories.append(Category(entry["id"], entry["name"], entry["isthing"], color, entry["supercategory"]))
+    return tuple(categories)
+
+
+def parse_color(value: Any, where: str) -> tuple[int, int, int]:
+    """Returns (R, G, B), 0..255, from ``[r, g, b]`` or ``"#rrggbb"``.
+
+    Raises:
+        DataError: for anything else.
+    """
+    if isinstance(value, str) and len(value.strip()) == 7 and value.strip().startswith("#"):
+        try:
+            return tuple(bytes.fromhex(value.strip()[1:]))  # type: ignore[return-value]
+        except ValueError:
+            pass
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 3:
+        if all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v <= 255 for v in value):
+            return tuple(value)  # type: ignore[return-value]
+    raise DataError(f'{where}: {value!r} is no colour; expected [r, g, b] with whole numbers 0..255, or "#rrggbb"')
+
+
+def _parse_category(
+    value: Any, where: str, taken: dict[str, dict[Any, str]]
+) -> tuple[dict[str, Any], tuple[int, int, int] | None]:
+    _check_mapping(value, _CATEGORY_KEYS, where, required=("id", "name", "isthing"))
+    if not isinstance(value["id"], int) or isinstance(value["id"], bool) or value["id"] < 0:
+        raise DataError(f"{where}.id: {value['id']!r}, expected a whole number from 0")
+    if value["isthing"] not in (True, False, 0, 1):
+        raise DataError(f"{where}.isthing: {value['isthing']!r}, expected true (countable) or false (stuff)")
+    color = None if value.get("color") is None else parse_color(value["color"], f"{where}.color")
+    name = _text(value["name"], f"{where}.name")
+    for kind, found in (("id", value["id"]), ("name", name), ("color", color)):
+        if found is None:
+            continue
+        if found in taken[kind]:
+            shown = list(found) if kind == "color" else repr(found)
+            raise DataError(
+                f"{where}.{kind}: {shown} is already the {kind} of {taken[kind][found]}; each must be unique"
+            )
+        taken[kind][found] = f"{where} ({name})"
+    supercategory = value.get("supercategory", "")
+    if not isinstance(supercategory, str):
+        raise DataError(f"{where}.supercategory: {supercategory!r}, expected text")
+    entry = {
+        "id": value["id"],
+        "name": name,
+        "isthing": bool(value["isthing"]),
+        "color": color,
+        "supercategory": supercategory,
+    }
+    return entry, color
+
+
+def _parse_split(name: str, value: Any, root: Path, where: str) -> Split:
+    _check_mapping(value, _SPLIT_KEYS, where, required=("images",))
+    paths = {k: (root / _text(v, f"{where}.{k}")).absolute() for k, v in value.items() if v is not None}
+    if "images" not in paths:
+        raise DataError(f"{where}.images is missing: expected a folder")
+    if "panoptic" in paths and "panoptic_json" not in paths:
+        raise DataError(f"{where}: `panoptic` (PNG folder) needs `panoptic_json`, the file that says what each id is")
+    if "panoptic_json" in paths:
+        paths.setdefault("panoptic", paths["panoptic_json"].with_suffix(""))
+    elif "semantic" not in paths:
+        raise DataError(f"{where}: no annotations; expected `panoptic_json` (with `panoptic`), or `semantic`")
+    return Split(name=name, **paths)
+
+
+def _parse_evaluators(value: Any, where: str) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or not value:
+        raise DataError(f"{where}: {value!r}, expected a list of {', '.join(EVALUATORS)}")
+    for kind in value:
+        if kind not in EVALUATORS:
+            raise DataError(
+                f"{where}: unknown {kind!r}{did_you_mean(str(kind), EVALUATORS)} Known: {', '.join(EVALUATORS)}."
+            )
+    return tuple(dict.fromkeys(value))
+
+
+def _parse_aliases(value: Any, splits: Mapping[str, Split], where: str) -> dict[str, str | None]:
+    if value is None:
+        return {}
+    if isinstance(value, list):
+        value = dict.fromkeys(value)
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise DataError(f"{where}: expected a mapping from name to split, or a list of names")
+    for name, split in value.items():
+        if split is not None and split not in splits:
+            raise DataError(
+                f"{where}.{name}: no split {split!r}{did_you_mean(str(split), splits)} Splits: {', '.join(splits)}."
+            )
+    return value
+
+
+def _check_mapping(value: Any, known: Sequence[str], where: str, required: Sequence[str]) -> None:
+    if not isinstance(value, dict):
+        raise DataError(f"{where}: expected a mapping with the keys {', '.join(known)}, found {type(value).__name__}")
+    for name in value:
+        if name not in known:
+            raise DataError(f"{where}: unknown key {name!r}{did_you_mean(str(name), known)} Known: {', '.join(known)}.")
+    for name in required:
+        if value.get(name) is None:
+            raise DataError(f"{where}: the key `{name}` is missing")
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        hint = (
+            " (quote it: YAML reads yes/no/on/off and numbers as other types)"
+            if isinstance(value, (bool, int, float))
+            else ""
+        )
+        raise DataError(f"{where}: {value!r}, expected text{hint}")
+    return value.strip()
+
+
+def _pixels(value: Any, where: str) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise DataError(f"{where}: {value!r}, expected a whole number of pixels")
+    return value
