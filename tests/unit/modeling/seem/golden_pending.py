@@ -1,0 +1,18 @@
+"""The one table of golden outputs whose code is not built yet: pattern of ``case/output`` -> reason.
+
+Each is a strict expected failure: an entry whose output is computed makes the test fail until it is removed here.
+"""
+
+SPATIAL = "visual prompts (strokes, spatial queries, memory) are not built"
+GROUNDING = "text prompts (grounding queries and tokens) are not built"
+OTHER_DECODERS = "the v0 and demo decoders are not built"
+
+PENDING = {
+    "seem_v1_spatial_round1/*": SPATIAL,
+    "seem_v1_spatial_round2/*": SPATIAL,
+    "seem_v1_grounding/*": GROUNDING,
+    "seem_v1_joint/*": f"{SPATIAL}; {GROUNDING}",
+    "seem_v0_spatial/*": OTHER_DECODERS,
+    "seem_demo/*": OTHER_DECODERS,
+    "next_click/*": "simulated clicks are not built",
+}
