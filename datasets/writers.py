@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.formats.panoptic import write_panoptic_png
+from segfoundry.datasets.formats.panoptic import segment_stats, write_panoptic_png
 from segfoundry.utils.files import atomic_write_json
 from segfoundry.utils.image_io import write_png
 from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Prediction
@@ -56,19 +56,15 @@ class PredictionWriter:
         height, width = prediction_size(prediction)
         self._images[number] = {"id": image_id, "file_name": file_name, "height": height, "width": width}
         if prediction.panoptic is not None:
-            target = self.folder / "panoptic" / f"{name}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_panoptic_png(target, prediction.panoptic.ids)
+            write_panoptic_png(self.folder / "panoptic" / f"{name}.png", prediction.panoptic.ids)
             self._panoptic[number] = {
                 "image_id": image_id,
                 "file_name": f"{name}.png",
                 "segments_info": segments_info(prediction.panoptic, self.categories),
             }
         if prediction.semantic is not None:
-            target = self.folder / "semantic" / f"{name}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
             dtype = np.uint8 if len(self.categories) <= 255 else np.uint16
-            write_png(target, prediction.semantic.astype(dtype))
+            write_png(self.folder / "semantic" / f"{name}.png", prediction.semantic.astype(dtype))
         if prediction.instances is not None:
             self._instances[number] = instance_results(prediction.instances, image_id, self.categories)
 
@@ -122,19 +118,19 @@ def category_entry(category: Category) -> dict[str, Any]:
 
 def segments_info(result: PanopticResult, categories: Sequence[Category]) -> list[dict[str, Any]]:
     """Returns COCO's ``segments_info`` of a panoptic map; areas and boxes (x, y, width, height) are measured in it."""
+    measured = segment_stats(result.ids)
     entries = []
     for segment in result.segments:
-        rows, columns = np.nonzero(result.ids == segment.id)
-        if len(rows) == 0:
+        if segment.id not in measured:
             continue
-        x, y = int(columns.min()), int(rows.min())
+        area, box = measured[segment.id]
         entry = {
-            "id": int(segment.id),
+            "id": segment.id,
             "category_id": categories[segment.category].id,
             "isthing": int(segment.isthing),
             "iscrowd": int(segment.iscrowd),
-            "area": len(rows),
-            "bbox": [x, y, int(columns.max()) - x + 1, int(rows.max()) - y + 1],
+            "area": int(area),
+            "bbox": [int(v) for v in box],
         }
         if segment.score is not None:
             entry["score"] = round(float(segment.score), 6)

@@ -22,6 +22,8 @@ ERROR_COLORS = {
     "right category, wrong instance": (245, 160, 30),
     "nothing predicted": (50, 90, 230),
 }
+_WRONG_CATEGORY, _WRONG_INSTANCE, _MISSING = 1, 2, 3  # places in ERROR_COLORS, from 1
+_UNJUDGED = -1
 # Lightness of the 1st, 2nd, ... instance of a category: > 0 towards white, < 0 towards black.
 _SHADES = (0.0, 0.35, -0.3, 0.18, -0.15, 0.5, -0.42)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -106,45 +108,22 @@ def draw_instances(
 
 
 def draw_errors(image: np.ndarray, truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:
-    """Returns a dimmed grey ``image`` on which wrong pixels have ``ERROR_COLORS``.
-
-    Pixels that the ground truth leaves VOID or marks as crowd are not judged. A predicted thing counts as the right
-    instance when it overlaps its ground-truth segment with an IoU above 0.5, the rule of panoptic quality.
-    """
+    """Returns a dimmed grey ``image`` on which wrong pixels have ``ERROR_COLORS``; unjudged pixels are dark."""
     _check_size(image, truth.ids)
-    _check_size(image, prediction.ids)
-    judged = np.isin(truth.ids, [s.id for s in truth.segments if not s.iscrowd])
-    true_category = _category_map(truth)
-    said_category = _category_map(prediction)
-    matched = np.zeros(truth.ids.shape, bool)
-    isthing = {s.id: s.isthing for s in truth.segments}
-    category_of = {s.id: s.category for s in prediction.segments}
-    for segment in truth.segments:
-        mask = truth.ids == segment.id
-        if not isthing[segment.id]:
-            matched |= mask
-            continue
-        ids, areas = np.unique(prediction.ids[mask], return_counts=True)
-        for other, area in zip(ids.tolist(), areas.tolist(), strict=True):
-            if category_of.get(other) != segment.category:
-                continue
-            other_mask = prediction.ids == other
-            union = int(mask.sum()) + int((other_mask & judged).sum()) - area
-            if area > 0.5 * union:
-                matched |= mask & other_mask
+    verdict = _verdicts(truth, prediction)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) * 0.35 + 140
     out = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
-    out[~judged] = out[~judged] // 2
-    missing = judged & (said_category < 0)
-    wrong = judged & ~missing & (said_category != true_category)
-    other_instance = judged & (said_category == true_category) & ~matched
-    for where, name in (
-        (wrong, "wrong category"),
-        (other_instance, "right category, wrong instance"),
-        (missing, "nothing predicted"),
-    ):
-        out[where] = ERROR_COLORS[name]
+    out[verdict == _UNJUDGED] //= 2
+    for number, color in enumerate(ERROR_COLORS.values(), 1):
+        out[verdict == number] = color
     return out
+
+
+def error_share(truth: PanopticResult, prediction: PanopticResult) -> float:
+    """Returns the share of judged pixels that ``draw_errors`` colours, 0..1; 0 when no pixel is judged."""
+    verdict = _verdicts(truth, prediction)
+    judged = verdict != _UNJUDGED
+    return float((verdict[judged] > 0).mean()) if judged.any() else 0.0
 
 
 def comparison(
@@ -187,11 +166,33 @@ def shade(color: tuple[int, int, int], number: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _category_map(result: PanopticResult) -> np.ndarray:
-    """Returns category indices (H, W) int32, -1 where no segment is."""
-    ids, inverse = np.unique(result.ids, return_inverse=True)
-    category = {s.id: s.category for s in result.segments}
-    return np.array([category.get(int(i), -1) for i in ids], np.int32)[inverse].reshape(result.ids.shape)
+def _verdicts(truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:
+    """Returns a verdict per pixel, (H, W) int8: 0 right, 1.. the kinds of ``ERROR_COLORS``, ``_UNJUDGED``.
+
+    Pixels that the ground truth leaves VOID or marks as crowd are not judged. A predicted thing counts as the right
+    instance when it overlaps its ground-truth segment with an IoU above 0.5, the rule of panoptic quality.
+    """
+    _check_size(truth.ids, prediction.ids)
+    true_ids, true_at = np.unique(truth.ids, return_inverse=True)
+    said_ids, said_at = np.unique(prediction.ids, return_inverse=True)
+    pair = true_at.ravel() * len(said_ids) + said_at.ravel()
+    shared = np.bincount(pair, minlength=len(true_ids) * len(said_ids)).reshape(len(true_ids), len(said_ids))
+    true_of = {s.id: s for s in truth.segments if not s.iscrowd}
+    said_of = {s.id: s for s in prediction.segments}
+    judged = np.array([int(i) in true_of for i in true_ids])
+    said_area = shared[judged].sum(axis=0)
+    verdict = np.zeros(shared.shape, np.int8)
+    for t, p in zip(*np.nonzero(shared), strict=True):
+        true, said = true_of.get(int(true_ids[t])), said_of.get(int(said_ids[p]))
+        if true is None:
+            verdict[t, p] = _UNJUDGED
+        elif said is None:
+            verdict[t, p] = _MISSING
+        elif said.category != true.category:
+            verdict[t, p] = _WRONG_CATEGORY
+        elif true.isthing and shared[t, p] <= 0.5 * (shared[t].sum() + said_area[p] - shared[t, p]):
+            verdict[t, p] = _WRONG_INSTANCE
+    return verdict.ravel()[pair].reshape(truth.ids.shape)
 
 
 def _resize_map(result: PanopticResult, size: tuple[int, int]) -> PanopticResult:

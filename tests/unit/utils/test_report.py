@@ -1,0 +1,74 @@
+import json
+import re
+
+import cv2
+import numpy as np
+import pytest
+
+from segfoundry.utils.errors import UserError
+from segfoundry.utils.report import write_report
+
+
+def run_folder(tmp_path):
+    run = tmp_path / "my <run>"
+    pictures = run / "eval" / "scenes" / "pictures"
+    pictures.mkdir(parents=True)
+    for i in range(14):
+        cv2.imwrite(str(pictures / f"{i:03d}_img{i}.png"), np.full((30, 1600, 3), i * 10, np.uint8))
+    metrics = {
+        "unit": "percent",
+        "panoptic": {"PQ": 61.25, "SQ": 70.0, "per_class": {"sky & <b>": {"PQ": 1.5, "SQ": None, "n": 3}}},
+        "semantic": {"mIoU": float("nan")},
+    }
+    (run / "eval" / "scenes" / "metrics.json").write_text(json.dumps(metrics))
+    lines = [{"step": i, "loss": 2.0 / (i + 1), "lr": 1e-4, "loss_dice_0": 1.0} for i in range(50)]
+    (run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 5')
+    (run / "config.yaml").write_text("NAME: '<script>alert(1)</script>'\n")
+    (run / "environment.json").write_text(json.dumps({"torch": "2.15.0", "gpu": {"count": 0}, "argv": ["a", "b"]}))
+    (run / "log.txt").write_text("\n".join(f"line {i}" for i in range(200)))
+    return run
+
+
+def test_everything_is_inside_one_page(tmp_path):
+    run = run_folder(tmp_path)
+    page = write_report(run)
+    text = page.read_text()
+    assert page == run / "report" / "index.html"
+    assert "61.25" in text and "sky &amp; &lt;b&gt;" in text and "line 199" in text and "line 100" not in text
+    assert "torch" in text and "gpu/count" in text
+    assert text.count("data:image/jpeg") == 12 and "2 more in" in text
+    assert "data:image/svg+xml" in text
+    assert "<script>" not in text
+    sources = re.findall(r"(?:src|href)=\"([^\"]*)\"", text)
+    assert sources and all(source.startswith("data:") for source in sources)
+    assert "line 51 is not JSON" in text
+
+
+def test_undefined_figures_are_a_dash(tmp_path):
+    text = write_report(run_folder(tmp_path)).read_text()
+    assert re.search(r"<b>-</b><span>semantic/mIoU</span>", text)
+
+
+@pytest.mark.parametrize("kept", ["config.yaml", "metrics.jsonl", "eval", "log.txt"])
+def test_one_part_is_enough(tmp_path, kept):
+    whole = run_folder(tmp_path)
+    run = tmp_path / "part"
+    run.mkdir()
+    (whole / kept).rename(run / kept)
+    assert "<html" in write_report(run).read_text()
+
+
+def test_broken_parts_are_named(tmp_path):
+    run = run_folder(tmp_path)
+    (run / "environment.json").write_text("{")
+    (run / "eval" / "scenes" / "pictures" / "000_img0.png").write_bytes(b"nothing")
+    text = write_report(run).read_text()
+    assert "environment.json" in text.split("Could not be read")[1]
+    assert "000_img0.png" in text.split("Could not be read")[1]
+
+
+def test_no_run_folder(tmp_path):
+    with pytest.raises(UserError, match="there is no run folder"):
+        write_report(tmp_path / "absent")
+    with pytest.raises(UserError, match="is no run folder"):
+        write_report(tmp_path)
