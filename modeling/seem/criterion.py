@@ -1,0 +1,290 @@
+"""SEEM's training losses: every supervised output is matched anew, and masks are compared at sampled points.
+
+Letters in shapes: L supervised outputs, B images, K categories, M masks of one image, n matched pairs of one image and
+output, P points, H and W rows and columns of the padded images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segfoundry.modeling.losses.bce import mask_bce
+from segfoundry.modeling.losses.dice import mask_dice
+from segfoundry.modeling.losses.matcher import HungarianMatcher, MatchProblem, assign, to_host
+from segfoundry.modeling.losses.point_sampling import sample_points, uncertain_points
+from segfoundry.modeling.seem.loss_tasks import (
+    Assignment,
+    GroundingTargets,
+    GroundingTask,
+    ObjectTask,
+    Pairs,
+    SpatialTask,
+    Task,
+)
+from segfoundry.modeling.seem.outputs import DecoderOutput
+from segfoundry.utils.draws import Draws
+from segfoundry.utils.structures import Targets
+
+FAMILIES = ("mask", "spatial", "grounding")
+NO_PAIRS = np.empty((2, 0), dtype=np.int64)
+
+
+class SetCriterion(nn.Module):
+    """Matches queries with targets and returns the weighted losses of all supervised outputs.
+
+    Losses are called ``loss_{family}_{term}_{i}`` with family mask, spatial or grounding, term ce, bce or dice, and i
+    counted from the final output (0) back to the raw queries. Everything is computed in float32.
+
+    Args:
+        num_classes: K, without background.
+        weights: ``"{family}_{term}"`` -> factor; a loss that is not listed is dropped.
+        matcher: matching cost, with the number of points P at which masks are compared.
+        no_object_weight: class weight of background in the cross-entropy.
+        oversample_ratio: candidates per point of the mask losses.
+        importance_sample_ratio: share of the points chosen where the prediction is most uncertain.
+        top_layers: family -> number of outputs, counted from the final one, that it supervises; absent: all.
+        deep_supervision: supervise the outputs before the final one too.
+        kind_weights: weight of the grounding class loss for "text" and "class" grounding.
+    """
+
+    empty_weight: Tensor
+
+    def __init__(
+        self,
+        num_classes: int,
+        weights: Mapping[str, float],
+        matcher: HungarianMatcher,
+        *,
+        no_object_weight: float = 0.1,
+        oversample_ratio: float = 3.0,
+        importance_sample_ratio: float = 0.75,
+        top_layers: Mapping[str, int] | None = None,
+        deep_supervision: bool = True,
+        kind_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+        self.matcher = matcher
+        self.num_candidates = int(matcher.num_points * oversample_ratio)
+        self.num_uncertain = int(importance_sample_ratio * matcher.num_points)
+        self.top_layers = dict(top_layers or {})
+        self.deep_supervision = deep_supervision
+        self.kind_weights = dict(kind_weights or {"text": 2.0, "class": 0.5})
+        self.no_object_weight = no_object_weight
+        empty_weight = torch.ones(num_classes + 1)
+        empty_weight[-1] = no_object_weight
+        self.register_buffer("empty_weight", empty_weight)
+
+    def normalizers(
+        self,
+        targets: Sequence[Targets],
+        num_queries: int,
+        *,
+        spatial_masks: Sequence[Tensor] | None = None,
+        grounding: Sequence[GroundingTargets] | None = None,
+    ) -> dict[str, float]:
+        """Returns what the losses are divided by; sums over micro-batches and processes are valid normalisers too.
+
+        Args:
+            targets: targets of the object queries, per image.
+            num_queries: number of object queries.
+            spatial_masks: per image, (N, H, W) masks of the prompted objects, or None without visual prompts.
+            grounding: per image, texts and masks, or None without text prompts.
+        """
+        matched = [min(len(t.labels), num_queries) for t in targets]
+        totals = {
+            "images": float(len(targets)),
+            "masks": float(sum(len(t.labels) for t in targets)),
+            "class_weight": sum(m + self.no_object_weight * (num_queries - m) for m in matched),
+        }
+        if spatial_masks is not None:
+            totals["spatial_masks"] = float(sum(int(m.flatten(1).any(dim=1).sum()) for m in spatial_masks))
+        if grounding is not None:
+            totals["grounding_masks"] = float(sum(len(t.masks) for t in grounding))
+            totals["grounding_images"] = float(sum(len(t.masks) > 0 for t in grounding))
+        return totals
+
+    def forward(
+        self,
+        output: DecoderOutput,
+        targets: Sequence[Targets],
+        rng: Draws,
+        positions: Sequence[int],
+        *,
+        totals: Mapping[str, float] | None = None,
+        spatial_masks: Sequence[Tensor] | None = None,
+        grounding: Sequence[GroundingTargets] | None = None,
+        logit_scale: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """Returns the weighted losses, float32 scalars; their sum is the objective.
+
+        Args:
+            output: what the decoder returned.
+            targets: per image, masks (M, H, W) bool at the padded size of the network's input and labels (M,).
+            rng: random draws of this step.
+            positions: position of each image in the step's whole batch, the key of its draws.
+            totals: ``normalizers`` summed over the whole step; None: this batch is the whole step.
+            spatial_masks: per image, (N, H, W) bool masks of the prompted objects at the padded size.
+            grounding: per image, texts and masks.
+            logit_scale: logarithm of the factor on the similarity of queries and texts; needed with ``grounding``.
+        """
+        with torch.autocast(output.mask_features.device.type, enabled=False):
+            tasks = self._tasks(output, targets, spatial_masks, grounding, logit_scale)
+            if totals is None:
+                num_queries = output.final.logits.shape[1]
+                totals = self.normalizers(targets, num_queries, spatial_masks=spatial_masks, grounding=grounding)
+            features = output.mask_features.float()
+            masks = {task.name: [m.float() for m in task.masks] for task in tasks}
+            matched = self.match(tasks, features, masks, rng, positions)
+            pairs = {name: [a.pairs(features.device) for a in images] for name, images in matched.items()}
+            losses = {}
+            for task in tasks:
+                terms = self._terms(task, features, masks[task.name], pairs[task.name], rng, positions, dict(totals))
+                for i in range(len(task.mask_embed)):
+                    losses |= {f"loss_{task.name}_{term}_{i}": value[i] for term, value in terms.items()}
+        return losses
+
+    def _tasks(
+        self,
+        output: DecoderOutput,
+        targets: Sequence[Targets],
+        spatial_masks: Sequence[Tensor] | None,
+        grounding: Sequence[GroundingTargets] | None,
+        logit_scale: Tensor | None,
+    ) -> list[Task]:
+        """Returns the families that have targets, a weight and at least one supervised output."""
+        layers = output.layers[::-1] if self.deep_supervision else output.layers[-1:]
+        layers = {family: layers[: self.top_layers.get(family, len(layers))] for family in FAMILIES}
+        wanted = {name.partition("_")[0] for name in self.weights}
+        wanted = {family for family in wanted if layers[family]}
+        tasks: list[Task] = []
+        if "mask" in wanted:
+            tasks.append(ObjectTask(layers["mask"], targets, self.empty_weight))
+        if "spatial" in wanted and spatial_masks is not None:
+            tasks.append(SpatialTask(layers["spatial"], spatial_masks, output.positive_means))
+        if "grounding" in wanted and grounding is not None:
+            tasks.append(GroundingTask(layers["grounding"], grounding, logit_scale, self.kind_weights))
+        return tasks
+
+    @torch.no_grad()
+    def match(
+        self,
+        tasks: Sequence[Task],
+        features: Tensor,
+        masks: Mapping[str, Sequence[Tensor]],
+        rng: Draws,
+        positions: Sequence[int],
+    ) -> dict[str, list[Assignment]]:
+        """Matches all tasks, images and outputs, each at its own points, with one wait for the device.
+
+        Args:
+            tasks: the families.
+            features: (B, D, H/4, W/4) float32 mask features.
+            masks: per task and image, (M, H, W) float32 target masks.
+            rng: draws "match/{task}/{output}" of shape (P, 2) per image.
+            positions: keys of the images' draws.
+
+        Returns:
+            Per task and image, which query stands for which target.
+        """
+        costs = []
+        shape = (self.matcher.num_points, 2)
+        for task in tasks:
+            for b, targets in enumerate(masks[task.name]):
+                if len(targets) == 0:
+                    continue
+                class_cost, forbidden = task.class_cost(b), task.forbidden(b)
+                for i, embed in enumerate(task.mask_embed[:, b]):
+                    points = rng.uniform(f"match/{task.name}/{i}", shape, sample=positions[b], device=features.device)
+                    problem = MatchProblem(embed, features[b], targets, class_cost[i], points, forbidden)
+                    costs.append(self.matcher.cost(problem))
+        occupied = [m.flatten(1).any(dim=1).float() for task in tasks for m in masks[task.name]]
+        host = to_host(costs + occupied)
+        costs, occupied = iter(host[: len(costs)]), iter(host[len(costs) :])
+        return {
+            task.name: [
+                Assignment([assign(next(costs)) if len(m) else NO_PAIRS for _ in task.mask_embed], next(occupied) > 0)
+                for m in masks[task.name]
+            ]
+            for task in tasks
+        }
+
+    def _terms(
+        self,
+        task: Task,
+        features: Tensor,
+        masks: Sequence[Tensor],
+        pairs: Sequence[Pairs],
+        rng: Draws,
+        positions: Sequence[int],
+        totals: dict[str, float],
+    ) -> dict[str, Tensor]:
+        """Returns the weighted terms of one family, (L,) each; terms without a weight are left out."""
+        names = {term: f"{task.name}_{term}" for term in ("ce", "bce", "dice")}
+        weights = {term: self.weights[name] for term, name in names.items() if name in self.weights}
+        # Zero that keeps every parameter of the family in the graph when nothing is matched.
+        zero = 0 * (task.mask_embed.sum() + features.sum()) if not any(p.queries.numel() for p in pairs) else 0.0
+        terms = {}
+        if "ce" in weights:
+            terms["ce"] = task.class_loss(pairs, totals) + zero
+        if "bce" in weights or "dice" in weights:
+            bce, dice = self._mask_losses(task, features, masks, pairs, rng, positions)
+            normalizer = max(totals[task.mask_normalizer], 1.0)
+            terms["bce"], terms["dice"] = bce / normalizer + zero, dice / normalizer + zero
+        factor = float(task.enabled(totals))
+        return {term: weight * factor * terms[term] for term, weight in weights.items()}
+
+    def _mask_losses(
+        self,
+        task: Task,
+        features: Tensor,
+        masks: Sequence[Tensor],
+        pairs: Sequence[Pairs],
+        rng: Draws,
+        positions: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        """Returns binary cross-entropy and dice (L,), summed over the matched pairs of all images."""
+        num_outputs = len(task.mask_embed)
+        bce = dice = task.mask_embed.new_zeros(num_outputs)
+        for b, pair in enumerate(pairs):
+            count = pair.queries.shape[1]
+            if count == 0:
+                continue
+            output = torch.arange(num_outputs, device=features.device)[:, None]
+            embed = task.mask_embed[:, b][output, pair.queries].flatten(0, 1)
+            logits = (embed @ features[b].flatten(1)).unflatten(1, features.shape[2:])  # (L n, H/4, W/4)
+            points = self.loss_points(task.name, logits.detach(), num_outputs, rng, positions[b])
+            # One output at a time: the float copies of all outputs' targets together would be large.
+            by_output = zip(pair.targets, points.split(count), strict=True)
+            target = torch.cat([sample_points(masks[b][index, None], chosen)[:, 0] for index, chosen in by_output])
+            logits = sample_points(logits[:, None], points)[:, 0]
+            bce = bce + mask_bce(logits, target).view(num_outputs, count).sum(dim=1)
+            dice = dice + mask_dice(logits.sigmoid(), target).view(num_outputs, count).sum(dim=1)
+        return bce, dice
+
+    @torch.no_grad()
+    def loss_points(self, name: str, logits: Tensor, num_outputs: int, rng: Draws, position: int) -> Tensor:
+        """Chooses the points at which the matched masks of one image are compared.
+
+        Args:
+            name: the family.
+            logits: (L n, H/4, W/4) float32 mask logits, the pairs of output 0 first.
+            num_outputs: L.
+            rng: draws "points/{name}/{output}" of shape (n, candidates, 2) and "points/{name}/{output}/extra".
+            position: key of the image's draws.
+
+        Returns:
+            (L n, P, 2) float32 points in 0..1.
+        """
+
+        def draw(suffix: str, number: int) -> Tensor:
+            shape = (len(logits) // num_outputs, number, 2)
+            draws = [rng.uniform(f"points/{name}/{i}{suffix}", shape, sample=position) for i in range(num_outputs)]
+            return torch.cat(draws).to(logits.device, non_blocking=True)
+
+        extra = draw("/extra", self.matcher.num_points - self.num_uncertain)
+        return uncertain_points(logits, draw("", self.num_candidates), extra, self.num_uncertain)
