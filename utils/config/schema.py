@@ -7,21 +7,68 @@ file, so that a mistyped key is answered before torch is loaded.
 from __future__ import annotations
 
 import copy
-from dataclasses import field
-from typing import Any
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, get_origin, get_type_hints
 
 
-def key(default: Any, text: str, *, choices: tuple[Any, ...] | None = None, no_effect: str | None = None) -> Any:
+@dataclass(frozen=True)
+class Leaf:
+    """Declaration of one key.
+
+    Attributes:
+        name: dotted key, e.g. ``SOLVER.BASE_LR``.
+        type: declared type: bool, int, float, str, ``list[...]`` of these, ``dict[str, ...]`` of these, or
+            ``dict[str, Any]`` (a nested mapping whose entries the schema does not know).
+        default: value when nothing sets the key.
+        text: meaning, unit, special values.
+        choices: allowed values (of each element, for a list), or None.
+        minimum: smallest allowed number (of each element), or None.
+        maximum: largest allowed number (of each element), or None.
+        no_effect: why nothing reads the key, or None.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    text: str = ""
+    choices: tuple[Any, ...] | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    no_effect: str | None = None
+
+    @property
+    def is_mapping(self) -> bool:
+        """True for a free mapping: its entries are keys that the schema does not list."""
+        return get_origin(self.type) is dict
+
+    @property
+    def is_list(self) -> bool:
+        """True for a list."""
+        return get_origin(self.type) is list
+
+
+def key(
+    default: Any,
+    text: str,
+    *,
+    choices: tuple[Any, ...] | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    no_effect: str | None = None,
+) -> Any:
     """Declares a configuration key as a dataclass field.
 
     Args:
         default: value when nothing sets the key; lists and mappings are copied for each section object.
         text: what the key means, with its unit and the meaning of special values.
         choices: the allowed values, when the set is closed.
+        minimum: smallest allowed number; for a list, of each element.
+        maximum: largest allowed number; for a list, of each element.
         no_effect: the key exists so that published configurations and job scripts run unchanged, but nothing reads it;
             this text says why, or which key has the effect. It is reported once when a user sets the key.
     """
-    metadata = {"text": text, "choices": choices, "no_effect": no_effect}
+    metadata = {"text": text, "choices": choices, "minimum": minimum, "maximum": maximum, "no_effect": no_effect}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -29,4 +76,31 @@ def key(default: Any, text: str, *, choices: tuple[Any, ...] | None = None, no_e
 
 def section(cls: type, text: str = "") -> Any:
     """Declares a nested section whose type is the dataclass ``cls``."""
-    return field(default_factory=cls, metadata={"text": text, "choices": None, "no_effect": None})
+    return field(default_factory=cls, metadata={"text": text})
+
+
+def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
+    """Returns the keys of a section and of the sections inside it: dotted key -> declaration, in written order."""
+    found: dict[str, Leaf] = {}
+    hints = get_type_hints(cls)
+    defaults = cls()
+    for item in dataclasses.fields(cls):
+        name, hint = prefix + item.name, hints[item.name]
+        if dataclasses.is_dataclass(hint):
+            found.update(collect(hint, name + "."))
+        else:
+            found[name] = Leaf(name, hint, getattr(defaults, item.name), **item.metadata)
+    return found
+
+
+def section_texts(cls: type, prefix: str = "") -> dict[str, str]:
+    """Returns dotted section name -> its text (the field's, else the first line of the class's own docstring)."""
+    found: dict[str, str] = {}
+    for item in dataclasses.fields(cls):
+        hint = get_type_hints(cls)[item.name]
+        if dataclasses.is_dataclass(hint):
+            own = hint.__dict__.get("__doc__") or ""
+            generated = own.startswith(f"{hint.__name__}(")
+            found[prefix + item.name] = item.metadata.get("text") or ("" if generated else own.strip().split("\n")[0])
+            found.update(section_texts(hint, prefix + item.name + "."))
+    return found

@@ -7,7 +7,10 @@ declared here too, with the reason.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
+
 from segfoundry.utils.config.schema import key, section
+from segfoundry.utils.errors import ConfigError
 
 
 @dataclass(kw_only=True)
@@ -29,13 +32,15 @@ class Datasets:
 class Input:
     PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "RGB mean subtracted from images, 0..255.")
     PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "RGB standard deviation that images are divided by, 0..255.")
-    MAX_PIXELS: int = key(200_000_000, "Images with more pixels (read from the header) are refused.")
-    ON_CORRUPT: str = key("stop", "An unreadable training image stops the run, or is skipped and counted.", choices=("stop", "skip"))
+    MAX_PIXELS: int = key(200_000_000, "Images with more pixels (read from the header) are refused.", minimum=1)
+    ON_CORRUPT: str = key(
+        "stop", "An unreadable training image stops the run, or is skipped and counted.", choices=("stop", "skip")
+    )
 
 
 @dataclass(kw_only=True)
 class Dataloader:
-    NUM_WORKERS: int = key(8, "Loader processes per training process; 0 loads in the main process.")
+    NUM_WORKERS: int = key(8, "Loader processes per training process; 0 loads in the main process.", minimum=0)
     FILTER_EMPTY_ANNOTATIONS: bool = key(False, "Leave images without a segment out of training.")
     LOAD_PROPOSALS: bool = key(False, "", no_effect="proposals are not used")
     SAMPLER_TRAIN: str = key("TrainingSampler", "", no_effect="one sampler: a pure function of (seed, epoch, index)")
@@ -44,15 +49,26 @@ class Dataloader:
 
 @dataclass(kw_only=True)
 class Train:
-    BATCH_SIZE_TOTAL: int = key(4, "Images per optimizer step over all processes, before GRADIENT_ACCUMULATE_STEP.")
-    BATCH_SIZE_PER_GPU: int = key(0, "Largest micro-batch of one process; the rest is accumulated. 0: no limit.")
+    BATCH_SIZE_TOTAL: int = key(
+        4, "Images per optimizer step over all processes, before GRADIENT_ACCUMULATE_STEP.", minimum=1
+    )
+    BATCH_SIZE_PER_GPU: int = key(
+        0, "Largest micro-batch of one process; the rest is accumulated. 0: no limit.", minimum=0
+    )
     SHUFFLE: bool = key(True, "New order of the training images in each epoch.")
     ASPECT_RATIO_GROUPING: bool = key(True, "", no_effect="training crops are square")
-    NONFINITE_MAX: int = key(10, "Steps with a non-finite loss or gradient that are skipped (and counted) before the run stops.")
-    EVAL_EVERY: int = key(0, "Evaluate every N steps; 0: only by EVAL_EVERY_EPOCHS and at the end.")
-    EVAL_EVERY_EPOCHS: float = key(1.0, "Evaluate every N epochs; 0: only by EVAL_EVERY and at the end.")
-    BEST_METRIC: str = key("", "Metric that decides the best weights, DATASET/KIND/METRIC or its end; empty: PQ, else mIoU, else AP of the first test set.")
-    EMA: float = key(0.0, "Decay of an exponential moving average of the weights, used in evaluation; 0: off.")
+    NONFINITE_MAX: int = key(
+        10, "Steps with a non-finite loss or gradient that are skipped (and counted) before the run stops.", minimum=0
+    )
+    EVAL_EVERY: int = key(0, "Evaluate every N steps; 0: only by EVAL_EVERY_EPOCHS and at the end.", minimum=0)
+    EVAL_EVERY_EPOCHS: float = key(1.0, "Evaluate every N epochs; 0: only by EVAL_EVERY and at the end.", minimum=0)
+    BEST_METRIC: str = key(
+        "",
+        "Metric that decides the best weights, DATASET/KIND/METRIC or its end; empty: PQ, else mIoU, else AP of the first test set.",
+    )
+    EMA: float = key(
+        0.0, "Decay of an exponential moving average of the weights, used in evaluation; 0: off.", minimum=0, maximum=1
+    )
     COMPILE: bool = key(False, "Compile backbone, pixel decoder and decoder with torch.compile.")
 
 
@@ -63,8 +79,8 @@ class TestAug:
 
 @dataclass(kw_only=True)
 class Test:
-    BATCH_SIZE_TOTAL: int = key(8, "Images per evaluation batch over all processes.")
-    DETECTIONS_PER_IMAGE: int = key(100, "Instances kept per image.")
+    BATCH_SIZE_TOTAL: int = key(8, "Images per evaluation batch over all processes.", minimum=1)
+    DETECTIONS_PER_IMAGE: int = key(100, "Instances kept per image.", minimum=1)
     NAME: str = key("coco_eval", "", no_effect="evaluators come from the data set record")
     IOU_TYPE: list[str] = key(["bbox", "segm"], "", no_effect="evaluators come from the data set record")
     USE_MULTISCALE: bool = key(False, "", no_effect="test-time augmentation is not built")
@@ -76,31 +92,41 @@ class Test:
 class ClipGradients:
     ENABLED: bool = key(True, "Scale gradients down to CLIP_VALUE.")
     CLIP_TYPE: str = key("full_model", "L2 norm over all parameters together.", choices=("full_model",))
-    CLIP_VALUE: float = key(5.0, "Largest global gradient norm.")
+    CLIP_VALUE: float = key(5.0, "Largest global gradient norm.", minimum=0)
     NORM_TYPE: float = key(2.0, "", no_effect="the norm is L2")
 
 
 @dataclass(kw_only=True)
 class Solver:
-    BASE_LR: float = key(1e-4, "Learning rate before multipliers; not scaled by batch or processes.")
-    BASE_LR_END: float = key(0.0, "Learning rate at the end of cosine and poly schedules.")
-    MAX_NUM_EPOCHS: int = key(50, "Length of training in passes over the data.")
-    MAX_ITERS: int = key(0, "Length of training in optimizer steps; 0: MAX_NUM_EPOCHS decides.")
+    BASE_LR: float = key(1e-4, "Learning rate before multipliers; not scaled by batch or processes.", minimum=0)
+    BASE_LR_END: float = key(0.0, "Learning rate at the end of cosine and poly schedules.", minimum=0)
+    MAX_NUM_EPOCHS: int = key(50, "Length of training in passes over the data.", minimum=1)
+    MAX_ITERS: int = key(0, "Length of training in optimizer steps; 0: MAX_NUM_EPOCHS decides.", minimum=0)
     MAX_ITER: int = key(1, "", no_effect="SOLVER.MAX_ITERS or SOLVER.MAX_NUM_EPOCHS decides")
-    STEPS: list[float] = key([0.88889, 0.96296], "Where the multi-step schedule multiplies by GAMMA: fractions of the run (<= 1) or steps (> 1).")
-    GAMMA: float = key(0.1, "Factor of the multi-step schedule.")
-    POLY_POWER: float = key(0.9, "Exponent of the poly schedule.")
-    WARMUP_FACTOR: float = key(1.0, "Learning-rate factor at step 0, growing to 1; 1: no warm-up.")
-    WARMUP_ITERS: int = key(10, "Length of the warm-up in steps.")
+    STEPS: list[float] = key(
+        [0.88889, 0.96296],
+        "Where the multi-step schedule multiplies by GAMMA: fractions of the run (<= 1) or steps (> 1).",
+        minimum=0,
+    )
+    GAMMA: float = key(0.1, "Factor of the multi-step schedule.", minimum=0)
+    POLY_POWER: float = key(0.9, "Exponent of the poly schedule.", minimum=0)
+    WARMUP_FACTOR: float = key(
+        1.0, "Learning-rate factor at step 0, growing to 1; 1: no warm-up.", minimum=0, maximum=1
+    )
+    WARMUP_ITERS: int = key(10, "Length of the warm-up in steps.", minimum=0)
     WARMUP_METHOD: str = key("linear", "Course of the warm-up.", choices=("linear", "constant"))
-    LR_SCHEDULER_NAME: str = key("WarmupMultiStepLR", "Schedule.", choices=("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR", "constant"))
+    LR_SCHEDULER_NAME: str = key(
+        "WarmupMultiStepLR", "Schedule.", choices=("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR", "constant")
+    )
     OPTIMIZER: str = key("ADAMW", "Optimizer.", choices=("ADAMW", "SGD"))
-    MOMENTUM: float = key(0.9, "Momentum of SGD.")
-    WEIGHT_DECAY: float = key(0.05, "Weight decay of matrices and kernels.")
-    WEIGHT_DECAY_NORM: float = key(0.0, "Weight decay of normalisation layers.")
-    WEIGHT_DECAY_EMBED: float = key(0.0, "Weight decay of embeddings.")
-    WEIGHT_DECAY_BIAS: float = key(0.0, "Weight decay of biases.")
-    LR_MULTIPLIER: dict[str, float] = key({}, "Part of a parameter's name -> factor on its learning rate; factors multiply.")
+    MOMENTUM: float = key(0.9, "Momentum of SGD.", minimum=0, maximum=1)
+    WEIGHT_DECAY: float = key(0.05, "Weight decay of matrices and kernels.", minimum=0)
+    WEIGHT_DECAY_NORM: float = key(0.0, "Weight decay of normalisation layers.", minimum=0)
+    WEIGHT_DECAY_EMBED: float = key(0.0, "Weight decay of embeddings.", minimum=0)
+    WEIGHT_DECAY_BIAS: float = key(0.0, "Weight decay of biases.", minimum=0)
+    LR_MULTIPLIER: dict[str, float] = key(
+        {}, "Part of a parameter's name -> factor on its learning rate; factors multiply.", minimum=0
+    )
     FIX_PARAM: dict[str, bool] = key({}, "Part of a parameter's name -> True: frozen.")
     IGNORE_FIX: list[str] = key([], "Parts of names exempt from FIX_PARAM.")
     CLIP_GRADIENTS: ClipGradients = section(ClipGradients)
@@ -108,16 +134,19 @@ class Solver:
 
 @dataclass(kw_only=True)
 class Checkpoint:
-    EVERY: int = key(0, "Write a checkpoint every N steps; 0: once per epoch and at the end.")
-    KEEP: int = key(2, "Number of latest checkpoints kept; the best weights are kept beside them.")
+    EVERY: int = key(0, "Write a checkpoint every N steps; 0: once per epoch and at the end.", minimum=0)
+    KEEP: int = key(2, "Number of latest checkpoints kept; the best weights are kept beside them.", minimum=1)
 
 
 @dataclass(kw_only=True)
 class Lora:
-    TARGETS: list[str] = key([], "Patterns (fnmatch) of attention and linear layers that get a low-rank update, e.g. ['backbone.*.mlp.fc*']; empty: off.")
-    RANK: int = key(8, "Rank of the update.")
-    ALPHA: float = key(16.0, "The update is scaled by ALPHA / RANK.")
-    DROPOUT: float = key(0.0, "Dropout on the input of the update.")
+    TARGETS: list[str] = key(
+        [],
+        "Patterns (fnmatch) of attention and linear layers that get a low-rank update, e.g. ['backbone.*.mlp.fc*']; empty: off.",
+    )
+    RANK: int = key(8, "Rank of the update.", minimum=1)
+    ALPHA: float = key(16.0, "The update is scaled by ALPHA / RANK.", minimum=0)
+    DROPOUT: float = key(0.0, "Dropout on the input of the update.", minimum=0, maximum=1)
 
 
 @dataclass(kw_only=True)
@@ -126,27 +155,38 @@ class Shared:
 
     SAVE_DIR: str = key("runs", "Folder that holds the run folders, relative to the working directory.")
     EXP_NAME: str = key("", "Name of the run folder inside SAVE_DIR; empty: name of the first configuration file.")
-    SEED: int = key(0, "Seed of initialisation, data order, augmentation and all draws of training.")
+    SEED: int = key(0, "Seed of initialisation, data order, augmentation and all draws of training.", minimum=0)
     DEVICE: str = key("auto", "cpu, cuda, cuda:N, mps, or auto.")
-    DETERMINISTIC: bool = key(False, "Ask the device for deterministic algorithms (slower on CUDA; CPU runs are exact anyway).")
+    DETERMINISTIC: bool = key(
+        False, "Ask the device for deterministic algorithms (slower on CUDA; CPU runs are exact anyway)."
+    )
     RESUME: bool = key(False, "Start from the checkpoint folder RESUME_FROM (same as --resume PATH).")
     WEIGHT: bool = key(False, "Start from the weight file RESUME_FROM.")
-    RESUME_FROM: str = key("", "Weight file (WEIGHT True), or checkpoint or run folder (RESUME True). A bare name is also looked for in datasets/xdecoder_data/pretrained.")
+    RESUME_FROM: str = key(
+        "",
+        "Weight file (WEIGHT True), or checkpoint or run folder (RESUME True). A bare name is also looked for in datasets/xdecoder_data/pretrained.",
+    )
     EVAL_AT_START: bool = key(False, "Evaluate before the first step.")
-    GRADIENT_ACCUMULATE_STEP: int = key(1, "Multiplies the images per optimizer step; gradients are summed over as many batches.")
+    GRADIENT_ACCUMULATE_STEP: int = key(
+        1, "Multiplies the images per optimizer step; gradients are summed over as many batches.", minimum=1
+    )
     PRECISION: str = key("fp32", "Arithmetic of the forward pass; losses stay fp32.", choices=("fp32", "bf16", "fp16"))
     FP16: bool = key(False, "True: PRECISION fp16 on CUDA (published name).")
-    LOG_EVERY: int = key(100, "Steps between log lines.")
-    LOG_FIRST: int = key(10, "Each of the first N steps is logged.")
+    LOG_EVERY: int = key(100, "Steps between log lines.", minimum=1)
+    LOG_FIRST: int = key(10, "Each of the first N steps is logged.", minimum=0)
     TENSORBOARD: bool = key(True, "Write TensorBoard event files into the run folder when the package is installed.")
     WANDB: bool = key(False, "Log to Weights & Biases; key from WANDB_API_KEY or WANDB_KEY, offline without one.")
     WANDB_PROJECT: str = key("segfoundry", "Project name for Weights & Biases.")
     VERBOSE: bool = key(True, "", no_effect="the report of loaded weights is always written")
-    FIND_UNUSED_PARAMETERS: bool = key(False, "DistributedDataParallel searches unused parameters in each step (slower).")
+    FIND_UNUSED_PARAMETERS: bool = key(
+        False, "DistributedDataParallel searches unused parameters in each step (slower)."
+    )
     PORT: str = key("36873", "Port of the first process when no launcher gave one.")
     CUDA: bool = key(True, "", no_effect="DEVICE decides")
     PIPELINE: str = key("XDecoderPipeline", "", no_effect="there is one pipeline")
     TRAINER: str = key("xdecoder", "", no_effect="there is one trainer")
+    BASENAME: str = key("", "", no_effect="EXP_NAME, else the first configuration file, names the run folder")
+    EVAL_PER_UPDATE_NUM: int = key(0, "", no_effect="TRAIN.EVAL_EVERY sets the steps between evaluations")
     base_path: str = key("./", "", no_effect="nothing is imported from the configuration")
     LOADER: Loader = section(Loader)
     DATASETS: Datasets = section(Datasets)
@@ -157,3 +197,22 @@ class Shared:
     SOLVER: Solver = section(Solver)
     CHECKPOINT: Checkpoint = section(Checkpoint)
     LORA: Lora = section(Lora)
+
+
+def check(cfg: Any) -> None:
+    """Checks the rules that join several shared keys.
+
+    Raises:
+        ConfigError: naming the keys, what was found and what is expected.
+    """
+    for name in ("PIXEL_MEAN", "PIXEL_STD"):
+        if len(cfg.INPUT[name]) != 3:
+            raise ConfigError(f"INPUT.{name} has {len(cfg.INPUT[name])} numbers, expected one each for R, G and B")
+    if min(cfg.INPUT.PIXEL_STD) <= 0:
+        raise ConfigError(f"INPUT.PIXEL_STD {cfg.INPUT.PIXEL_STD}: images are divided by it, it must be above 0")
+    if cfg.WEIGHT and cfg.RESUME:
+        raise ConfigError("WEIGHT and RESUME are both on, but RESUME_FROM names only one thing: switch one of them off")
+    if cfg.WEIGHT and not cfg.RESUME_FROM:
+        raise ConfigError("WEIGHT is on, but RESUME_FROM names no weight file: set it, or set WEIGHT False")
+    if cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE <= 0:
+        raise ConfigError("SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be above 0; switch clipping off with ENABLED False")

@@ -1,0 +1,237 @@
+"""Configuration of SEEM, continued: image sizes, the published per-data-set sections and simulated strokes.
+
+Only COCO.INPUT sizes the training images, of every data set. The other sections exist so that published files load.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segfoundry.utils.config.schema import key, section
+
+_RECORD = "a data set record gives the evaluation size (min_size_test, max_size_test)"
+_LOADER = "DATALOADER decides, for every data set"
+_BATCH = "TEST.BATCH_SIZE_TOTAL decides, for every data set"
+_MAPPER = "this belongs to another mapper of the reference"
+_PIXELS = "INPUT.PIXEL_MEAN and INPUT.PIXEL_STD decide"
+_STROKES = "the interactive task is not built yet"
+
+
+@dataclass(kw_only=True)
+class Crop:
+    ENABLED: bool = key(True, "", no_effect="training images are always cropped or padded to IMAGE_SIZE")
+
+
+@dataclass(kw_only=True)
+class CocoInput:
+    """Training images of every data set."""
+
+    IMAGE_SIZE: int = key(1024, "Side of the square training image in pixels; best a multiple of 32.", minimum=32)
+    MIN_SCALE: float = key(0.1, "Smallest random enlargement of the image relative to IMAGE_SIZE before the crop.")
+    MAX_SCALE: float = key(2.0, "Largest random enlargement of the image relative to IMAGE_SIZE before the crop.")
+    RANDOM_FLIP: str = key(
+        "horizontal", "Random mirroring of training images.", choices=("horizontal", "vertical", "none")
+    )
+    FORMAT: str = key("RGB", "Order of the colour channels.", choices=("RGB",))
+    MIN_SIZE_TEST: int = key(800, "Short side of evaluation images of COCO data sets in pixels.", minimum=1)
+    MAX_SIZE_TEST: int = key(
+        1333, "Longest allowed long side of evaluation images of COCO data sets in pixels.", minimum=1
+    )
+    MIN_SIZE_TRAIN: int = key(800, "", no_effect="IMAGE_SIZE, MIN_SCALE and MAX_SCALE decide")
+    MAX_SIZE_TRAIN: int = key(1333, "", no_effect="IMAGE_SIZE, MIN_SCALE and MAX_SCALE decide")
+    MIN_SIZE_TRAIN_SAMPLING: str = key("choice", "", no_effect="IMAGE_SIZE, MIN_SCALE and MAX_SCALE decide")
+    DATASET_MAPPER_NAME: str = key("coco_interactive", "", no_effect="there is one mapper")
+    IGNORE_VALUE: int = key(255, "", no_effect="VOID is what no segment covers")
+    COLOR_AUG_SSD: bool = key(False, "", no_effect=_MAPPER)
+    SIZE_DIVISIBILITY: int = key(32, "", no_effect="MODEL.DECODER.SIZE_DIVISIBILITY decides the padding")
+    MASK_FORMAT: str = key("polygon", "", no_effect="masks are bitmaps")
+    CROP: Crop = section(Crop)
+
+
+@dataclass(kw_only=True)
+class CocoDataset:
+    DATASET: str = key("coco", "", no_effect="data sets are chosen by name in DATASETS")
+
+
+@dataclass(kw_only=True)
+class CocoSection:
+    INPUT: CocoInput = section(CocoInput, "Training images of every data set; evaluation images of COCO.")
+    DATASET: CocoDataset = section(CocoDataset)
+
+
+@dataclass(kw_only=True)
+class Ade20kCrop:
+    ENABLED: bool = key(True, "", no_effect=_MAPPER)
+    TYPE: str = key("absolute", "", no_effect=_MAPPER)
+    SIZE: str = key("(640, 640)", "", no_effect=_MAPPER)
+    SINGLE_CATEGORY_MAX_AREA: float = key(1.0, "", no_effect=_MAPPER)
+
+
+@dataclass(kw_only=True)
+class Ade20kInput:
+    MIN_SIZE_TRAIN: int = key(640, "", no_effect="COCO.INPUT.IMAGE_SIZE sizes training images of every data set")
+    MIN_SIZE_TRAIN_SAMPLING: str = key("choice", "", no_effect=_MAPPER)
+    MIN_SIZE_TEST: int = key(640, "", no_effect=_RECORD)
+    MAX_SIZE_TRAIN: int = key(2560, "", no_effect="COCO.INPUT.IMAGE_SIZE sizes training images of every data set")
+    MAX_SIZE_TEST: int = key(2560, "", no_effect=_RECORD)
+    MASK_FORMAT: str = key("polygon", "", no_effect=_MAPPER)
+    CROP: Ade20kCrop = section(Ade20kCrop)
+    COLOR_AUG_SSD: bool = key(True, "", no_effect=_MAPPER)
+    SIZE_DIVISIBILITY: int = key(640, "", no_effect="MODEL.DECODER.SIZE_DIVISIBILITY decides the padding")
+    DATASET_MAPPER_NAME: str = key("mask_former_panoptic", "", no_effect="there is one mapper")
+    FORMAT: str = key("RGB", "", no_effect=_MAPPER)
+
+
+@dataclass(kw_only=True)
+class Ade20kDataset:
+    DATASET: str = key("ade", "", no_effect="data sets are chosen by name in DATASETS")
+
+
+@dataclass(kw_only=True)
+class Ade20kSection:
+    INPUT: Ade20kInput = section(Ade20kInput)
+    DATASET: Ade20kDataset = section(Ade20kDataset)
+
+
+@dataclass(kw_only=True)
+class EvalInput:
+    MIN_SIZE_TEST: int = key(800, "", no_effect=_RECORD)
+    MAX_SIZE_TEST: int = key(1333, "", no_effect=_RECORD)
+
+
+@dataclass(kw_only=True)
+class EvalLoader:
+    FILTER_EMPTY_ANNOTATIONS: bool = key(False, "", no_effect=_LOADER)
+    NUM_WORKERS: int = key(0, "", no_effect=_LOADER)
+    LOAD_PROPOSALS: bool = key(False, "", no_effect=_LOADER)
+    SAMPLER_TRAIN: str = key("TrainingSampler", "", no_effect=_LOADER)
+    ASPECT_RATIO_GROUPING: bool = key(False, "", no_effect=_LOADER)
+
+
+@dataclass(kw_only=True)
+class EvalBatch1:
+    BATCH_SIZE_TOTAL: int = key(1, "", no_effect=_BATCH)
+
+
+@dataclass(kw_only=True)
+class EvalBatch8:
+    BATCH_SIZE_TOTAL: int = key(8, "", no_effect=_BATCH)
+
+
+@dataclass(kw_only=True)
+class SbdSection:
+    INPUT: EvalInput = section(EvalInput)
+    DATALOADER: EvalLoader = section(EvalLoader)
+    TEST: EvalBatch1 = section(EvalBatch1)
+
+
+@dataclass(kw_only=True)
+class VocSection:
+    INPUT: EvalInput = section(EvalInput)
+    DATALOADER: EvalLoader = section(EvalLoader)
+    TEST: EvalBatch8 = section(EvalBatch8)
+
+
+@dataclass(kw_only=True)
+class DavisSection(VocSection):
+    pass
+
+
+@dataclass(kw_only=True)
+class VosSection(SbdSection):
+    pass
+
+
+@dataclass(kw_only=True)
+class RefInput:
+    PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "", no_effect=_PIXELS)
+    PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "", no_effect=_PIXELS)
+    MIN_SIZE_TEST: int = key(512, "", no_effect=_RECORD)
+    MAX_SIZE_TEST: int = key(1024, "", no_effect=_RECORD)
+    FORMAT: str = key("RGB", "", no_effect=_MAPPER)
+    SPATIAL: bool = key(False, "", no_effect=_STROKES)
+
+
+@dataclass(kw_only=True)
+class RefLoader(EvalLoader):
+    NUM_WORKERS: int = key(4, "", no_effect=_LOADER)
+
+
+@dataclass(kw_only=True)
+class RefSection:
+    INPUT: RefInput = section(RefInput)
+    DATALOADER: RefLoader = section(RefLoader)
+    TEST: EvalBatch8 = section(EvalBatch8)
+
+
+@dataclass(kw_only=True)
+class BddInput:
+    PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "", no_effect=_PIXELS)
+    PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "", no_effect=_PIXELS)
+    MIN_SIZE_TEST: int = key(256, "", no_effect=_RECORD)
+    MAX_SIZE_TEST: int = key(1333, "", no_effect=_RECORD)
+
+
+@dataclass(kw_only=True)
+class BddLoader(EvalLoader):
+    NUM_WORKERS: int = key(8, "", no_effect=_LOADER)
+
+
+@dataclass(kw_only=True)
+class BddBatch:
+    BATCH_SIZE_TOTAL: int = key(2, "", no_effect=_BATCH)
+
+
+@dataclass(kw_only=True)
+class BddSection:
+    INPUT: BddInput = section(BddInput)
+    DATALOADER: BddLoader = section(BddLoader)
+    TEST: BddBatch = section(BddBatch)
+
+
+@dataclass(kw_only=True)
+class Circle:
+    NUM_STROKES: int = key(5, "", no_effect=_STROKES)
+    STROKE_PRESET: list[str] = key(["object_like", "object_like_middle", "object_like_small"], "", no_effect=_STROKES)
+    STROKE_PROB: list[float] = key([0.33, 0.33, 0.33], "", no_effect=_STROKES)
+
+
+@dataclass(kw_only=True)
+class Scribble:
+    NUM_STROKES: int = key(5, "", no_effect=_STROKES)
+    STROKE_PRESET: list[str] = key(["rand_curve", "rand_curve_small"], "", no_effect=_STROKES)
+    STROKE_PROB: list[float] = key([0.5, 0.5], "", no_effect=_STROKES)
+
+
+@dataclass(kw_only=True)
+class Point:
+    NUM_POINTS: int = key(20, "", no_effect=_STROKES)
+
+
+@dataclass(kw_only=True)
+class Polygon:
+    MAX_POINTS: int = key(9, "", no_effect=_STROKES)
+
+
+@dataclass(kw_only=True)
+class StrokeEval:
+    MODE: str = key("best", "", no_effect=_STROKES)
+    NEGATIVE: bool = key(False, "", no_effect="never read by the reference")
+    MAX_ITER: int = key(20, "", no_effect=_STROKES)
+    IOU_ITER: int = key(1, "", no_effect=_STROKES)
+    GROUNDING: bool = key(False, "", no_effect=_STROKES)
+
+
+@dataclass(kw_only=True)
+class StrokeSampler:
+    """Simulated strokes of the interactive task."""
+
+    MAX_CANDIDATE: int = key(1, "", no_effect=_STROKES)
+    CANDIDATE_PROBS: list[float] = key([0.25] * 4, "", no_effect=_STROKES)
+    CANDIDATE_NAMES: list[str] = key(["Point", "Polygon", "Scribble", "Circle"], "", no_effect=_STROKES)
+    DILATION: int = key(3, "", no_effect=_STROKES)
+    CIRCLE: Circle = section(Circle)
+    SCRIBBLE: Scribble = section(Scribble)
+    POINT: Point = section(Point)
+    POLYGON: Polygon = section(Polygon)
+    EVAL: StrokeEval = section(StrokeEval)

@@ -1,0 +1,61 @@
+"""Finds the configuration module of each meta-architecture: a folder of ``modeling`` that holds a ``config.py``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from dataclasses import dataclass
+from types import ModuleType
+
+from segfoundry.utils.config.schema import Leaf, collect
+from segfoundry.utils.config.sections import Shared
+from segfoundry.utils.errors import ConfigError, did_you_mean
+from segfoundry.utils.paths import product_root
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A meta-architecture as the configuration sees it.
+
+    Attributes:
+        name: its folder in ``modeling``.
+        module: ``segfoundry.modeling.<name>.config``.
+        leaves: dotted key -> declaration, the shared sections first.
+    """
+
+    name: str
+    module: ModuleType
+    leaves: dict[str, Leaf]
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The values of MODEL.NAME that choose this architecture."""
+        return self.module.MODEL_NAMES
+
+
+@functools.cache
+def architectures() -> dict[str, Architecture]:
+    """Returns all meta-architectures by folder name. Imports their config modules only, never torch."""
+    found = {}
+    for path in sorted((product_root() / "modeling").glob("*/config.py")):
+        name = path.parent.name
+        module = importlib.import_module(f"segfoundry.modeling.{name}.config")
+        found[name] = Architecture(name, module, {**collect(Shared), **collect(module.Section)})
+    return found
+
+
+def find_architecture(model_name: str) -> Architecture:
+    """Returns the architecture that MODEL.NAME chooses.
+
+    Raises:
+        ConfigError: if no architecture has that name; lists all names.
+    """
+    names = {m: a for a in architectures().values() for m in a.model_names}
+    if model_name not in names:
+        known = ", ".join(sorted(names))
+        if not model_name:
+            raise ConfigError(f"MODEL.NAME is not set; give a configuration file, or set it to one of: {known}")
+        raise ConfigError(
+            f"MODEL.NAME {model_name!r} is unknown{did_you_mean(model_name, names) or '.'} Known: {known}."
+        )
+    return names[model_name]

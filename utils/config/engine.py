@@ -1,0 +1,278 @@
+"""Composes a configuration: defaults < ``_BASE_`` < files left to right < ``--config_overrides`` < ``--overrides``.
+
+Values are typed by the schema, every value remembers its origin, and the result is a frozen tree.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+from yacs.config import CfgNode
+
+from segfoundry.utils.config.architectures import Architecture, architectures, find_architecture
+from segfoundry.utils.config.reader import BASE_KEY, Entry, parse_text, read_files, read_json, read_mapping, read_words
+from segfoundry.utils.config.schema import Leaf
+from segfoundry.utils.config.sections import check as check_shared
+from segfoundry.utils.config.values import Plain, check_range, convert, is_null
+from segfoundry.utils.errors import ConfigError, nearest
+
+DEFAULT_ORIGIN = "default"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A complete configuration.
+
+    Attributes:
+        cfg: frozen tree; lists are lists, free mappings are trees too.
+        origins: dotted key (entries of free mappings included) -> "default", "configs/<arch>/<name>.yaml" for a
+            shipped file, "./name.yaml" or an absolute path for a user's file, "--overrides", "--config_overrides" or
+            "mapping".
+        notices: what the user should know, one sentence each; e.g. a key that was set and has no effect.
+        arch: folder name of the meta-architecture.
+    """
+
+    cfg: CfgNode
+    origins: dict[str, str] = field(repr=False)
+    notices: list[str]
+    arch: str
+
+
+def load_config(
+    conf_files: Sequence[str | os.PathLike[str]],
+    overrides: Sequence[str] = (),
+    config_overrides: Sequence[str] = (),
+) -> Resolved:
+    """Composes configuration files and overrides.
+
+    Args:
+        conf_files: YAML files, merged from left to right; their ``_BASE_`` files come before them.
+        overrides: words of the command line, ``KEY VALUE`` or ``KEY=VALUE``.
+        config_overrides: pieces of one JSON object with dotted or nested keys.
+
+    Raises:
+        ConfigError: on an unknown key, a value that does not fit, a wrong combination, a broken file.
+        UserError: if the last override has no value.
+    """
+    return _resolve([*read_files(conf_files), *read_json(config_overrides), *read_words(overrides)])
+
+
+def load_mapping(values: Mapping[str, Any]) -> Resolved:
+    """Composes a configuration from Python values with dotted or nested keys; for tests and small models."""
+    return _resolve(read_mapping(values, "mapping"))
+
+
+def origin_is_user(resolved: Resolved, key: str) -> bool:
+    """True if the value of ``key`` was written by the user: in an override or in a file that is not shipped."""
+    origin = resolved.origins.get(key, DEFAULT_ORIGIN)
+    return origin != DEFAULT_ORIGIN and not origin.startswith("configs/")
+
+
+def diff(cfg_a: CfgNode, cfg_b: CfgNode) -> list[tuple[str, Any, Any]]:
+    """Returns (dotted key, value in a, value in b) where two trees differ; a missing value is None."""
+    a, b = dict(_walk(cfg_a)), dict(_walk(cfg_b))
+    return [(k, a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if (k in a) != (k in b) or a[k] != b[k]]
+
+
+def _walk(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _walk(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _resolve(entries: list[Entry]) -> Resolved:
+    arch = find_architecture(_model_name(entries))
+    tree = _Tree(arch)
+    for entry in entries:
+        tree.assign(entry)
+    cfg = CfgNode(tree.nested())
+    check_shared(cfg)
+    arch.module.check(cfg)
+    cfg.freeze()
+    draft = Resolved(cfg, tree.origins, [], arch.name)
+    return Resolved(cfg, tree.origins, _unused_keys(draft, tree), arch.name)
+
+
+def _model_name(entries: list[Entry]) -> str:
+    """Returns the last MODEL.NAME: it decides which schema the other entries are read with."""
+    name = ""
+    for entry in entries:
+        if entry.path == "MODEL.NAME":
+            name = "" if entry.value is None else str(entry.value).strip()
+        elif entry.path == "MODEL" and isinstance(entry.value, Plain):
+            name = next((str(e.value) for e in _split(entry) if e.path == "MODEL.NAME"), name)
+    return name
+
+
+def _split(entry: Entry) -> list[Entry]:
+    """Reads the text of an override that sets a whole section or mapping."""
+    value = entry.value
+    if isinstance(value, Plain):
+        try:
+            value = parse_text(value)
+        except ValueError as error:
+            raise ConfigError(_complaint(entry, str(error))) from None
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise ConfigError(_complaint(entry, "expected a mapping such as {KEY: VALUE}"))
+    inner = read_mapping(value, entry.origin) if value else []
+    return [Entry(f"{entry.path}.{e.path}", e.value, entry.origin, entry.place) for e in inner]
+
+
+def _complaint(entry: Entry, problem: str) -> str:
+    shown = str(entry.value) if isinstance(entry.value, Plain) else entry.value
+    return f"{entry.path} = {shown!r} ({entry.place}): {problem}"
+
+
+def _unused_keys(resolved: Resolved, tree: _Tree) -> list[str]:
+    return [
+        f"{leaf.name} has no effect: {leaf.no_effect}."
+        for leaf in tree.arch.leaves.values()
+        if leaf.no_effect is not None and tree.values[leaf.name] != leaf.default and origin_is_user(resolved, leaf.name)
+    ]
+
+
+class _Tree:
+    """Values and origins while they are composed: flat by declared key."""
+
+    def __init__(self, arch: Architecture) -> None:
+        self.arch = arch
+        self.values: dict[str, Any] = {name: copy.deepcopy(leaf.default) for name, leaf in arch.leaves.items()}
+        self.origins: dict[str, str] = {}
+        for name, leaf in arch.leaves.items():
+            self._note(name, self.values[name] if leaf.is_mapping else None, DEFAULT_ORIGIN)
+
+    def assign(self, entry: Entry) -> None:
+        """Sets one entry; raises ConfigError if its key is unknown or its value does not fit."""
+        leaf, inner = self._find(entry.path)
+        if leaf is None:
+            self._assign_section(entry)
+        elif leaf.is_mapping:
+            self._assign_mapping(leaf, inner, entry)
+        elif inner:
+            self._assign_element(leaf, inner, entry)
+        else:
+            self.values[leaf.name] = self._typed(leaf, leaf.type, entry)
+            self.origins[leaf.name] = entry.origin
+
+    def nested(self) -> dict[str, Any]:
+        """Returns the values as nested dicts."""
+        root: dict[str, Any] = {}
+        for name, value in self.values.items():
+            *sections, last = name.split(".")
+            node = root
+            for part in sections:
+                node = node.setdefault(part, {})
+            node[last] = value
+        return root
+
+    def _find(self, path: str) -> tuple[Leaf | None, str]:
+        """Returns the declared key that holds ``path``, and the rest of the path inside its mapping or list."""
+        parts = path.split(".")
+        for count in range(len(parts), 0, -1):
+            leaf = self.arch.leaves.get(".".join(parts[:count]))
+            rest = ".".join(parts[count:])
+            if leaf is not None and (not rest or leaf.is_mapping or (leaf.is_list and rest.isdecimal())):
+                return leaf, rest
+        return None, ""
+
+    def _assign_section(self, entry: Entry) -> None:
+        if not any(name.startswith(entry.path + ".") for name in self.arch.leaves):
+            raise ConfigError(self._unknown(entry))
+        for inner in _split(entry):
+            self.assign(inner)
+
+    def _assign_mapping(self, leaf: Leaf, inner: str, entry: Entry) -> None:
+        """A mapping merges into the one before; ``{}`` empties it, and a null entry is taken out."""
+        whole = not inner
+        text = entry.value.strip() if isinstance(entry.value, Plain) else ""
+        if (whole and text) or text.startswith("{"):
+            parts = _split(entry)
+            for part in parts:
+                self.assign(part)
+            if parts:
+                return
+        node, last = self._mapping_node(leaf, inner)
+        path = f"{leaf.name}.{inner}" if inner else leaf.name
+        self._forget(path)
+        if whole or isinstance(entry.value, dict) or text.startswith("{"):
+            node[last] = {}
+        elif is_null(entry.value):
+            node.pop(last, None)
+            return
+        else:
+            node[last] = self._typed(leaf, get_args(leaf.type)[1], entry)
+        self.origins[path] = entry.origin
+
+    def _mapping_node(self, leaf: Leaf, inner: str) -> tuple[dict[str, Any], str]:
+        """Returns the dict that holds ``inner`` and its key there. Names in a mapping of scalars may hold dots."""
+        if not inner:
+            return self.values, leaf.name
+        node = self.values[leaf.name]
+        if get_args(leaf.type)[1] is not Any:
+            return node, inner
+        *parents, last = inner.split(".")
+        for part in parents:
+            if not isinstance(node.get(part), dict):
+                node[part] = {}
+            node = node[part]
+        return node, last
+
+    def _assign_element(self, leaf: Leaf, inner: str, entry: Entry) -> None:
+        values = self.values[leaf.name]
+        if int(inner) >= len(values):
+            raise ConfigError(_complaint(entry, f"the list {leaf.name} has {len(values)} elements, counted from 0"))
+        values[int(inner)] = self._typed(leaf, get_args(leaf.type)[0], entry)
+        self.origins[leaf.name] = entry.origin
+
+    def _typed(self, leaf: Leaf, hint: Any, entry: Entry) -> Any:
+        try:
+            value = convert(entry.value, hint)
+            check_range(value, leaf)
+        except ValueError as error:
+            raise ConfigError(_complaint(entry, str(error))) from None
+        return value
+
+    def _note(self, path: str, value: Any, origin: str) -> None:
+        if isinstance(value, dict) and value:
+            for name, inner in value.items():
+                self._note(f"{path}.{name}", inner, origin)
+        else:
+            self.origins[path] = origin
+
+    def _forget(self, path: str) -> None:
+        for name in [n for n in self.origins if n == path or n.startswith(path + ".")]:
+            del self.origins[name]
+
+    def _unknown(self, entry: Entry) -> str:
+        path = entry.path
+        for other in architectures().values():
+            top = path.split(".")[0]
+            if other.name != self.arch.name and any(n == path or n.split(".")[0] == top for n in other.leaves):
+                if not any(n.split(".")[0] == top for n in self.arch.leaves) or path in other.leaves:
+                    return (
+                        f"{path} ({entry.place}) belongs to the architecture {other.name!r}; "
+                        f"MODEL.NAME {self.values['MODEL.NAME'] or '(unset)'!r} chooses {self.arch.name!r}"
+                    )
+        if path == BASE_KEY:
+            return f"{BASE_KEY} ({entry.place}) works in files only"
+        close = closest_keys(path, self.arch.leaves)
+        hint = f", did you mean {' or '.join(close)}?" if close else "; 'entry.py config' lists all keys."
+        return f"unknown key {path} ({entry.place}){hint}"
+
+
+def closest_keys(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Returns up to ``count`` keys that ``name`` may have meant: same last word first, then similar spelling."""
+    known = list(known)
+    last = name.rsplit(".", 1)[-1].lower()
+    same = nearest(name, [k for k in known if k.rsplit(".", 1)[-1].lower() == last], count)
+    same += [k for k in known if k.rsplit(".", 1)[-1].lower() == last and k not in same]
+    sections = {".".join(k.split(".")[:i]) for k in known for i in range(1, k.count(".") + 1)}
+    return list(dict.fromkeys([*same, *nearest(name, [*known, *sorted(sections)], count)]))[:count]

@@ -1,0 +1,168 @@
+"""Turns what was written for a key into the key's declared type.
+
+Scalars stay text until the declared type is known. So ``1e-4`` is a number wherever a number is wanted (YAML 1.1 reads
+it as a string), ``False`` stays a word wherever a string is wanted, and files and command lines share one grammar.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args, get_origin
+
+from segfoundry.utils.config.schema import Leaf
+
+TRUE_WORDS = frozenset({"true", "yes", "on", "1", "y"})
+FALSE_WORDS = frozenset({"false", "no", "off", "0", "n", "", "none", "null", "~"})
+NULL_WORDS = frozenset({"~", "null", "Null", "NULL"})
+
+
+class Plain(str):
+    """Text without quotes, from a file or a command line: its type is still open."""
+
+    __slots__ = ()
+
+
+def is_null(value: Any) -> bool:
+    """True for None and for a bare ``null`` or ``~``."""
+    return value is None or (isinstance(value, Plain) and value.strip() in NULL_WORDS)
+
+
+def type_name(hint: Any) -> str:
+    """Returns a declared type in words: "integer", "list of numbers", ..."""
+    if get_origin(hint) is list:
+        return f"list of {type_name(get_args(hint)[0])}s"
+    if get_origin(hint) is dict:
+        return "mapping"
+    return {bool: "boolean", int: "integer", float: "number", str: "text"}.get(hint, "value")
+
+
+def convert(value: Any, hint: Any) -> Any:
+    """Converts ``value`` to the declared type ``hint``.
+
+    Args:
+        value: text (``Plain`` or str), None, or a Python bool, int, float, list, tuple or mapping.
+        hint: type as in ``Leaf.type``.
+
+    Raises:
+        ValueError: if the value cannot mean that type; the text says what was expected.
+    """
+    if get_origin(hint) is list:
+        return _to_list(value, get_args(hint)[0])
+    if hint is Any:
+        return _to_any(value)
+    if isinstance(value, (Mapping, list, tuple)) or hint not in _SCALARS:
+        raise ValueError(f"expected {_article(type_name(hint))}")
+    return _SCALARS[hint](value)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}" if name != "text" else name
+
+
+def _to_bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = "" if value is None else str(value).strip().lower()
+    if word in TRUE_WORDS or word in FALSE_WORDS:
+        return word in TRUE_WORDS
+    raise ValueError("expected a boolean (true/false, yes/no, on/off, 1/0)")
+
+
+def _to_int(value: Any) -> int:
+    if not isinstance(value, bool) and value is not None:
+        try:
+            return int(str(value))
+        except ValueError:
+            try:
+                number = float(str(value))
+            except ValueError:
+                number = math.nan
+            if number.is_integer():
+                return int(number)
+    raise ValueError("expected an integer")
+
+
+def _to_float(value: Any) -> float:
+    if not isinstance(value, bool) and value is not None:
+        text = str(value).strip().lower()
+        if text.lstrip("+-") in (".inf", ".nan"):  # YAML's spelling
+            text = text.replace(".", "")
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    raise ValueError("expected a number")
+
+
+def _to_str(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+_SCALARS: dict[Any, Any] = {bool: _to_bool, int: _to_int, float: _to_float, str: _to_str}
+
+
+def _to_list(value: Any, item: Any) -> list[Any]:
+    if is_null(value):
+        return []
+    if isinstance(value, Plain):
+        value = parse_sequence(value)
+    if isinstance(value, Mapping):
+        raise ValueError(f"expected a list of {type_name(item)}s")
+    if not isinstance(value, (list, tuple)):
+        value = [value]
+    return [convert(v, item) for v in value]
+
+
+def parse_sequence(text: Plain) -> list[Any]:
+    """Reads ``[a, b]`` as a YAML list, empty text as no element and any other text as one element."""
+    from segfoundry.utils.config.reader import parse_text
+
+    stripped = text.strip()
+    if not stripped:
+        return []
+    if stripped[0] not in "['\"":
+        return [text]
+    value = parse_text(stripped)
+    return value if isinstance(value, list) else [value]
+
+
+def _to_any(value: Any) -> Any:
+    """Guesses the type of a value that no schema describes, by the rules of YAML (with ``1e-4`` as a number)."""
+    if isinstance(value, Mapping):
+        return {str(k): _to_any(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_to_any(v) for v in value]
+    if not isinstance(value, Plain):
+        return value
+    text = value.strip()
+    if text and text[0] in "[{'\"":
+        from segfoundry.utils.config.reader import parse_text
+
+        return _to_any(parse_text(text))
+    if text.lower() in ("true", "yes", "on", "false", "no", "off"):
+        return text.lower() in TRUE_WORDS
+    if text in NULL_WORDS:
+        return None
+    if text[:1] in set("+-.0123456789"):  # a word such as "nan" or "infinity" stays a word
+        for kind in (int, _to_float):
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    return str(value)
+
+
+def check_range(value: Any, leaf: Leaf) -> None:
+    """Checks a converted value against the declared choices and limits.
+
+    Raises:
+        ValueError: if it breaks them; the text says what is allowed.
+    """
+    for item in value if isinstance(value, list) else [value]:
+        if leaf.choices is not None and item not in leaf.choices:
+            raise ValueError(f"expected one of {', '.join(repr(c) for c in leaf.choices)}")
+        if leaf.minimum is not None and not item >= leaf.minimum:
+            raise ValueError(f"expected at least {leaf.minimum}")
+        if leaf.maximum is not None and not item <= leaf.maximum:
+            raise ValueError(f"expected at most {leaf.maximum}")
