@@ -1,0 +1,88 @@
+"""Sub-layers of SEEM's decoder: each is attention or a feed-forward net with its residual and norm.
+
+Letters in shapes: B images, N variables, S keys, C channels.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segfoundry.modeling.layers.attention import MultiheadAttention
+
+
+class CrossAttentionLayer(nn.Module):
+    """Variables read image features.
+
+    Args:
+        dim: channels C.
+        heads: attention heads.
+        dropout: on attention weights and on the branch.
+        pre_norm: normalise the branch's input instead of the sum.
+    """
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0, pre_norm: bool = False) -> None:
+        super().__init__()
+        self.multihead_attn = MultiheadAttention(dim, heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.pre_norm = pre_norm
+
+    def forward(self, x: Tensor, position: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """Maps variables (B, N, C) to (B, N, C).
+
+        Args:
+            x: (B, N, C) content.
+            position: (B, N, C) added to the queries.
+            keys: (B, S, C) image features with their positions added.
+            values: (B, S, C) image features.
+            mask: (B, N, S) bool, True = forbidden.
+        """
+        if self.pre_norm:
+            return x + self.dropout(self.multihead_attn(self.norm(x) + position, keys, values, mask))
+        return self.norm(x + self.dropout(self.multihead_attn(x + position, keys, values, mask)))
+
+
+class SelfAttentionLayer(nn.Module):
+    """Variables read each other. Arguments as in :class:`CrossAttentionLayer`."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0, pre_norm: bool = False) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(dim, heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.pre_norm = pre_norm
+
+    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        """Maps variables (B, N, C) with positions (B, N, C) to (B, N, C); mask (B, N, N) bool, True = forbidden."""
+        values = self.norm(x) if self.pre_norm else x
+        keys = values + position
+        x = x + self.dropout(self.self_attn(keys, keys, values, mask))
+        return x if self.pre_norm else self.norm(x)
+
+
+class FFNLayer(nn.Module):
+    """Two linear layers with ReLU between.
+
+    Args:
+        dim: channels C.
+        hidden: channels between.
+        dropout: after the activation and on the branch.
+        pre_norm: normalise the branch's input instead of the sum.
+    """
+
+    def __init__(self, dim: int, hidden: int, dropout: float = 0.0, pre_norm: bool = False) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(dim, hidden)
+        self.linear2 = nn.Linear(hidden, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        self.pre_norm = pre_norm
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, N, C) to (B, N, C)."""
+        inner = self.norm(x) if self.pre_norm else x
+        x = x + self.dropout(self.linear2(self.dropout(F.relu(self.linear1(inner)))))
+        return x if self.pre_norm else self.norm(x)
