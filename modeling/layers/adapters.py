@@ -17,19 +17,24 @@ VARIANTS = ("light", "dense")
 INITS = ("neutral", "reference")
 
 
-class BottleneckAdapter(nn.Module):
+class Adapter(nn.Module):
+    """Marks a module whose parameters were inserted for fine-tuning; tables and policies go by it."""
+
+
+class BottleneckAdapter(Adapter):
     """Residual bottleneck (Houlsby et al., arXiv 1902.00751): x + up(dropout(ReLU(down x))).
 
     Args:
         dim: channels C.
-        variant: "dense" halves the channels, "light" takes an eighth.
+        variant: "dense" halves the channels, "light" divides them by ``ratio``.
         init: "neutral" or "reference".
+        ratio: of outer to inner channels of the light variant.
     """
 
-    def __init__(self, dim: int, variant: str = "light", init: str = "neutral") -> None:
+    def __init__(self, dim: int, variant: str = "light", init: str = "neutral", ratio: int = 4) -> None:
         super().__init__()
         check_choice(variant, init)
-        hidden = bottleneck_width(dim, variant)
+        hidden = bottleneck_width(dim, variant, ratio)
         self.down_proj = nn.Linear(dim, hidden)
         self.up_proj = nn.Linear(hidden, dim)
         self.dropout = nn.Dropout(0.1)
@@ -43,7 +48,7 @@ class BottleneckAdapter(nn.Module):
         return x + self.up_proj(self.dropout(F.relu(self.down_proj(x))))
 
 
-class MaskEmbeddingAdapter(nn.Module):
+class MaskEmbeddingAdapter(Adapter):
     """Correction that is added to a mask embedding: LN(scale * up(dropout(ReLU(down(LN x))))).
 
     The neutral start zeroes the output norm's weight: with a zero projection instead, that norm would blow the first
@@ -52,15 +57,18 @@ class MaskEmbeddingAdapter(nn.Module):
     Args:
         dim: channels of the decoder.
         out_dim: channels of the mask embedding; default ``dim``.
-        variant: "dense" halves the channels, "light" takes an eighth.
+        variant: "dense" halves the channels, "light" divides them by ``ratio``.
         init: "neutral" or "reference".
+        ratio: of outer to inner channels of the light variant.
     """
 
-    def __init__(self, dim: int, out_dim: int | None = None, variant: str = "light", init: str = "neutral") -> None:
+    def __init__(
+        self, dim: int, out_dim: int | None = None, variant: str = "light", init: str = "neutral", ratio: int = 4
+    ) -> None:
         super().__init__()
         check_choice(variant, init)
         out_dim = dim if out_dim is None else out_dim
-        hidden = bottleneck_width(dim, variant)
+        hidden = bottleneck_width(dim, variant, ratio)
         self.layer_norm_input = nn.LayerNorm(dim)
         self.down_proj = nn.Linear(dim, hidden)
         self.up_proj = nn.Linear(hidden, out_dim)
@@ -77,7 +85,7 @@ class MaskEmbeddingAdapter(nn.Module):
         return self.layer_norm_output(self.scale * self.up_proj(hidden))
 
 
-class DenseSpatialAdapter(nn.Module):
+class DenseSpatialAdapter(Adapter):
     """Channel gate and a strided convolution pair on feature maps; 25.5 C^2 + 2C parameters.
 
     y = ReLU(transposed-conv(ReLU(conv(gate(x))))), cropped to the size of x. The reference form is LN(x + y), which
@@ -117,18 +125,19 @@ class DenseSpatialAdapter(nn.Module):
         return x + self.norm(y) if self.neutral else self.norm(x + y)
 
 
-class LightSpatialAdapter(nn.Module):
-    """Residual bottleneck with a depthwise 3x3 convolution: x + up(GELU(depthwise(down x))); about C^2 / 4 parameters.
+class LightSpatialAdapter(Adapter):
+    """Residual bottleneck with a depthwise 3x3 convolution: x + up(GELU(depthwise(down x))); 2 C^2 / ratio parameters.
 
     Args:
         dim: channels C.
         init: "neutral" or "reference".
+        ratio: of outer to inner channels.
     """
 
-    def __init__(self, dim: int, init: str = "neutral") -> None:
+    def __init__(self, dim: int, init: str = "neutral", ratio: int = 4) -> None:
         super().__init__()
         check_choice("light", init)
-        hidden = bottleneck_width(dim, "light")
+        hidden = bottleneck_width(dim, "light", ratio)
         self.down_proj = nn.Linear(dim, hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.up_proj = nn.Linear(hidden, dim)
@@ -143,15 +152,15 @@ class LightSpatialAdapter(nn.Module):
         return x + self.up_proj(F.gelu(hidden))
 
 
-def spatial_adapter(dim: int, variant: str = "light", init: str = "neutral") -> nn.Module:
-    """Returns the adapter for (B, H, W, ``dim``) feature maps of that variant and initialisation."""
+def spatial_adapter(dim: int, variant: str = "light", init: str = "neutral", ratio: int = 4) -> Adapter:
+    """Returns the adapter for (B, H, W, ``dim``) feature maps of that variant and initialisation; ``ratio``: light only."""
     check_choice(variant, init)
-    return LightSpatialAdapter(dim, init) if variant == "light" else DenseSpatialAdapter(dim, init)
+    return LightSpatialAdapter(dim, init, ratio) if variant == "light" else DenseSpatialAdapter(dim, init)
 
 
-def bottleneck_width(dim: int, variant: str) -> int:
-    """Returns the inner width of a bottleneck: half of ``dim`` (dense) or an eighth (light), at least 1."""
-    return max(dim // (2 if variant == "dense" else 8), 1)
+def bottleneck_width(dim: int, variant: str, ratio: int) -> int:
+    """Returns the inner width of a bottleneck: ``dim`` / 2 (dense) or / ``ratio`` (light), at least 1."""
+    return max(dim // (2 if variant == "dense" else ratio), 1)
 
 
 def init_projections(*layers: nn.Module) -> None:

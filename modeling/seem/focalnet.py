@@ -87,6 +87,7 @@ class FocalNet(nn.Module):
         depthwise: blocks of ``focal_dw``.
         adapter: "light" or "dense": an adapter after the modulation of each block; None: none.
         adapter_init: "neutral" or "reference".
+        adapter_ratio: outer over inner channels of a light adapter.
 
     Attributes:
         output_channels: name of each returned map -> its channels.
@@ -114,6 +115,7 @@ class FocalNet(nn.Module):
         depthwise: bool = False,
         adapter: str | None = None,
         adapter_init: str = "neutral",
+        adapter_ratio: int = 4,
     ) -> None:
         super().__init__()
         dims = [embed_dim * 2**stage for stage in range(len(depths))]
@@ -132,6 +134,7 @@ class FocalNet(nn.Module):
                 use_postln=use_postln_in_modulation,
                 scaling_modulator=scaling_modulator,
             )
+            inserted = None if adapter is None else spatial_adapter(dims[stage], adapter, adapter_init, adapter_ratio)
             return block_class(
                 dims[stage],
                 modulation,
@@ -140,7 +143,7 @@ class FocalNet(nn.Module):
                 drop_path=next(rates),
                 use_postln=use_postln,
                 use_layerscale=use_layerscale,
-                adapter=None if adapter is None else spatial_adapter(dims[stage], adapter, adapter_init),
+                adapter=inserted,
             )
 
         self.layers = nn.ModuleList()
@@ -177,6 +180,7 @@ class FocalNet(nn.Module):
             depthwise=cfg.MODEL.BACKBONE.NAME == "focal_dw",
             adapter=c.ADAPTER if c.FINE_TUNE else None,
             adapter_init=c.ADAPTER_INIT,
+            adapter_ratio=c.ADAPTER_RATIO,
         )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:

@@ -15,4 +15,10 @@ PENDING = {
     "seem_v0_spatial/*": OTHER_DECODERS,
     "seem_demo/*": OTHER_DECODERS,
     "next_click/*": "simulated clicks are not built",
+    "full_model/grounding_mask": GROUNDING,
+    "full_model/interactive.*": SPATIAL,
+    "full_model/train.loss_spatial_*": SPATIAL,
+    "full_model/train.loss_grounding_*": GROUNDING,
+    "full_model/train.total": f"the sum holds the losses of both prompt tasks: {SPATIAL}; {GROUNDING}",
+    "full_model/train.grad.*": f"gradients of that sum: {SPATIAL}; {GROUNDING}",
 }
