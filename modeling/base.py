@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -40,8 +40,11 @@ class MetaArch(nn.Module, ABC):
 
     Attributes:
         monitors: figures for people (never part of the objective); filled by ``losses``, read by the log.
+        parts: label -> prefix of parameter names, for the table printed at start; the longest prefix wins. Empty: the
+            top-level modules.
     """
 
+    parts: ClassVar[dict[str, str]] = {}
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:

@@ -153,7 +153,7 @@ class LightSpatialAdapter(Adapter):
 
 
 def spatial_adapter(dim: int, variant: str = "light", init: str = "neutral", ratio: int = 4) -> Adapter:
-    """Returns the adapter for (B, H, W, ``dim``) feature maps of that variant and initialisation; ``ratio``: light only."""
+    """Returns the adapter for (B, H, W, ``dim``) feature maps; ``ratio`` matters for the light variant only."""
     check_choice(variant, init)
     return LightSpatialAdapter(dim, init, ratio) if variant == "light" else DenseSpatialAdapter(dim, init)
 

@@ -1,0 +1,133 @@
+"""Which of SEEM's parameters train: the fine-tuning strategies, freezing by name, LoRA, switched-off tasks.
+
+| FOCAL.FINE_TUNE | DECODER.FINE_TUNE | trains in the backbone | trains in the decoder                      |
+|-----------------|-------------------|------------------------|--------------------------------------------|
+| False           | True              | what FIX_PARAM leaves  | adapters only                              |
+| True            | True              | adapters only          | adapters only                              |
+| False           | False             | what FIX_PARAM leaves  | everything (that FIX_PARAM leaves)         |
+| True            | False             | adapters only          | everything (that FIX_PARAM leaves)         |
+
+"Decoder" is the predictor without its text encoder. A part that holds LoRA updates trains these (and its adapters)
+only. SOLVER.FIX_PARAM never reaches adapters through the name of the part they sit in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from segfoundry.modeling.base import TrainPolicy
+from segfoundry.modeling.finetune import OptimRules, parameter_kinds, parameter_owners
+from segfoundry.modeling.layers.adapters import Adapter
+
+# Label -> prefix of the parameter names; the longest prefix wins.
+PARTS = {
+    "backbone": "backbone.",
+    "pixel_decoder": "sem_seg_head.pixel_decoder.",
+    "predictor": "sem_seg_head.predictor.",
+    "lang_encoder": "sem_seg_head.predictor.lang_encoder.",
+    "criterion": "criterion.",
+}
+
+# Parameters of the decoder that only the spatial task uses.
+SPATIAL_ONLY = ("mask_sptial_embed.", "spatial_embed.", "spatial_featured.", "pn_indicator.")
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """What the configuration says about training.
+
+    Attributes:
+        optim: learning-rate factors and weight decay.
+        fix_param: parts of names that are frozen.
+        ignore_fix: parts of names that train all the same, unless their task is off.
+        backbone_adapters: MODEL.BACKBONE.FOCAL.FINE_TUNE.
+        decoder_adapters: MODEL.DECODER.FINE_TUNE.
+        spatial: whether the spatial task is on.
+    """
+
+    optim: OptimRules = field(default_factory=OptimRules)
+    fix_param: tuple[str, ...] = ()
+    ignore_fix: tuple[str, ...] = ()
+    backbone_adapters: bool = False
+    decoder_adapters: bool = False
+    spatial: bool = True
+
+    @classmethod
+    def from_config(cls, cfg: Any, *, spatial: bool) -> PolicySettings:
+        """Reads SOLVER and the FINE_TUNE keys.
+
+        Args:
+            cfg: frozen configuration tree.
+            spatial: whether the spatial task is on (it may have switched itself off).
+        """
+        return cls(
+            optim=OptimRules.from_config(cfg.SOLVER),
+            fix_param=tuple(part for part, fixed in cfg.SOLVER.FIX_PARAM.items() if fixed),
+            ignore_fix=tuple(cfg.SOLVER.IGNORE_FIX),
+            backbone_adapters=cfg.MODEL.BACKBONE.FOCAL.FINE_TUNE,
+            decoder_adapters=cfg.MODEL.DECODER.FINE_TUNE,
+            spatial=spatial,
+        )
+
+
+def seem_policy(model: nn.Module, settings: PolicySettings) -> TrainPolicy:
+    """Decides for each parameter whether and how it trains.
+
+    Args:
+        model: a network with SEEM's parameter names.
+        settings: what the configuration says.
+
+    Returns:
+        The rules of the parameters that train.
+    """
+    kinds = parameter_kinds(model)
+    owners = parameter_owners(model)
+    adapters = [name for name, module in model.named_modules() if isinstance(module, Adapter)]
+    lora_parts = {_part_of(name) for name, kind in kinds.items() if kind == "lora"}
+    frozen_parts = set(lora_parts)
+    if settings.backbone_adapters:
+        frozen_parts.add("backbone")
+    if settings.decoder_adapters:
+        frozen_parts.add("predictor")
+    policy = TrainPolicy()
+    for name, kind in kinds.items():
+        if kind == "base":
+            trains = _base_trains(name, settings, frozen_parts)
+        elif kind == "adapter":
+            trains = not _contains(_own_name(name, adapters), settings.fix_param)
+        else:
+            trains = True
+        if trains:
+            policy.rules[name] = settings.optim.rule(name, owners[name], kind)
+    return policy
+
+
+def _base_trains(name: str, settings: PolicySettings, frozen_parts: set[str]) -> bool:
+    """Whether a parameter of the published network trains."""
+    if not settings.spatial and name.removeprefix(PARTS["predictor"]).startswith(SPATIAL_ONLY):
+        return False
+    if _contains(name, settings.ignore_fix):
+        return True
+    return _part_of(name) not in frozen_parts and not _contains(name, settings.fix_param)
+
+
+def _own_name(name: str, adapters: Sequence[str]) -> str:
+    """Returns an adapter parameter's name from the adapter's own attribute on, without the path that leads there."""
+    adapter = next(a for a in adapters if name.startswith(f"{a}."))
+    words = adapter.split(".")
+    # A list of adapters is known by the list's name: "transformer_ffn_layers_adapters.3".
+    start = -2 if words[-1].isdigit() else -1
+    return ".".join(words[start:]) + name[len(adapter) :]
+
+
+def _contains(name: str, parts: Sequence[str]) -> bool:
+    return any(part in name for part in parts)
+
+
+def _part_of(name: str) -> str:
+    matching = [label for label, prefix in PARTS.items() if name.startswith(prefix)]
+    return max(matching, key=lambda label: len(PARTS[label]), default="")
