@@ -7,6 +7,7 @@ output, P points, H and W rows and columns of the padded images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,6 +79,26 @@ class SetCriterion(nn.Module):
         empty_weight = torch.ones(num_classes + 1)
         empty_weight[-1] = no_object_weight
         self.register_buffer("empty_weight", empty_weight)
+
+    @classmethod
+    def from_config(cls, cfg: Any, num_classes: int) -> SetCriterion:
+        """Builds the criterion of ``cfg.MODEL.DECODER`` for ``num_classes`` categories."""
+        d = cfg.MODEL.DECODER
+        keys = {"mask": "", "spatial": "S", "grounding": "G"}
+        keys = {f: k for f, k in keys.items() if d[f.upper()].ENABLED}
+        terms = {"ce": "CLASS", "bce": "MASK", "dice": "DICE"}
+        return cls(
+            num_classes,
+            {f"{f}_{term}": d[f"{k}{name}_WEIGHT"] for f, k in keys.items() for term, name in terms.items()},
+            # The published spatial matching uses these costs too, whatever COST_SPATIAL says.
+            HungarianMatcher(d.CLASS_WEIGHT, d.MASK_WEIGHT, d.DICE_WEIGHT, d.TRAIN_NUM_POINTS),
+            no_object_weight=d.NO_OBJECT_WEIGHT,
+            oversample_ratio=d.OVERSAMPLE_RATIO,
+            importance_sample_ratio=d.IMPORTANCE_SAMPLE_RATIO,
+            top_layers={f: d[f"TOP_{f.upper()}_LAYERS"] for f in keys},
+            deep_supervision=d.DEEP_SUPERVISION,
+            kind_weights={"text": d.GROUNDING.TEXT_WEIGHT, "class": d.GROUNDING.CLASS_WEIGHT},
+        )
 
     def normalizers(
         self,
