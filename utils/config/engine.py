@@ -67,15 +67,27 @@ def load_mapping(values: Mapping[str, Any]) -> Resolved:
 
 
 def origin_is_user(resolved: Resolved, key: str) -> bool:
-    """True if the value of ``key`` was written by the user: in an override or in a file that is not shipped."""
-    origin = resolved.origins.get(key, DEFAULT_ORIGIN)
-    return origin != DEFAULT_ORIGIN and not origin.startswith("configs/")
+    """True if the user wrote ``key`` (or an entry of that mapping): in an override or in a file that is not shipped."""
+    written = [o for name, o in resolved.origins.items() if name == key or name.startswith(key + ".")]
+    return any(o != DEFAULT_ORIGIN and not o.startswith("configs/") for o in written)
 
 
 def diff(cfg_a: CfgNode, cfg_b: CfgNode) -> list[tuple[str, Any, Any]]:
     """Returns (dotted key, value in a, value in b) where two trees differ; a missing value is None."""
     a, b = dict(_walk(cfg_a)), dict(_walk(cfg_b))
     return [(k, a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if (k in a) != (k in b) or a[k] != b[k]]
+
+
+def find_value(cfg: CfgNode, key: str) -> Any:
+    """Returns the value at a dotted key, None if a free mapping lacks it. Entries of mappings may hold dots."""
+    node: Any = cfg
+    parts = key.split(".")
+    while parts and isinstance(node, Mapping):
+        whole = ".".join(parts)
+        if whole in node:
+            return node[whole]
+        node = node.get(parts.pop(0))
+    return None if parts else node
 
 
 def _walk(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

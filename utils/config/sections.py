@@ -187,6 +187,7 @@ class Shared:
     TRAINER: str = key("xdecoder", "", no_effect="there is one trainer")
     BASENAME: str = key("", "", no_effect="EXP_NAME, else the first configuration file, names the run folder")
     EVAL_PER_UPDATE_NUM: int = key(0, "", no_effect="TRAIN.EVAL_EVERY sets the steps between evaluations")
+    LR_SCHEDULER_PARAMS: dict[str, Any] = key({}, "", no_effect="the keys of SOLVER describe the schedule")
     base_path: str = key("./", "", no_effect="nothing is imported from the configuration")
     LOADER: Loader = section(Loader)
     DATASETS: Datasets = section(Datasets)

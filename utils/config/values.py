@@ -31,7 +31,9 @@ def is_null(value: Any) -> bool:
 def type_name(hint: Any) -> str:
     """Returns a declared type in words: "integer", "list of numbers", ..."""
     if get_origin(hint) is list:
-        return f"list of {type_name(get_args(hint)[0])}s"
+        return {bool: "list of booleans", int: "list of integers", float: "list of numbers"}.get(
+            get_args(hint)[0], "list of words"
+        )
     if get_origin(hint) is dict:
         return "mapping"
     return {bool: "boolean", int: "integer", float: "number", str: "text"}.get(hint, "value")
@@ -108,7 +110,7 @@ def _to_list(value: Any, item: Any) -> list[Any]:
     if isinstance(value, Plain):
         value = parse_sequence(value)
     if isinstance(value, Mapping):
-        raise ValueError(f"expected a list of {type_name(item)}s")
+        raise ValueError(f"expected a {type_name(list[item])}")
     if not isinstance(value, (list, tuple)):
         value = [value]
     return [convert(v, item) for v in value]

@@ -1,0 +1,299 @@
+"""Configuration of SEEM, continued: the network, its losses and its post-processing (MODEL)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segfoundry.utils.config.schema import key, section
+
+LEVELS = ("res2", "res3", "res4", "res5")
+
+
+@dataclass(kw_only=True)
+class Text:
+    ARCH: str = key("vlpencoder", "Kind of text encoder.", choices=("vlpencoder",))
+    NAME: str = key("transformer", "Network of the text encoder.", choices=("transformer",))
+    TOKENIZER: str = key("clip", "Byte-pair vocabulary; clip: the one of CLIP ViT-B/32.", choices=("clip",))
+    CONTEXT_LENGTH: int = key(77, "Longest text in tokens, start and end included.", minimum=3)
+    WIDTH: int = key(512, "Channels of the text transformer.", minimum=1)
+    HEADS: int = key(8, "Attention heads of the text transformer; must divide WIDTH.", minimum=1)
+    LAYERS: int = key(12, "Layers of the text transformer.", minimum=1)
+    AUTOGRESSIVE: bool = key(True, "Tokens attend to earlier ones only; False: to all tokens that are not padding.")
+    PROMPT: str = key(
+        "templates",
+        "Text that stands for a class name. templates: a random template per name and step in training, the mean over "
+        "all templates in evaluation. plain: the bare name.",
+        choices=("templates", "plain"),
+    )
+
+
+@dataclass(kw_only=True)
+class Focal:
+    PRETRAIN_IMG_SIZE: int = key(
+        224, "Image side in pre-training.", no_effect="FocalNet has no parameter of image size"
+    )
+    PATCH_SIZE: int = key(4, "Stride of the stem in pixels.", minimum=1)
+    EMBED_DIM: int = key(192, "Channels of stage 1; each later stage has twice as many.", minimum=1)
+    DEPTHS: list[int] = key([2, 2, 18, 2], "Blocks of the four stages.", minimum=1)
+    FOCAL_LEVELS: list[int] = key([4, 4, 4, 4], "Focal levels of each stage.", minimum=1)
+    FOCAL_WINDOWS: list[int] = key([3, 3, 3, 3], "Kernel of the first focal level of each stage; odd.", minimum=1)
+    DROP_PATH_RATE: float = key(0.3, "Stochastic depth of the last block; grows linearly from 0.", minimum=0, maximum=1)
+    MLP_RATIO: float = key(4.0, "Hidden channels of a block's MLP, as a multiple of its channels.", minimum=0)
+    DROP_RATE: float = key(0.0, "Dropout in the blocks.", minimum=0, maximum=1)
+    PATCH_NORM: bool = key(True, "LayerNorm after the stem.")
+    USE_CONV_EMBED: bool = key(True, "Overlapping 7x7 stem and 3x3 downsampling; False: kernel equals stride.")
+    SCALING_MODULATOR: bool = key(True, "Divide the summed context by the number of its levels.")
+    USE_CHECKPOINT: bool = key(False, "Recompute a block's activations in the backward pass: less memory, more time.")
+    USE_POSTLN: bool = key(True, "LayerNorm after modulation and MLP; False: before.")
+    USE_POSTLN_IN_MODULATION: bool = key(False, "One more LayerNorm inside the modulation.")
+    USE_LAYERSCALE: bool = key(True, "Learned factor per channel on each residual branch, 1e-4 at start.")
+    OUT_FEATURES: list[str] = key(list(LEVELS), "Stage outputs handed to the pixel decoder.", choices=LEVELS)
+    OUT_INDICES: list[int] = key(
+        [0, 1, 2, 3], "Stages with an output; they belong to OUT_FEATURES.", minimum=0, maximum=3
+    )
+    FINE_TUNE: bool = key(False, "Put an adapter into each block and train exactly these in the backbone.")
+    ADAPTER: str = key(
+        "light",
+        "light: bottleneck with a depthwise kernel. dense: the published one, 25.5 C^2 parameters per block.",
+        choices=("light", "dense"),
+    )
+    ADAPTER_INIT: str = key(
+        "neutral",
+        "neutral: adapters change nothing at start. reference: random, as published.",
+        choices=("neutral", "reference"),
+    )
+    ADAPTER_RATIO: int = key(4, "Channels of a block divided by those of its light adapter.", minimum=1)
+
+
+@dataclass(kw_only=True)
+class Davit:
+    """DaViT backbone of the published davitd3 and davitd5 files; not built."""
+
+    DROP_PATH_RATE: float = key(0.3, "", no_effect="the davit backbone is not built")
+    PATCH_SIZE: list[int] = key([7, 2, 2, 2], "", no_effect="the davit backbone is not built")
+    PATCH_STRIDE: list[int] = key([4, 2, 2, 2], "", no_effect="the davit backbone is not built")
+    PATCH_PADDING: list[int] = key([3, 0, 0, 0], "", no_effect="the davit backbone is not built")
+    PATCH_PRENORM: list[bool] = key([False, True, True, True], "", no_effect="the davit backbone is not built")
+    DIM_EMBED: list[int] = key([128, 256, 512, 1024], "", no_effect="the davit backbone is not built")
+    NUM_HEADS: list[int] = key([4, 8, 16, 32], "", no_effect="the davit backbone is not built")
+    NUM_GROUPS: list[int] = key([4, 8, 16, 32], "", no_effect="the davit backbone is not built")
+    DEPTHS: list[int] = key([1, 1, 9, 1], "", no_effect="the davit backbone is not built")
+    OUT_FEATURES: list[str] = key(list(LEVELS), "", no_effect="the davit backbone is not built")
+    OUT_INDICES: list[int] = key([0, 1, 2, 3], "", no_effect="the davit backbone is not built")
+    ENABLE_CHECKPOINT: bool = key(False, "", no_effect="the davit backbone is not built")
+
+
+@dataclass(kw_only=True)
+class Vit:
+    """SAM's image encoder as backbone, of the published samvitb and samvitl files; not built."""
+
+    SIZE: str = key("base", "", no_effect="the vit backbone is not built")
+    OUT_FEATURES: list[str] = key(list(LEVELS), "", no_effect="the vit backbone is not built")
+    OUT_INDICES: list[int] = key([0, 1, 2, 3], "", no_effect="the vit backbone is not built")
+
+
+@dataclass(kw_only=True)
+class Backbone:
+    NAME: str = key(
+        "focal", "Image backbone: focal (FocalNet), or focal_dw (with depthwise convolutions, for Focal-T)."
+    )
+    PRETRAINED: str = key("", "Weight file of the backbone alone.")
+    LOAD_PRETRAINED: bool = key(False, "Load PRETRAINED into the backbone before RESUME_FROM.")
+    PRETRAINED_LAYERS: str = key("*", "", no_effect="all parameters of PRETRAINED that fit are loaded")
+    FOCAL: Focal = section(Focal, "FocalNet, for focal and focal_dw.")
+    DAVIT: Davit = section(Davit)
+    VIT: Vit = section(Vit)
+
+
+@dataclass(kw_only=True)
+class Encoder:
+    """Pixel decoder (the published name says encoder)."""
+
+    NAME: str = key("transformer_encoder_fpn", "Pixel decoder: transformer_encoder_fpn or transformer_encoder_deform.")
+    IGNORE_VALUE: int = key(255, "", no_effect="VOID is what no segment covers")
+    NUM_CLASSES: int = key(
+        133,
+        "Number of categories without 'no object'. A shipped file's number yields to the data set record; one that the "
+        "user wrote must equal it.",
+        minimum=1,
+    )
+    LOSS_WEIGHT: float = key(1.0, "", no_effect="the loss weights stand in MODEL.DECODER")
+    CONVS_DIM: int = key(512, "Channels of the pixel decoder; a multiple of 32.", minimum=32)
+    MASK_DIM: int = key(512, "Channels of the mask features and mask embeddings.", minimum=1)
+    NORM: str = key("GN", "Normalisation of the convolutions: GN (32 groups) or none.", choices=("GN", ""))
+    IN_FEATURES: list[str] = key(list(LEVELS), "Backbone outputs that are read.", choices=LEVELS)
+    DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES: list[str] = key(
+        ["res3", "res4", "res5"], "Levels in the deformable attention; transformer_encoder_deform only.", choices=LEVELS
+    )
+    COMMON_STRIDE: int = key(4, "Stride of the mask features; transformer_encoder_deform only.", choices=(4, 8, 16, 32))
+    TRANSFORMER_ENC_LAYERS: int = key(6, "Transformer layers of the pixel decoder.", minimum=0)
+
+
+@dataclass(kw_only=True)
+class MaskTask:
+    ENABLED: bool = key(True, "Train the panoptic task: object queries with classes and masks.")
+
+
+@dataclass(kw_only=True)
+class SpatialTask:
+    ENABLED: bool = key(True, "Train prompts drawn on the image. Switches itself off, with a notice: not built yet.")
+    MAX_ITER: int = key(1, "Most click rounds without gradient before the loss; drawn from 0..MAX_ITER.", minimum=0)
+
+
+@dataclass(kw_only=True)
+class GroundingTask:
+    ENABLED: bool = key(True, "Train phrases that name a mask. Switches itself off, with a notice: not built yet.")
+    MAX_LEN: int = key(5, "An image gets 1..MAX_LEN-1 phrases.", minimum=2)
+    TEXT_WEIGHT: float = key(2.0, "Loss factor of images with real sentences.", minimum=0)
+    CLASS_WEIGHT: float = key(0.5, "Loss factor of images whose class names stand in for sentences.", minimum=0)
+
+
+@dataclass(kw_only=True)
+class Retrieval:
+    ENABLED: bool = key(False, "", no_effect="SEEM has no retrieval loss")
+
+
+@dataclass(kw_only=True)
+class Lvis:
+    ENABLED: bool = key(True, "", no_effect="LVIS masks do not replace panoptic ones")
+    THRES: float = key(0.7, "", no_effect="LVIS masks do not replace panoptic ones")
+
+
+@dataclass(kw_only=True)
+class OpenImageGrounding:
+    ENABLED: bool = key(False, "", no_effect="the Open Images task is not built")
+    MAX_LEN: int = key(5, "", no_effect="the Open Images task is not built")
+
+
+@dataclass(kw_only=True)
+class OpenImage:
+    ENABLED: bool = key(False, "", no_effect="the Open Images task is not built")
+    NEGATIVE_SAMPLES: int = key(5, "", no_effect="the Open Images task is not built")
+    GROUNDING: OpenImageGrounding = section(OpenImageGrounding)
+
+
+@dataclass(kw_only=True)
+class Caption:
+    ENABLED: bool = key(False, "", no_effect="SEEM has no caption loss")
+    PHRASE_PROB: float = key(0.5, "", no_effect="SEEM has no caption loss")
+    SIM_THRES: float = key(0.95, "", no_effect="SEEM has no caption loss")
+
+
+@dataclass(kw_only=True)
+class Prompt:
+    ENABLED: bool = key(False, "", no_effect="the demo variant is not built")
+
+
+@dataclass(kw_only=True)
+class CostSpatial:
+    CLASS_WEIGHT: float = key(5.0, "Matching cost of the class of an interactive query.", minimum=0)
+    MASK_WEIGHT: float = key(2.0, "Matching cost of the mask of an interactive query.", minimum=0)
+    DICE_WEIGHT: float = key(2.0, "Matching cost of the dice of an interactive query.", minimum=0)
+
+
+@dataclass(kw_only=True)
+class DecoderTest:
+    SEMANTIC_ON: bool = key(True, "Predict and evaluate semantic maps.")
+    INSTANCE_ON: bool = key(True, "Predict and evaluate instances.")
+    PANOPTIC_ON: bool = key(True, "Predict and evaluate panoptic maps.")
+    OVERLAP_THRESHOLD: float = key(
+        0.8, "A panoptic segment keeps at least this share of its own mask.", minimum=0, maximum=1
+    )
+    OBJECT_MASK_THRESHOLD: float = key(
+        0.8, "Queries with a lower class score leave the panoptic map.", minimum=0, maximum=1
+    )
+    SEM_SEG_POSTPROCESSING_BEFORE_INFERENCE: bool = key(
+        False, "Resize mask logits to the output size before classes are summed; always so with panoptic or instances."
+    )
+    DETECTIONS_PER_IMAGE: int = key(100, "", no_effect="TEST.DETECTIONS_PER_IMAGE decides")
+
+
+@dataclass(kw_only=True)
+class Decoder:
+    """SEEM decoder: queries, heads, losses, post-processing."""
+
+    NAME: str = key("seem_v1", "Decoder.")
+    TRANSFORMER_IN_FEATURE: str = key(
+        "multi_scale_pixel_decoder", "Features that queries attend to.", choices=("multi_scale_pixel_decoder",)
+    )
+    MASK: MaskTask = section(MaskTask)
+    DETECTION: bool = key(False, "", no_effect="box prediction is not built")
+    SPATIAL: SpatialTask = section(SpatialTask)
+    GROUNDING: GroundingTask = section(GroundingTask)
+    RETRIEVAL: Retrieval = section(Retrieval)
+    LVIS: Lvis = section(Lvis)
+    OPENIMAGE: OpenImage = section(OpenImage)
+    CAPTION: Caption = section(Caption)
+    VISUAL: Prompt = section(Prompt)
+    AUDIO: Prompt = section(Prompt)
+    DEEP_SUPERVISION: bool = key(True, "Losses on the prediction after every layer, not only on the last.")
+    NO_OBJECT_WEIGHT: float = key(0.1, "Weight of 'no object' in the class loss.", minimum=0)
+    GCLASS_WEIGHT: float = key(0.4, "Loss weight: class of grounded masks.", minimum=0)
+    GMASK_WEIGHT: float = key(1.0, "Loss weight: mask of grounded masks.", minimum=0)
+    GDICE_WEIGHT: float = key(1.0, "Loss weight: dice of grounded masks.", minimum=0)
+    SCLASS_WEIGHT: float = key(0.4, "Loss weight: class of interactive masks.", minimum=0)
+    SMASK_WEIGHT: float = key(1.0, "Loss weight: mask of interactive masks.", minimum=0)
+    SDICE_WEIGHT: float = key(1.0, "Loss weight: dice of interactive masks.", minimum=0)
+    OCLASS_WEIGHT: float = key(0.4, "", no_effect="the Open Images task is not built")
+    OMASK_WEIGHT: float = key(1.0, "", no_effect="the Open Images task is not built")
+    ODICE_WEIGHT: float = key(1.0, "", no_effect="the Open Images task is not built")
+    CLASS_WEIGHT: float = key(2.0, "Loss weight and matching cost: class of object queries.", minimum=0)
+    MASK_WEIGHT: float = key(5.0, "Loss weight and matching cost: mask of object queries.", minimum=0)
+    DICE_WEIGHT: float = key(5.0, "Loss weight and matching cost: dice of object queries.", minimum=0)
+    BBOX_WEIGHT: float = key(5.0, "", no_effect="box prediction is not built")
+    GIOU_WEIGHT: float = key(2.0, "", no_effect="box prediction is not built")
+    CAPTION_WEIGHT: float = key(2.0, "", no_effect="SEEM has no caption loss")
+    COST_SPATIAL: CostSpatial = section(CostSpatial)
+    HIDDEN_DIM: int = key(512, "Channels of the queries; a multiple of 4 and of NHEADS.", minimum=4)
+    NUM_OBJECT_QUERIES: int = key(101, "Learned queries: masks, and the last one for the whole image.", minimum=2)
+    NHEADS: int = key(8, "Attention heads of decoder and pixel decoder.", minimum=1)
+    DROPOUT: float = key(0.0, "Dropout of the pixel decoder.", minimum=0, maximum=1)
+    DIM_FEEDFORWARD: int = key(2048, "Hidden channels of the feed-forward networks.", minimum=1)
+    MAX_SPATIAL_LEN: list[int] = key(
+        [512] * 4, "Prompt pixels kept per feature level; the last number: for the means.", minimum=1
+    )
+    PRE_NORM: bool = key(False, "LayerNorm before attention and feed-forward; False: after.")
+    ENFORCE_INPUT_PROJ: bool = key(False, "Project the features even if CONVS_DIM equals HIDDEN_DIM.")
+    SIZE_DIVISIBILITY: int = key(32, "Images of a batch are padded to a multiple of this, in pixels.", minimum=1)
+    TRAIN_NUM_POINTS: int = key(12544, "Points per mask in losses and matching.", minimum=1)
+    OVERSAMPLE_RATIO: float = key(
+        3.0, "Candidate points per point kept, before the uncertain ones are chosen.", minimum=1
+    )
+    IMPORTANCE_SAMPLE_RATIO: float = key(
+        0.75, "Share of points chosen by uncertainty; the rest is random.", minimum=0, maximum=1
+    )
+    DEC_LAYERS: int = key(10, "Supervised predictions: one from the raw queries, then one per layer.", minimum=2)
+    TOP_MASK_LAYERS: int = key(10, "Predictions with panoptic losses, counted from the last.", minimum=1)
+    TOP_GROUNDING_LAYERS: int = key(10, "Predictions with grounding losses, counted from the last.", minimum=1)
+    TOP_SPATIAL_LAYERS: int = key(10, "Predictions with interactive losses, counted from the last.", minimum=1)
+    TOP_CAPTION_LAYERS: int = key(10, "", no_effect="SEEM has no caption loss")
+    TOP_OPENIMAGE_LAYERS: int = key(10, "", no_effect="the Open Images task is not built")
+    FINE_TUNE: bool = key(
+        False, "Put adapters into the decoder and train exactly these there; False: the whole decoder trains."
+    )
+    ADAPTER: str = key(
+        "light",
+        "light: one adapter per layer. dense: the published set, after each of three steps and in the mask head.",
+        choices=("light", "dense"),
+    )
+    ADAPTER_INIT: str = key(
+        "neutral",
+        "neutral: adapters change nothing at start. reference: random, as published.",
+        choices=("neutral", "reference"),
+    )
+    ADAPTER_RATIO: int = key(4, "Channels of the queries divided by those of a light adapter.", minimum=1)
+    TEST: DecoderTest = section(DecoderTest)
+
+
+@dataclass(kw_only=True)
+class Model:
+    NAME: str = key("", "Chooses the model; of SEEM, seem_model_v1 is built.")
+    HEAD: str = key("xdecoder_head", "Joins pixel decoder and decoder.", choices=("xdecoder_head",))
+    MASK_ON: bool = key(False, "", no_effect="never read by the reference")
+    KEYPOINT_ON: bool = key(False, "", no_effect="never read by the reference")
+    LOAD_PROPOSALS: bool = key(False, "", no_effect="proposals are not used")
+    DIM_PROJ: int = key(512, "Channels of the space that text and class embeddings share.", minimum=1)
+    TEXT: Text = section(Text)
+    BACKBONE: Backbone = section(Backbone)
+    ENCODER: Encoder = section(Encoder, "Pixel decoder.")
+    DECODER: Decoder = section(Decoder)

@@ -1,0 +1,106 @@
+"""The command line: finds the verb, imports only its module, and turns user errors into one line and exit code 2."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from segfoundry import __version__
+from segfoundry.trainer.cli.common import UsageError, VerbParser
+from segfoundry.utils.errors import UserError, did_you_mean
+
+# verb -> what it does; its module is trainer/cli/<verb>.py
+VERBS = {
+    "prepare": "turn masks or COCO annotations into a data set",
+    "validate": "check a data set before training",
+    "train": "train or fine-tune a model",
+    "evaluate": "measure a model on a data set",
+    "predict": "run a model on pictures or video",
+    "score": "measure prediction files of any tool against ground truth",
+    "config": "show, compare or explain configurations",
+    "report": "write the HTML report of a run",
+}
+# trouble with the user's disk or paths, not with the program
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENAMETOOLONG}
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: words after the program's name; None: those of this process.
+
+    Returns:
+        Exit code: 0 done, 1 a check found faults (verb-specific) or the program failed, 2 bad input, 130 interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"]
+    try:
+        return _run(words)
+    except UserError as error:
+        return _fail(str(error), debug)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return _INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        return _fail(_disk_text(error), debug)
+
+
+def _run(words: list[str]) -> int:
+    if words and words[0] in ("--version", "-V"):
+        print(f"segfoundry {__version__}")
+        return 0
+    if not words or words[0] in ("--help", "-h", "help"):
+        print(overview())
+        return 0 if words else 2
+    verb = words[0]
+    if verb not in VERBS:
+        raise UsageError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}.")
+    module = importlib.import_module(f"segfoundry.trainer.cli.{verb}")
+    parser = VerbParser(verb, module.HELP, module.EXAMPLES)
+    module.add_arguments(parser)
+    try:
+        args = parser.parse_args(words[1:])
+    except SystemExit as done:  # argparse after --help and --version
+        return int(done.code or 0)
+    return module.run(args)
+
+
+def overview() -> str:
+    """Returns the text of ``--help`` without a verb."""
+    from segfoundry.trainer.cli.common import program
+
+    name = program()
+    verbs = "\n".join(f"  {verb:<10}{text}" for verb, text in VERBS.items())
+    return (
+        f"{name} VERB [options]    panoptic, semantic and instance segmentation: train, measure, predict\n\n{verbs}\n\n"
+        f"  {name} VERB --help    options and examples of one verb\n"
+        f"  {name} --version\n"
+        "  --debug               with any verb: show the traceback of an error"
+    )
+
+
+def _fail(text: str, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    sys.stdout.flush()
+    print(f"error: {text}", file=sys.stderr)
+    return 2
+
+
+def _disk_text(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{where}no space left; free some, or let SAVE_DIR or --output point to another disk"
+    return f"{where}{error.strerror}"
