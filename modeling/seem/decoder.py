@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,10 +45,17 @@ class ImageLevel:
 
 @dataclass(frozen=True)
 class AdapterOptions:
-    """Adapters of the decoder: ``variant`` light or dense, ``init`` neutral or reference."""
+    """Adapters of the decoder.
+
+    Attributes:
+        variant: "light" or "dense".
+        init: "neutral" or "reference".
+        ratio: channels of the decoder over those inside a light adapter.
+    """
 
     variant: str = "light"
     init: str = "neutral"
+    ratio: int = 4
 
 
 class SeemDecoder(nn.Module):
@@ -113,6 +121,28 @@ class SeemDecoder(nn.Module):
         if adapters is not None:
             self._add_adapters(adapters, mask_dim)
 
+    @classmethod
+    def from_config(cls, cfg: Any, lang_encoder: nn.Module) -> SeemDecoder:
+        """Builds the decoder of ``cfg.MODEL`` and ``cfg.ATTENTION_ARCH`` around a text encoder."""
+        encoder, decoder = cfg.MODEL.ENCODER, cfg.MODEL.DECODER
+        adapters = AdapterOptions(decoder.ADAPTER, decoder.ADAPTER_INIT, decoder.ADAPTER_RATIO)
+        return cls(
+            lang_encoder,
+            AttentionArch.from_config(cfg.ATTENTION_ARCH),
+            in_channels=encoder.CONVS_DIM,
+            hidden_dim=decoder.HIDDEN_DIM,
+            mask_dim=encoder.MASK_DIM,
+            dim_proj=cfg.MODEL.DIM_PROJ,
+            num_heads=decoder.NHEADS,
+            dim_feedforward=decoder.DIM_FEEDFORWARD,
+            # One of the published count's predictions comes from the raw queries.
+            num_layers=decoder.DEC_LAYERS - 1,
+            num_queries=decoder.NUM_OBJECT_QUERIES,
+            pre_norm=decoder.PRE_NORM,
+            enforce_input_proj=decoder.ENFORCE_INPUT_PROJ,
+            adapters=adapters if decoder.FINE_TUNE else None,
+        )
+
     def _add_prompt_parameters(self) -> None:
         """Parameters of strokes and memory; published weights hold them whichever prompts are in use."""
         dim = self.hidden_dim
@@ -125,16 +155,16 @@ class SeemDecoder(nn.Module):
         self.pn_indicator = nn.Embedding(2, dim)
 
     def _add_adapters(self, options: AdapterOptions, mask_dim: int) -> None:
+        dim, chosen = self.hidden_dim, (options.variant, options.init, options.ratio)
+
         def adapters() -> nn.ModuleList:
-            made = (BottleneckAdapter(self.hidden_dim, options.variant, options.init) for _ in range(self.num_layers))
-            return nn.ModuleList(made)
+            return nn.ModuleList(BottleneckAdapter(dim, *chosen) for _ in range(self.num_layers))
 
         self.transformer_cross_attention_layers_adapters = adapters()
         self.transformer_self_attention_layers_adapters = adapters()
         self.transformer_ffn_layers_adapters = adapters()
         self.predictions_heads_mask_embs_adapters = nn.ModuleList(
-            MaskEmbeddingAdapter(self.hidden_dim, mask_dim, options.variant, options.init)
-            for _ in range(self.num_layers + 1)
+            MaskEmbeddingAdapter(dim, mask_dim, *chosen) for _ in range(self.num_layers + 1)
         )
 
     def forward(self, features: Sequence[Tensor], mask_features: Tensor, class_embeddings: Tensor) -> DecoderOutput:

@@ -14,22 +14,19 @@ from torch import Tensor
 
 from segfoundry.utils.errors import UserError
 
-VOCABULARY_SIZE = 49408
 END = 49407
 
 
 class Tokenizer(Protocol):
-    """Turns texts into token ids.
+    """Turns texts into token ids below ``vocabulary_size``."""
 
-    Args of a call:
-        texts: N texts.
+    vocabulary_size: int
 
-    Returns of a call:
-        (N, L) int64 ids, cut to L = the context length; after the first end token only end tokens follow. The end
-        token has the largest id of the vocabulary.
-    """
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Returns ids (N, L) int64 of N texts, cut to the context length L.
 
-    def __call__(self, texts: Sequence[str]) -> Tensor: ...  # noqa: D102
+        The end token has the largest id; after the first one only end tokens follow.
+        """
 
 
 class ClipTokenizer:
@@ -38,6 +35,8 @@ class ClipTokenizer:
     Args:
         context_length: number of tokens L; longer texts are cut and keep their end token.
     """
+
+    vocabulary_size = END + 1
 
     def __init__(self, context_length: int = 77) -> None:
         self.context_length = context_length

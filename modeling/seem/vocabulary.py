@@ -94,7 +94,7 @@ class ClassEmbeddings:
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Returns unit-length embeddings (K, P), float32, of K texts; differentiable when the encoder trains."""
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self.encoder.parameters()):
+        if torch.is_grad_enabled() and any(p.requires_grad for p in self._tower()):
             ids = self._tokenize(texts)
             return normalize(self.encoder(ids[:, : int(lengths(ids).max())])[1].float())
         self._forget_if_changed()
@@ -119,12 +119,16 @@ class ClassEmbeddings:
                 filled = part + part[-1:] * (_BATCH - len(part))
                 yield [texts[row] for row in part], ids[filled, :length]
 
+    def _tower(self) -> list[Tensor]:
+        """Returns the weights that embeddings depend on: all but the scale of the logits."""
+        return [p for p in self.encoder.parameters() if p is not self.encoder.logit_scale]
+
     def _tokenize(self, texts: Sequence[str]) -> Tensor:
         return self.tokenizer(texts).to(self.encoder.lang_proj.device)
 
     def _forget_if_changed(self) -> None:
         """Empties the cache when any weight was written to, replaced or moved since it was filled."""
-        weights = [(p.data_ptr(), p._version, p.device, p.dtype) for p in self.encoder.parameters()]
+        weights = [(p.data_ptr(), p._version, p.device, p.dtype) for p in self._tower()]
         if weights != self._weights:
             self._texts.clear()
             self._means.clear()
