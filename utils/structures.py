@@ -169,6 +169,13 @@ class Batch:
         targets = None if self.targets is None else [Targets(move(t.masks), move(t.labels)) for t in self.targets]
         return Batch(move(self.images), self.image_sizes, self.samples, targets, self.positions, self.totals)
 
+    def pin_memory(self) -> Batch:
+        """Returns the batch with its tensors in page-locked memory; the data loader calls it."""
+        targets = self.targets
+        if targets is not None:
+            targets = [Targets(t.masks.pin_memory(), t.labels.pin_memory()) for t in targets]
+        return Batch(self.images.pin_memory(), self.image_sizes, self.samples, targets, self.positions, self.totals)
+
 
 @dataclass
 class Request:

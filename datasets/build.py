@@ -1,0 +1,256 @@
+"""From a configuration and data set records to the loaders of training and evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from segfoundry.datasets.catalog import Item, Record, Split, load_items
+from segfoundry.datasets.collate import collate
+from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (fills the tables of mappers)
+from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
+from segfoundry.datasets.samplers import MicroBatch, plan_step, shard
+from segfoundry.datasets.stream import SKIPPED, TrainStream, training_items
+from segfoundry.utils.errors import ConfigError, DataError
+from segfoundry.utils.structures import Batch
+
+PREFETCH = 2
+"""Batches that each worker prepares ahead."""
+
+
+class TrainLoader:
+    """Yields the micro-batches of one optimizer step at a time.
+
+    Attributes:
+        skipped: messages about unreadable images that were replaced so far (INPUT.ON_CORRUPT skip).
+    """
+
+    def __init__(self, stream: TrainStream, steps: Sequence[Sequence[MicroBatch]], workers: int, pin: bool) -> None:
+        self.skipped: list[str] = []
+        self._steps = steps
+        self._batches = _Flat(steps)
+        self._loader = _loader(_TrainBatches(stream), self._batches, workers, pin)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        loaded = iter(self._loader)
+        for plan in self._steps:
+            yield [self._take(loaded) for _ in plan]
+
+    def _take(self, loaded: Iterator[Batch | DataError]) -> Batch:
+        batch = next(loaded)
+        if isinstance(batch, DataError):
+            raise batch
+        for sample in batch.samples:
+            self.skipped += sample.extra.pop(SKIPPED, [])
+        return batch
+
+
+class EvalLoader:
+    """Yields the batches of one process's share of a data set, in data set order."""
+
+    def __init__(self, batches: _EvalBatches, workers: int, pin: bool) -> None:
+        self._batches = batches
+        self._loader = _loader(batches, range(len(batches)), workers, pin)
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if isinstance(batch, DataError):
+                raise batch
+            yield batch
+
+
+def build_train_loader(
+    cfg: Any,
+    datasets: Sequence[tuple[Record, Split]],
+    *,
+    start_step: int,
+    num_steps: int,
+    rank: int,
+    world: int,
+    mapper: str = "panoptic",
+) -> TrainLoader:
+    """Builds the loader of one process.
+
+    The images of step k depend on SEED, the data, k and the images per step alone, not on workers or processes.
+
+    Args:
+        cfg: resolved configuration.
+        datasets: training sets, concatenated.
+        start_step: first optimizer step.
+        num_steps: number of optimizer steps.
+        rank: this process.
+        world: number of processes.
+        mapper: name in the table of training mappers.
+
+    Raises:
+        ConfigError: the images per step do not divide by the processes, or a key makes no sense.
+        DataError: the data cannot be listed.
+    """
+    items = training_items(datasets, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    stream = TrainStream(
+        items,
+        TRAIN_MAPPERS.get(mapper)(cfg, datasets[0][0]),
+        cfg.SEED,
+        cfg.TRAIN.SHUFFLE,
+        cfg.INPUT.ON_CORRUPT == "skip",
+    )
+    steps = _Steps(start_step, num_steps, images_per_step(cfg), rank, world, cfg.TRAIN.BATCH_SIZE_PER_GPU)
+    workers = _worker_count(cfg, len(steps) * len(steps[0]) if len(steps) else 0)
+    return TrainLoader(stream, steps, workers, _pin(cfg))
+
+
+def build_eval_loader(
+    cfg: Any, record: Record, split: Split, *, rank: int, world: int, mapper: str = "panoptic"
+) -> EvalLoader:
+    """Builds the evaluation loader of one process: its contiguous share of the images, with ground truth.
+
+    A batch holds neighbours of equal size only, so that no image is padded and its result does not depend on the batch.
+
+    Raises:
+        ConfigError: a key makes no sense.
+        DataError: the data cannot be listed.
+    """
+    items = load_items(record, split)
+    size = max(1, cfg.TEST.BATCH_SIZE_TOTAL // world)
+    batches = _EvalBatches(items, EVAL_MAPPERS.get(mapper)(cfg, record), shard(len(items), rank, world), size)
+    return EvalLoader(batches, _worker_count(cfg, len(batches)), _pin(cfg))
+
+
+def images_per_step(cfg: Any) -> int:
+    """Returns B: TRAIN.BATCH_SIZE_TOTAL * GRADIENT_ACCUMULATE_STEP.
+
+    Raises:
+        ConfigError: one of them is below 1.
+    """
+    for name, value in (
+        ("TRAIN.BATCH_SIZE_TOTAL", cfg.TRAIN.BATCH_SIZE_TOTAL),
+        ("GRADIENT_ACCUMULATE_STEP", cfg.GRADIENT_ACCUMULATE_STEP),
+    ):
+        if value < 1:
+            raise ConfigError(f"{name} is {value}, expected at least 1")
+    return cfg.TRAIN.BATCH_SIZE_TOTAL * cfg.GRADIENT_ACCUMULATE_STEP
+
+
+def num_train_images(datasets: Sequence[tuple[Record, Split]], drop_empty: bool = False) -> int:
+    """Returns N, the images of one epoch."""
+    return len(training_items(datasets, drop_empty))
+
+
+def steps_per_epoch(cfg: Any, datasets: Sequence[tuple[Record, Split]]) -> float:
+    """Returns N / B; an epoch may end inside a step."""
+    return num_train_images(datasets, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS) / images_per_step(cfg)
+
+
+class _Steps(Sequence[list[MicroBatch]]):
+    """The plans of consecutive steps, computed when asked for."""
+
+    def __init__(self, start: int, count: int, batch: int, rank: int, world: int, largest: int) -> None:
+        self._start, self._count = start, count
+        self._arguments = (batch, rank, world, largest)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> list[MicroBatch]:  # type: ignore[override]
+        if not 0 <= index < self._count:
+            raise IndexError(index)
+        return plan_step(self._start + index, *self._arguments)
+
+
+class _Flat:
+    """The micro-batches of all steps one after the other: the loader's sampler."""
+
+    def __init__(self, steps: Sequence[Sequence[MicroBatch]]) -> None:
+        self._steps = steps
+
+    def __iter__(self) -> Iterator[MicroBatch]:
+        return (batch for plan in self._steps for batch in plan)
+
+    def __len__(self) -> int:
+        return sum(len(plan) for plan in self._steps)
+
+
+class _TrainBatches(Dataset):
+    """Micro-batch plan -> batch. Data errors travel as values: torch would bury their text in a traceback."""
+
+    def __init__(self, stream: TrainStream) -> None:
+        self._stream = stream
+
+    def __getitem__(self, plan: MicroBatch) -> Batch | DataError:
+        try:
+            return collate([self._stream[i] for i in plan.indices], plan.positions)
+        except DataError as error:
+            return DataError(str(error))
+
+
+class _EvalBatches(Dataset):
+    """Number of a batch -> batch."""
+
+    def __init__(self, items: Sequence[Item], mapper: EvalMapper, share: range, size: int) -> None:
+        self._items, self._mapper = items, mapper
+        self._groups = _equal_neighbours(share, size, lambda i: mapper.input_size(items[i]))
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def __getitem__(self, number: int) -> Batch | DataError:
+        try:
+            return collate([self._mapper(self._items[i], i) for i in self._groups[number]])
+        except DataError as error:
+            return DataError(str(error))
+
+
+def _equal_neighbours(share: range, size: int, key: Callable[[int], Any]) -> list[list[int]]:
+    """Cuts a range into runs of at most ``size`` neighbours with the same key."""
+    groups: list[list[int]] = []
+    previous = None
+    for index in share:
+        current = key(index) if size > 1 else None
+        if not groups or len(groups[-1]) == size or current != previous:
+            groups.append([])
+        groups[-1].append(index)
+        previous = current
+    return groups
+
+
+def _worker_count(cfg: Any, batches: int) -> int:
+    """Returns DATALOADER.NUM_WORKERS, or fewer where there are fewer cores or batches."""
+    wanted = cfg.DATALOADER.NUM_WORKERS
+    if wanted < 0:
+        raise ConfigError(f"DATALOADER.NUM_WORKERS is {wanted}, expected 0 or more")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(wanted, cores, batches)
+
+
+def _pin(cfg: Any) -> bool:
+    return torch.cuda.is_available() and (cfg.DEVICE == "auto" or cfg.DEVICE.startswith("cuda"))
+
+
+def _loader(dataset: Dataset, sampler: Any, workers: int, pin: bool) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size=None,  # the data set makes whole batches
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin,
+        prefetch_factor=PREFETCH if workers else None,
+        worker_init_fn=_one_thread,
+        # Without its own generator the loader would draw from torch's global one and shift the model's dropout.
+        generator=torch.Generator().manual_seed(0),
+    )
+
+
+def _one_thread(worker: int) -> None:
+    """Keeps a loader process from starting a thread per core (torch has seen to its own threads)."""
+    cv2.setNumThreads(1)

@@ -1,0 +1,89 @@
+"""What every evaluator offers."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from segfoundry.utils.structures import Category, Prediction, Sample
+
+METRIC_VERSION = 1
+"""Raised whenever a figure of the same name would come out differently."""
+
+
+class Evaluator(ABC):
+    """Scores predictions of one data set.
+
+    The state is counts and lists of per-image values, never full-size masks; it can be pickled and merged, and the
+    summary does not depend on how the images were spread over processes.
+
+    Attributes:
+        kind: short name: "panoptic", "semantic", "instance".
+        task: the part of a prediction that is read; also the name for ``Request.tasks``.
+        truth_files: ground-truth files whose digests go into :meth:`protocol`.
+    """
+
+    kind: ClassVar[str]
+    task: ClassVar[str]
+    truth_files: tuple[Path, ...] = ()
+
+    @abstractmethod
+    def process(self, sample: Sample, prediction: Prediction) -> None:
+        """Adds one image.
+
+        Args:
+            sample: its ground truth, at the original size.
+            prediction: at the same size.
+
+        Raises:
+            DataError: the ground truth is missing or inconsistent, or the sizes differ; names the image.
+        """
+
+    @abstractmethod
+    def state(self) -> Any:
+        """Returns what was gathered so far: plain Python and numpy, to be sent to another process."""
+
+    @abstractmethod
+    def merge(self, states: list[Any]) -> None:
+        """Replaces what was gathered by the union of ``states``, which come in rank order and include one's own."""
+
+    @abstractmethod
+    def summarize(self) -> dict[str, Any]:
+        """Returns the metrics in percent: scalars at the top, breakdowns nested; None where nothing counts."""
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """Returns the options that decide the figures."""
+
+    def protocol(self) -> dict[str, Any]:
+        """Returns metric version, options and digests of the ground-truth files, for ``metrics.json``."""
+        digests = {path.name: sha256([path]) for path in self.truth_files}
+        return {"metric_version": METRIC_VERSION, **self.options(), "ground_truth_sha256": digests}
+
+    @abstractmethod
+    def table(self, summary: dict[str, Any]) -> str:
+        """Returns a summary as text: overall figures, then one line per category."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> list[Path]:
+        """Writes the gathered predictions, so that they can be scored again from files; returns what was written."""
+
+
+def category_labels(categories: Sequence[Category]) -> list[str]:
+    """Returns the category names, made unique by the id where a name occurs twice."""
+    count = Counter(c.name for c in categories)
+    return [c.name if count[c.name] == 1 else f"{c.name} ({c.id})" for c in categories]
+
+
+def sha256(paths: Iterable[Path]) -> str:
+    """Returns one hexadecimal digest over the lengths and contents of files, in the given order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        data = path.read_bytes()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()

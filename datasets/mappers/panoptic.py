@@ -1,0 +1,194 @@
+"""Panoptic or semantic annotations -> binary target masks (training) or full-size ground truth (evaluation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segfoundry.datasets.catalog import Item
+from segfoundry.datasets.formats.panoptic import VOID, read_panoptic_png
+from segfoundry.datasets.transforms.jitter import LargeScaleJitter
+from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
+from segfoundry.utils.errors import DataError
+from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image, read_label
+from segfoundry.utils.masks import label_runs
+from segfoundry.utils.structures import Category, PanopticResult, Sample, Targets
+
+IGNORED = 255
+
+
+@dataclass(frozen=True)
+class PanopticTrainMapper:
+    """Reads an item, applies the jitter, and cuts the map into masks.
+
+    Crowds and VOID belong to no mask; segments that the crop left empty are dropped. Without panoptic annotations each
+    class of the semantic PNG is one mask.
+
+    Attributes:
+        jitter: random geometry.
+        classes: number of categories K.
+        max_pixels: larger images are refused.
+    """
+
+    jitter: LargeScaleJitter
+    classes: int
+    max_pixels: int = MAX_PIXELS
+
+    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+        """Makes a training sample.
+
+        Raises:
+            DataError: a file is unreadable, sizes differ, or an id or class is unknown; names the file.
+        """
+        image = read_image(item.image, self.max_pixels)
+        numbers, labels = self._numbered(item)
+        _check_size(item, numbers, image)
+        geometry = self.jitter.draw(*image.shape[:2], rng)
+        placed = geometry.labels(numbers)
+        present = np.flatnonzero(np.bincount(placed.ravel(), minlength=len(labels) + 1)[1:]) + 1
+        masks = placed == present.astype(placed.dtype)[:, None, None]
+        return Sample(
+            image=geometry.image(image),
+            index=index,
+            image_id=item.image_id,
+            file_name=str(item.image),
+            output_size=(image.shape[0], image.shape[1]),
+            targets=Targets(masks, labels[present - 1]),
+        )
+
+    def _numbered(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+        """Returns a map (H, W) with 0 = no mask and 1..M = masks, and the category (M,) int64 of each."""
+        if item.panoptic is None:
+            classes = read_semantic(item, self.classes, self.max_pixels)
+            # 255 + 1 wraps to 0 in eight bits: exactly "no mask".
+            return classes.astype(np.uint8) + np.uint8(1), np.arange(self.classes, dtype=np.int64)
+        ids = read_panoptic_png(item.panoptic, self.max_pixels)
+        kept = [s for s in item.segments if not s.iscrowd]
+        numbers = {s.id: n for n, s in enumerate(kept, 1)} | {s.id: 0 for s in item.segments if s.iscrowd}
+        return renumber(ids, numbers, item), np.array([s.category for s in kept], np.int64)
+
+
+@dataclass(frozen=True)
+class PanopticEvalMapper:
+    """Resizes the image and keeps the ground truth at the original size.
+
+    Attributes:
+        resize: fixed resize of the image.
+        classes: number of categories K.
+        max_pixels: larger images are refused.
+    """
+
+    resize: ResizeLongest | ResizeShortest
+    classes: int
+    max_pixels: int = MAX_PIXELS
+
+    def input_size(self, item: Item) -> tuple[int, int]:
+        """Returns (height, width) of the resized image; reads the file's header when the item lacks its size."""
+        if item.height and item.width:
+            return self.resize.output_size(item.height, item.width)
+        return self.resize.output_size(*image_size(item.image, self.max_pixels))
+
+    def __call__(self, item: Item, index: int) -> Sample:
+        """Makes an evaluation sample.
+
+        Raises:
+            DataError: a file is unreadable or sizes differ; names the file.
+        """
+        image = read_image(item.image, self.max_pixels)
+        panoptic = semantic = None
+        if item.panoptic is not None:
+            panoptic = PanopticResult(read_panoptic_png(item.panoptic, self.max_pixels), list(item.segments))
+            _check_size(item, panoptic.ids, image)
+        if item.semantic is not None:
+            semantic = read_semantic(item, self.classes, self.max_pixels)
+            _check_size(item, semantic, image)
+        elif panoptic is not None:
+            semantic = semantic_of(panoptic)
+        return Sample(
+            image=self.resize(image),
+            index=index,
+            image_id=item.image_id,
+            file_name=str(item.image),
+            output_size=(image.shape[0], image.shape[1]),
+            panoptic=panoptic,
+            semantic=semantic,
+        )
+
+
+def renumber(ids: np.ndarray, numbers: dict[int, int], item: Item) -> np.ndarray:
+    """Replaces ids by small numbers; VOID becomes 0.
+
+    Args:
+        ids: (H, W) integers.
+        numbers: id -> number.
+        item: named in the error.
+
+    Returns:
+        (H, W) uint8, or uint16 from 256 numbers on.
+
+    Raises:
+        DataError: the map holds an id that ``numbers`` lacks.
+    """
+    starts, lengths = label_runs(ids)
+    values, inverse = np.unique(ids.ravel()[starts], return_inverse=True)
+    unknown = [v for v in values.tolist() if v != VOID and v not in numbers]
+    if unknown:
+        raise DataError(
+            f"{item.panoptic}: {len(unknown)} ids are missing in the panoptic JSON "
+            f"({', '.join(map(str, unknown[:5]))}{', ...' if len(unknown) > 5 else ''}); run `validate` on the data set"
+        )
+    dtype = np.uint8 if len(numbers) < 256 else np.uint16
+    table = np.array([numbers.get(v, 0) for v in values.tolist()], dtype)
+    return np.repeat(table[inverse.ravel()], lengths).reshape(ids.shape)
+
+
+def semantic_of(panoptic: PanopticResult) -> np.ndarray:
+    """Returns the category index of each pixel, (H, W) int64; 255 where there is no segment."""
+    starts, lengths = label_runs(panoptic.ids)
+    values, inverse = np.unique(panoptic.ids.ravel()[starts], return_inverse=True)
+    category = {s.id: s.category for s in panoptic.segments}
+    table = np.array([category.get(v, IGNORED) for v in values.tolist()], np.int64)
+    return np.repeat(table[inverse.ravel()], lengths).reshape(panoptic.ids.shape)
+
+
+def read_semantic(item: Item, classes: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads an item's semantic PNG: (H, W), 0..classes-1 or 255 = ignored.
+
+    Raises:
+        DataError: it is a colour picture, or a value is no class.
+    """
+    assert item.semantic is not None
+    labels = read_label(item.semantic, max_pixels)
+    if labels.ndim != 2:
+        raise DataError(
+            f"{item.semantic}: a colour picture, expected one channel with category indices (255 = ignored)"
+        )
+    wrong = (labels >= classes) & (labels != IGNORED)
+    if wrong.any():
+        values = np.unique(labels[wrong]).tolist()
+        raise DataError(
+            f"{item.semantic}: values {', '.join(map(str, values[:5]))} are no category index "
+            f"(expected 0..{classes - 1}, or {IGNORED} = ignored; indices count from 0, they are no ids)"
+        )
+    return labels
+
+
+def _check_size(item: Item, labels: np.ndarray, image: np.ndarray) -> None:
+    if labels.shape != image.shape[:2]:
+        raise DataError(
+            f"{item.panoptic or item.semantic}: {labels.shape[1]} x {labels.shape[0]} pixels, "
+            f"its image {item.image} has {image.shape[1]} x {image.shape[0]}"
+        )
+
+
+def class_count(categories: Sequence[Category]) -> int:
+    """Returns K, refusing data sets whose indices would collide with the value of ignored pixels.
+
+    Raises:
+        DataError: more than 255 categories.
+    """
+    if len(categories) > IGNORED:
+        raise DataError(f"semantic maps hold at most {IGNORED} categories, the data set has {len(categories)}")
+    return len(categories)

@@ -1,0 +1,33 @@
+"""What a mapper is, and the table of mapper builders; an architecture asks for one by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from segfoundry.datasets.catalog import Item, Record
+from segfoundry.utils.registry import Registry
+from segfoundry.utils.structures import Sample
+
+
+class TrainMapper(Protocol):
+    """Turns an item into a training sample."""
+
+    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+        """Makes the sample of stream index ``index``; every random number comes from ``rng``."""
+
+
+class EvalMapper(Protocol):
+    """Turns an item into an evaluation sample with ground truth at the original size."""
+
+    def __call__(self, item: Item, index: int) -> Sample:
+        """Makes the sample of place ``index`` in the data set."""
+
+    def input_size(self, item: Item) -> tuple[int, int]:
+        """Returns (height, width) of the image that the model will see, without decoding the image."""
+
+
+TRAIN_MAPPERS: Registry[Callable[[Any, Record], TrainMapper]] = Registry("training mapper")
+EVAL_MAPPERS: Registry[Callable[[Any, Record], EvalMapper]] = Registry("evaluation mapper")
