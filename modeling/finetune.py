@@ -13,7 +13,7 @@ from segfoundry.modeling.layers.adapters import Adapter
 from segfoundry.modeling.layers.lora import LoraUpdate, is_lora
 from segfoundry.utils.errors import ConfigError
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm, nn.LocalResponseNorm)
+NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""Finds and safely reads files of weights: published files, other trainers' folders, our checkpoints and runs.
+
+Nothing is ever unpickled that could run code: PyTorch files are read with ``weights_only``, the rest is safetensors.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from segfoundry.utils.errors import CheckpointError, did_you_mean
+from segfoundry.utils.paths import product_root
+
+# Where a bare file name is also looked for; the published place of SEEM's weights.
+PRETRAINED = Path("datasets/xdecoder_data/pretrained")
+PUBLISHED = {
+    name: f"https://huggingface.co/xdecoder/SEEM/resolve/main/{name}"
+    for name in ("seem_focall_v1.pt", "seem_focalt_v1.pt")
+}
+
+# What a folder may hold, best first: a checkpoint or weights folder of ours, a run of ours, folders of SEEM's trainer.
+IN_FOLDER = (
+    "model.safetensors",
+    "weights/best/model.safetensors",
+    "best/model.safetensors",
+    "checkpoints/step-*/model.safetensors",
+    "step-*/model.safetensors",
+    "default/model_state_dict.pt",
+    "default/module_training_states.pt",
+    "model_state_dict.pt",
+    "module_training_states.pt",
+    "model_state_dict_best.pt",
+)
+
+# Keys under which training tools nest the weights; prefixes that wrappers put before all names.
+NESTED = ("model", "state_dict", "module", "model_state_dict")
+WRAPPERS = ("module.", "model.")
+
+
+def find_weights(name: str) -> Path:
+    """Returns the file or folder that RESUME_FROM names.
+
+    A name without a folder is also looked for in ``datasets/xdecoder_data/pretrained`` under the working directory and
+    under the product's root.
+
+    Raises:
+        CheckpointError: if there is none; names the folders searched and the published files.
+    """
+    if not name:
+        raise CheckpointError("RESUME_FROM is empty; give it a weight file, or a checkpoint or run folder")
+    path = Path(name).expanduser()
+    folders = list(dict.fromkeys([Path.cwd() / PRETRAINED, product_root() / PRETRAINED]))
+    candidates = [path] if path.parent != Path() else [path, *(folder / path for folder in folders)]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    urls = [PUBLISHED[path.name]] if path.name in PUBLISHED else list(PUBLISHED.values())
+    raise CheckpointError(
+        f"no weights at {name!r}{did_you_mean(path.name, beside)}\n"
+        f"A bare file name is also looked for in {' and '.join(map(str, folders))}.\n"
+        f"The published weights are at {' and '.join(urls)}: download the file into that folder, then set "
+        f"RESUME_FROM {path.name if path.name in PUBLISHED else next(iter(PUBLISHED))}"
+    )
+
+
+def read_state_dict(path: str | Path) -> dict[str, Tensor]:
+    """Reads names and tensors, on the CPU, memory-mapped where the format allows.
+
+    Nested dicts ("model", "state_dict", "module") are opened and prefixes that all names share ("module.", "model.")
+    are taken off.
+
+    Args:
+        path: a ``.pt``/``.pth`` or safetensors file (told apart by content), or a checkpoint or run folder of this
+            product or of SEEM's trainer.
+
+    Raises:
+        CheckpointError: if it is absent, damaged, holds code, or holds no tensors.
+    """
+    path = Path(path)
+    file = _file_in(path) if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file")
+    state = _unwrap(_read(file))
+    if not state:
+        raise CheckpointError(f"{file} holds no tensors; a weight file is a dict of names and tensors")
+    return state
+
+
+def _file_in(folder: Path) -> Path:
+    """Returns the weight file inside a folder."""
+    for pattern in IN_FOLDER:
+        matches = [p for p in folder.glob(pattern) if p.is_file()]
+        if matches:
+            return max(matches, key=_step_of)
+    raise CheckpointError(
+        f"{folder} holds no weights; looked for {', '.join(IN_FOLDER)}. Give a weight file, a checkpoint or a run."
+    )
+
+
+def _step_of(path: Path) -> int:
+    match = re.fullmatch(r"step-(\d+)", path.parent.name)
+    return int(match[1]) if match else -1
+
+
+def _read(file: Path) -> Any:
+    """Reads a file by what it holds, whatever its name."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(512)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}") from error
+    size = file.stat().st_size
+    if head.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{file} is a Git LFS pointer, not the weights themselves; run: git lfs pull")
+    if head.lstrip()[:1] == b"<":
+        raise CheckpointError(f"{file} is a web page, not weights; the download went wrong, repeat it")
+    if head[8:9] == b"{":
+        return _read_safetensors(file, size)
+    is_zip, is_pickle = head.startswith(b"PK"), head.startswith(b"\x80")
+    if not (is_zip or is_pickle):
+        raise CheckpointError(f"{file} ({size:,} bytes) is neither a PyTorch file nor safetensors")
+    return _read_torch(file, size, mmap=is_zip)
+
+
+def _read_safetensors(file: Path, size: int) -> dict[str, Tensor]:
+    try:
+        return load_file(file)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(_damaged(file, size)) from error
+
+
+def _read_torch(file: Path, size: int, mmap: bool) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"(?:GLOBAL|global) '?([\w.]+(?: [\w.]+)?)", str(error))
+        if found is None and "Unsupported" not in str(error):
+            raise CheckpointError(_damaged(file, size)) from error
+        what = f" ({found[1]})" if found else ""
+        raise CheckpointError(
+            f"{file} holds Python objects beside tensors{what}: reading them could run code, so the file is refused. "
+            "Where you trust it, save its tensors alone, for example with "
+            "safetensors.torch.save_file(state_dict, 'model.safetensors'), and use that file."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+        raise CheckpointError(_damaged(file, size)) from error
+
+
+def _damaged(file: Path, size: int) -> str:
+    return f"{file} ({size:,} bytes) is truncated or damaged; copy or download it again"
+
+
+def _unwrap(value: Any) -> dict[str, Tensor]:
+    """Opens nested dicts down to the one with tensors and takes wrappers' prefixes off."""
+    while isinstance(value, Mapping) and not any(isinstance(v, Tensor) for v in value.values()):
+        inner = next((value[key] for key in NESTED if isinstance(value.get(key), Mapping)), None)
+        if inner is None:
+            return {}
+        value = inner
+    if not isinstance(value, Mapping):
+        return {}
+    state = {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+    while prefix := next((p for p in WRAPPERS if state and all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
