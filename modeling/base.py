@@ -92,6 +92,10 @@ class MetaArch(nn.Module, ABC):
     def set_vocabulary(self, categories: Sequence[Category]) -> None:  # noqa: B027
         """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it."""
 
+    def compile_parts(self) -> list[nn.Module]:
+        """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""
+        return list(self.children())
+
     def key_map(self, name: str) -> str:
         """Maps a published checkpoint's parameter name to ours; identity unless an architecture says otherwise."""
         return name

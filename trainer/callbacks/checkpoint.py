@@ -1,0 +1,75 @@
+"""Writes checkpoints: every N steps, at each epoch's end, at the end of the run and on a stop signal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from segfoundry.trainer.callbacks.base import Callback
+from segfoundry.trainer.checkpoints import CheckpointStore
+from segfoundry.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from segfoundry.trainer.loop import Loop
+
+log = get_logger(__name__)
+
+
+def crosses(step: int, period: float) -> bool:
+    """True when a multiple of ``period`` (steps, fractions allowed) lies in (step - 1, step]."""
+    return period > 0 and int(step / period + 1e-9) > int((step - 1) / period + 1e-9)
+
+
+class CheckpointCallback(Callback):
+    """Saves the training state on the first process.
+
+    Args:
+        store: where to.
+        every: steps between checkpoints; 0: once per epoch.
+        steps_per_epoch: steps of one pass over the data.
+        config: the run's configuration as YAML.
+        categories: training categories as JSON values.
+        resumed: the run starts from a checkpoint of this store, so that state is saved already.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        *,
+        every: int,
+        steps_per_epoch: float,
+        config: str,
+        categories: list[dict[str, Any]],
+        resumed: bool = False,
+    ) -> None:
+        self.store = store
+        self.period = float(every or steps_per_epoch)
+        self.config, self.categories = config, categories
+        self._resumed = resumed
+        self._saved: tuple[int, int] | None = None
+
+    def start(self, loop: Loop) -> None:
+        """Notes which state is on the disk already."""
+        if self._resumed:
+            self._saved = self._mark(loop)
+
+    def step(self, loop: Loop) -> None:
+        """Saves when a checkpoint is due."""
+        if crosses(loop.step, self.period) or loop.done:
+            self._save(loop)
+
+    def stop(self, loop: Loop, error: BaseException | None) -> None:
+        """Saves after a stop signal or a data error, when the state is that of a complete step not yet saved."""
+        from segfoundry.trainer.loop import DataFailure
+
+        if (error is None or isinstance(error, DataFailure)) and self._saved != self._mark(loop):
+            self._save(loop)
+
+    @staticmethod
+    def _mark(loop: Loop) -> tuple[int, int]:
+        return loop.step, loop.state.counters.evaluated
+
+    def _save(self, loop: Loop) -> None:
+        if loop.processes.main:
+            path = self.store.save(loop.state, config=self.config, categories=self.categories)
+            log.info("checkpoint %s", path)
+        self._saved = self._mark(loop)

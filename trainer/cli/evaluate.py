@@ -1,0 +1,44 @@
+"""Verb ``evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+HELP = "measure a model on a data set"
+EXAMPLES = """
+  evaluate --weights runs/kitchen
+  evaluate --weights runs/kitchen --overrides DATASETS.TEST '[other.yaml:test]'
+  evaluate --conf_files configs/seem/focalt_unicl_lang_v1.yaml --overrides WEIGHT True RESUME_FROM seem_focalt_v1.pt"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this verb."""
+    from segfoundry.trainer.cli.common import add_config_arguments
+
+    add_config_arguments(parser, required=False)
+    parser.add_argument(
+        "--weights", metavar="FILE|RUN", help="weight file, checkpoint or run folder; default: WEIGHT True RESUME_FROM"
+    )
+    parser.add_argument("--output", metavar="DIR", help="default: eval/ of the run folder SAVE_DIR/EXP_NAME")
+    parser.add_argument("--num-gpus", metavar="N|auto", help="start N processes on this machine, as torchrun does")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks the data sets and the weight file, then evaluates."""
+    from segfoundry.trainer.cli.common import resolve
+    from segfoundry.trainer.launch import launch_local, launched, process_count
+    from segfoundry.trainer.preflight import check_evaluation
+    from segfoundry.utils.errors import ConfigError
+
+    saved = Path(args.weights) / "config.yaml" if args.weights else None
+    if not args.conf_files and not (saved and saved.is_file()):
+        raise ConfigError("no configuration: give --conf_files, or --weights with a run folder that holds config.yaml")
+    plan = check_evaluation(resolve(args, conf_files=[str(saved)] if saved else None))
+    if args.num_gpus is not None and not launched():
+        return launch_local(process_count(args.num_gpus), sys.argv[1:], port=plan.cfg.PORT)
+    from segfoundry.trainer.evaluation_run import evaluate_plan
+
+    name = Path((args.conf_files or [str(saved.parent)])[0]).stem if saved or args.conf_files else ""
+    return evaluate_plan(plan, name=name, weights=args.weights, output=args.output)

@@ -1,0 +1,63 @@
+"""Verb ``train``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "train or fine-tune a model"
+EXAMPLES = """
+  train --conf_files configs/seem/tiny.yaml --overrides DATASETS.TRAIN '[my.yaml]' DATASETS.TEST '[my.yaml]'
+  train --conf_files configs/seem/focalt_unicl_lang_v1.yaml --dry-run
+  train --conf_files configs/seem/focall_unicl_lang_v1.yaml --overrides WEIGHT True RESUME_FROM pretrained.pt
+  train --conf_files A.yaml --num-gpus 4            (the same as torchrun --nproc_per_node=4 entry.py train ...)
+
+Running the same command again continues the run; SIGTERM, SIGINT and SIGUSR1 write a checkpoint first."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this verb."""
+    from segfoundry.trainer.cli.common import add_config_arguments
+
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|never|PATH",
+        help="continue what is there (default), refuse to, or start from a checkpoint or run folder",
+    )
+    parser.add_argument("--num-gpus", metavar="N|auto", help="start N processes on this machine, as torchrun does")
+    parser.add_argument("--dry-run", action="store_true", help="build all, run one step, estimate, write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Checks everything that needs no model, then trains."""
+    from segfoundry.trainer.cli.common import resolve
+    from segfoundry.trainer.launch import launched
+    from segfoundry.trainer.preflight import check_start, check_training
+
+    if args.num_gpus is not None and not launched():
+        return _launch(args)
+    plan = check_training(resolve(args))
+    resume = check_start(plan.cfg, args.resume)
+    if args.dry_run:
+        from segfoundry.trainer.dry_run import dry_run
+
+        return dry_run(plan)
+    from segfoundry.trainer.run import train
+
+    return train(plan, name=Path(args.conf_files[0]).stem, resume=resume)
+
+
+def _launch(args: argparse.Namespace) -> int:
+    """Starts local processes; the configuration is checked once, here, before."""
+    import sys
+
+    from segfoundry.trainer.cli.common import resolve
+    from segfoundry.trainer.launch import launch_local, process_count
+    from segfoundry.trainer.preflight import check_start, check_training
+
+    count = process_count(args.num_gpus)
+    plan = check_training(resolve(args))
+    check_start(plan.cfg, args.resume)
+    return launch_local(count, sys.argv[1:], port=plan.cfg.PORT)

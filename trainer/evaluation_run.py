@@ -1,0 +1,126 @@
+"""The verb ``evaluate``: weights, model, every data set of DATASETS.TEST, result files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from segfoundry.datasets.formats.record import parse_categories
+from segfoundry.modeling.build import build_model
+from segfoundry.modeling.checkpoint import find_weights, load_weights
+from segfoundry.trainer.distributed import Processes, pick_device
+from segfoundry.trainer.environment import check_torch, seed_all
+from segfoundry.trainer.evaluate import evaluate, scalars
+from segfoundry.trainer.launch import read_ranks
+from segfoundry.trainer.precision import build_precision
+from segfoundry.trainer.preflight import Plan, settle_classes
+from segfoundry.trainer.run import dataset_label
+from segfoundry.trainer.run_folder import RunFolder, run_weights
+from segfoundry.trainer.signals import StopSignals
+from segfoundry.utils.errors import CheckpointError, ConfigError
+from segfoundry.utils.logging import get_logger, setup_logging
+from segfoundry.utils.structures import Category
+
+log = get_logger(__name__)
+
+
+def choose_weights(cfg: Any, given: str | None, run: Path) -> Path:
+    """Returns the weight file to evaluate: ``--weights``, else RESUME_FROM, else what the run folder holds.
+
+    Raises:
+        ConfigError: nothing names weights; says which key does.
+        CheckpointError: the path holds none.
+    """
+    if given or (cfg.WEIGHT or cfg.RESUME) and cfg.RESUME_FROM:
+        path = Path(given or cfg.RESUME_FROM)
+        return run_weights(path) if path.is_dir() else find_weights(str(path))
+    if RunFolder(run).holds_run():
+        return run_weights(run)
+    raise ConfigError(
+        "no weights to evaluate: add --overrides WEIGHT True RESUME_FROM FILE, or --weights FILE|RUN "
+        f"({run} holds no run)"
+    )
+
+
+def trained_categories(path: Path) -> tuple[Category, ...] | None:
+    """Returns the categories that a weight file of ours was trained with, None for other files."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("categories")
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+    return parse_categories(json.loads(text), f"{path}: categories") if text else None
+
+
+def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: str | None = None) -> int:
+    """Evaluates on every data set of the plan and writes ``eval/<dataset>/``.
+
+    Args:
+        plan: the checked configuration.
+        name: run folder's name when EXP_NAME is empty.
+        weights: file, checkpoint folder or run folder; None: see :func:`choose_weights`.
+        output: folder for the results; None: ``eval/`` of the run folder.
+
+    Returns:
+        Exit code: 0, or 128 + signal when broken off.
+    """
+    cfg = plan.cfg
+    run = Path(cfg.SAVE_DIR) / (cfg.EXP_NAME or name)
+    if weights and output is None and Path(weights).is_dir():
+        run = Path(weights)
+    path = choose_weights(cfg, weights, run)
+    target = Path(output) if output else run / "eval"
+    check_torch()
+    ranks = read_ranks(port=cfg.PORT)
+    setup_logging(quiet=not ranks.main)
+    device = pick_device(cfg.DEVICE, ranks)
+    with StopSignals() as stop, Processes(ranks, device) as processes:
+        plan = _for_categories(plan, trained_categories(path))
+        seed_all(cfg.SEED)
+        model = build_model(plan.cfg, plan.categories)
+        log.info("%s", load_weights(model, path).text())
+        model.to(device)
+        precision = build_precision(plan.cfg, device)
+        done: list[str] = []
+        for record, split in plan.test:
+            label = dataset_label(done, record.name, split.name)
+            done.append(label)
+            summary = evaluate(
+                model,
+                record,
+                split,
+                plan.cfg,
+                processes=processes,
+                precision=precision,
+                folder=target / label,
+                about={"weights": str(path)},
+                stopped=lambda: stop.received,
+            )
+            if summary is None:
+                return stop.exit_code or 1
+            _report(label, summary, target / label)
+    return 0
+
+
+def _for_categories(plan: Plan, categories: Sequence[Category] | None) -> Plan:
+    """Builds the model for the categories that the weights know, not for those of the evaluation set."""
+    record = plan.test[0][0]
+    if categories is not None:
+        record = dataclasses.replace(record, categories=tuple(categories))
+    resolved, notices = settle_classes(plan.resolved, record)
+    for notice in notices:
+        log.info("note: %s", notice)
+    return dataclasses.replace(plan, resolved=resolved, train=[(record, plan.test[0][1])])
+
+
+def _report(label: str, summary: dict[str, Any], folder: Path) -> None:
+    for name, value in scalars(label, summary).items():
+        log.info("%-40s %8.3f", name, value)
+    log.info("results in %s", folder)

@@ -1,0 +1,261 @@
+"""The training loop. Step k is a function of (state, seed, k): nothing else is needed to continue exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from segfoundry.trainer.callbacks.base import Callback
+from segfoundry.trainer.distributed import Processes
+from segfoundry.trainer.memory import memory_errors
+from segfoundry.trainer.optim import set_lr
+from segfoundry.trainer.signals import StopSignals
+from segfoundry.trainer.state import TrainState
+from segfoundry.utils.draws import Draws
+from segfoundry.utils.errors import UserError
+from segfoundry.utils.logging import get_logger
+from segfoundry.utils.structures import Batch
+
+log = get_logger(__name__)
+
+MEMORY_KEYS = (
+    "TRAIN.BATCH_SIZE_PER_GPU (splits a step into smaller batches, same result)",
+    "the training image size (COCO.INPUT.IMAGE_SIZE for SEEM)",
+    "or set the backbone's USE_CHECKPOINT True (slower, recomputes activations)",
+)
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """What the loop needs to know of the configuration.
+
+    Attributes:
+        seed: seed of the run.
+        max_steps: length of the run in optimizer steps.
+        lr_factor: factor on all learning rates, by step.
+        clip_norm: largest global gradient norm, or None.
+        nonfinite_max: steps with non-finite numbers that are skipped before the run stops.
+    """
+
+    seed: int
+    max_steps: int
+    lr_factor: Callable[[int], float]
+    clip_norm: float | None = None
+    nonfinite_max: int = 10
+
+
+class NonFiniteError(UserError):
+    """Losses or gradients were not finite too often."""
+
+
+class Loop:
+    """Fetch, forward, scale, backward, clip, step, schedule; callbacks log, evaluate and save.
+
+    Args:
+        model: the meta-architecture, wrapped for distribution when there are several processes.
+        state: the training state around the bare model.
+        data: gives, from a step on, one list of micro-batches per optimizer step.
+        settings: see :class:`LoopSettings`.
+        processes: the processes of the job.
+        stop: signals that ask for an early end.
+        callbacks: called in this order; taking one out does not change the result of training.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        state: TrainState,
+        data: Callable[[int], Iterable[list[Batch]]],
+        settings: LoopSettings,
+        *,
+        processes: Processes,
+        stop: StopSignals,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model, self.state, self.settings = model, state, settings
+        self.processes, self.stop, self.callbacks = processes, stop, callbacks
+        self.data = data
+        self.losses: dict[str, Tensor] = {}
+        self.grad_norm: Tensor | None = None
+        self.step_images = 0
+        self.data_seconds = self.step_seconds = 0.0
+        self._parameters = list(state.trained.values())
+        self._source: Iterable[list[Batch]] = ()
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.state.counters.step
+
+    @property
+    def done(self) -> bool:
+        """True when the run has its full length."""
+        return self.step >= self.settings.max_steps
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Messages about images that this process could not read and replaced (INPUT.ON_CORRUPT skip)."""
+        return getattr(self._source, "skipped", [])
+
+    def emit(self, event: str, *details: Any) -> None:
+        """Tells all callbacks about an event: ``start``, ``step``, ``record`` or ``stop``."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *details)
+
+    def run(self) -> int:
+        """Trains to the end of the run or to a stop signal.
+
+        Returns:
+            0, or the number of the signal after which the state was saved.
+
+        Raises:
+            UserError: bad training data, out of memory, or non-finite numbers too often.
+        """
+        error: BaseException | None = None
+        try:
+            self.emit("start")
+            signal = self._run()
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            self.emit("stop", error)
+        return signal
+
+    def _run(self) -> int:
+        self.model.train()
+        self._source = self.data(self.step) if not self.done else ()
+        batches = iter(self._source)
+        while not self.done:
+            started = time.perf_counter()
+            micro_batches, failure = self._fetch(batches)
+            signal, totals = self._agree(micro_batches, failure)
+            if signal:
+                return signal
+            self.data_seconds = time.perf_counter() - started
+            with memory_errors(self.processes.device, MEMORY_KEYS):
+                self._train_step(micro_batches, totals)
+            self.step_seconds = time.perf_counter() - started
+            self.emit("step")
+            self.model.train()
+        return max(self.processes.all_gather(self.stop.received))
+
+    def _fetch(self, batches: Any) -> tuple[list[Batch], str]:
+        """Returns the step's micro-batches, or the text of the data error that the other processes must hear of."""
+        try:
+            return next(batches), ""
+        except UserError as error:
+            return [], str(error)
+        except Exception:
+            if self.stop.received:  # loader processes that got the same signal may be gone already
+                return [], ""
+            raise
+
+    def _agree(self, micro_batches: list[Batch], failure: str) -> tuple[int, dict[str, float]]:
+        """Sums the loss normalisers over micro-batches and processes, and lets all stop at the same step.
+
+        Returns:
+            The signal to stop for (0: go on) and the normalisers of the whole step.
+        """
+        mine: dict[str, float] = {}
+        for batch in micro_batches:
+            for name, value in self.state.model.normalizers(batch).items():
+                mine[name] = mine.get(name, 0.0) + float(value)
+        totals: dict[str, float] = {}
+        everyone = self.processes.all_gather((self.stop.received, failure, mine))
+        for _, text, share in everyone:
+            if text:
+                raise DataFailure(text)
+            for name, value in share.items():
+                totals[name] = totals.get(name, 0.0) + value
+        return max(signal for signal, _, _ in everyone), totals
+
+    def _train_step(self, micro_batches: list[Batch], totals: dict[str, float]) -> None:
+        state, step = self.state, self.step
+        set_lr(state.optimizer, self.settings.lr_factor(step))
+        self.forward_backward(micro_batches, totals)
+        state.precision.unscale(state.optimizer)
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        self.grad_norm = torch.nn.utils.get_total_norm(gradients)
+        bad = self._not_finite()
+        if bad is None and self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self._parameters, self.settings.clip_norm, self.grad_norm)
+        state.precision.step(state.optimizer, update=bad is None)
+        state.optimizer.zero_grad(set_to_none=True)
+        counters = state.counters
+        if bad is None:
+            counters.updates += 1
+            if state.ema is not None:
+                state.ema.update(counters.updates)
+        elif bad:
+            self._count_skipped(bad, micro_batches)
+        self.step_images = sum(len(batch) for batch in micro_batches) * self.processes.world
+        counters.images += self.step_images
+        counters.step = step + 1
+
+    def forward_backward(self, micro_batches: list[Batch], totals: dict[str, float]) -> None:
+        """Adds up the gradients of a step's objective; ``self.losses`` then holds this process's share of each term."""
+        seed_step(self.settings.seed, self.step, self.processes.rank)
+        rng = Draws(self.settings.seed, self.step)
+        precision, device = self.state.precision, self.processes.device
+        self.losses = {}
+        for number, batch in enumerate(micro_batches, start=1):
+            batch = batch.to(device, non_blocking=True)
+            batch.totals = totals
+            with self._sync(last=number == len(micro_batches)):
+                with precision.autocast():
+                    losses = self.model(batch, rng=rng)
+                # Distribution averages gradients; the terms are shares of the whole step's sum already.
+                precision.backward(torch.stack(list(losses.values())).sum() * self.processes.world)
+            for name, value in losses.items():
+                value = value.detach()
+                self.losses[name] = self.losses[name] + value if name in self.losses else value
+
+    def _sync(self, *, last: bool) -> AbstractContextManager:
+        """Gradients travel between processes once per step, with the last micro-batch."""
+        return nullcontext() if last or self.processes.world == 1 else self.model.no_sync()
+
+    def _not_finite(self) -> list[str] | None:
+        """Returns None when everything is finite on all processes; else the names of the bad terms.
+
+        An empty list means gradients that only overflowed fp16: the loss scale shrinks and nothing is counted.
+        """
+        names = [*self.losses, "gradient norm"]
+        values = torch.stack([v.float() for v in (*self.losses.values(), self.grad_norm)])
+        finite = self.processes.min_(torch.isfinite(values).float()).tolist()
+        if all(finite):
+            return None
+        if all(finite[:-1]) and self.state.precision.overflow_is_normal():
+            return []
+        return [name for name, good in zip(names, finite, strict=True) if not good]
+
+    def _count_skipped(self, bad: list[str], micro_batches: list[Batch]) -> None:
+        mine = [sample.file_name for batch in micro_batches for sample in batch.samples]
+        files = [name for names in self.processes.all_gather(mine) for name in names]
+        counters = self.state.counters
+        counters.skipped += 1
+        shown = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+        text = f"step {self.step}: not finite: {', '.join(bad)}; images: {shown}"
+        if counters.skipped > self.settings.nonfinite_max:
+            raise NonFiniteError(
+                f"{text}. {counters.skipped} steps were not finite, TRAIN.NONFINITE_MAX allows "
+                f"{self.settings.nonfinite_max}. Lower SOLVER.BASE_LR, use PRECISION fp32, or look at these images."
+            )
+        log.warning("%s; step skipped (%d of at most %d)", text, counters.skipped, self.settings.nonfinite_max)
+
+
+class DataFailure(UserError):
+    """Training data could not be read; the weights are those of the last complete step."""
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Seeds torch's own generators, which dropout and stochastic depth use, for one step of one process."""
+    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
+    torch.manual_seed(int.from_bytes(digest, "little") & (2**63 - 1))

@@ -1,0 +1,46 @@
+"""Optimizer from the parameter groups that the model's policy asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from segfoundry.utils.errors import ConfigError
+
+
+def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+    """Builds AdamW (fused on CUDA) or SGD.
+
+    Args:
+        solver: section SOLVER.
+        groups: parameter groups with ``params``, ``lr`` and ``weight_decay``.
+        device: where the parameters lie.
+
+    Raises:
+        ConfigError: if nothing trains.
+    """
+    if not any(group["params"] for group in groups):
+        raise ConfigError("nothing trains: every parameter is frozen; look at SOLVER.FIX_PARAM and the FINE_TUNE keys")
+    on_cuda = device.type == "cuda"
+    kind = {"fused": True} if on_cuda else {"foreach": True}
+    if solver.OPTIMIZER == "SGD":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, **kind)
+    else:
+        optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, **kind)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
+
+
+def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Sets each group's learning rate to its initial one times ``factor``."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] * factor
+
+
+def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    """Returns name -> parameter for everything the optimizer updates, in its own order."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return {names[id(p)]: p for group in optimizer.param_groups for p in group["params"]}

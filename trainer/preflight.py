@@ -1,0 +1,151 @@
+"""What can be found wrong before a model is built: data sets, class counts, weight files. Imports no torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segfoundry.datasets.catalog import find_record, load_items
+from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.utils.config.engine import Resolved, origin_is_user
+from segfoundry.utils.errors import ConfigError, DataError
+from segfoundry.utils.structures import Category
+
+CLASSES_KEY = "MODEL.ENCODER.NUM_CLASSES"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration whose data sets are known to exist.
+
+    Attributes:
+        resolved: the configuration, the number of classes taken from the record.
+        train: training data sets; empty when only an evaluation is planned.
+        test: evaluation data sets.
+        notices: sentences for the user.
+    """
+
+    resolved: Resolved
+    train: list[tuple[Record, Split]]
+    test: list[tuple[Record, Split]]
+    notices: list[str]
+
+    @property
+    def cfg(self) -> Any:
+        """The configuration tree."""
+        return self.resolved.cfg
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """Categories that the model is built for: those of the training data, else of the first evaluation set."""
+        return (self.train or self.test)[0][0].categories
+
+
+def check_training(resolved: Resolved) -> Plan:
+    """Finds all data sets and settles the number of classes.
+
+    Raises:
+        ConfigError: no training set, training sets with different categories, or a wrong NUM_CLASSES.
+        DataError: a data set is missing or empty.
+    """
+    cfg = resolved.cfg
+    if not cfg.DATASETS.TRAIN:
+        raise ConfigError(
+            "DATASETS.TRAIN is empty; name a data set record, e.g. --overrides DATASETS.TRAIN '[my.yaml]'"
+        )
+    train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN]
+    test = [find_record(name, "val") for name in cfg.DATASETS.TEST]
+    for record, split in [*train, *test]:
+        _require_images(record, split)
+    _same_categories([record for record, _ in train])
+    resolved, notices = settle_classes(resolved, train[0][0])
+    if not test:
+        notices.append("DATASETS.TEST is empty: nothing is evaluated; the last weights stand for the best ones")
+    return Plan(resolved, train, test, notices)
+
+
+def check_evaluation(resolved: Resolved) -> Plan:
+    """Finds the evaluation data sets.
+
+    Raises:
+        ConfigError: DATASETS.TEST is empty.
+        DataError: a data set is missing or empty.
+    """
+    cfg = resolved.cfg
+    if not cfg.DATASETS.TEST:
+        raise ConfigError("DATASETS.TEST is empty; name a data set record, e.g. --overrides DATASETS.TEST '[my.yaml]'")
+    test = [find_record(name, "val") for name in cfg.DATASETS.TEST]
+    for record, split in test:
+        _require_images(record, split)
+    return Plan(resolved, [], test, [])
+
+
+def check_start(cfg: Any, resume: str) -> str:
+    """Checks what the run starts from and returns the value for ``--resume``: RESUME True means RESUME_FROM.
+
+    Raises:
+        ConfigError: RESUME or WEIGHT without RESUME_FROM, or RESUME with a file.
+        CheckpointError: the weight file does not exist.
+    """
+    for name in ("RESUME", "WEIGHT"):
+        if cfg[name] and not cfg.RESUME_FROM:
+            wanted = "a checkpoint or run folder" if name == "RESUME" else "a weight file"
+            raise ConfigError(f"{name} is True, but RESUME_FROM is empty; it must name {wanted}")
+    if cfg.RESUME and resume == "auto":
+        resume = cfg.RESUME_FROM
+    if resume not in ("auto", "never") and not Path(resume).is_dir():
+        hint = "; for a weight file use WEIGHT True and RESUME False" if Path(resume).is_file() else ""
+        raise ConfigError(f"cannot resume from {resume}: expected a checkpoint or run folder{hint}")
+    if cfg.WEIGHT and not cfg.RESUME:
+        from segfoundry.modeling.checkpoint import find_weights
+
+        find_weights(cfg.RESUME_FROM)
+    return resume
+
+
+def _require_images(record: Record, split: Split) -> None:
+    if not load_items(record, split):
+        raise DataError(f"data set {record.name!r}, split {split.name!r}: no image with annotations in {split.images}")
+
+
+def _same_categories(records: Sequence[Record]) -> None:
+    first = records[0]
+    for other in records[1:]:
+        if [(c.id, c.name, c.isthing) for c in first.categories] != [
+            (c.id, c.name, c.isthing) for c in other.categories
+        ]:
+            raise ConfigError(
+                f"DATASETS.TRAIN: {first.path} and {other.path} have different categories; training sets that are used "
+                "together need the same list in the same order"
+            )
+
+
+def settle_classes(resolved: Resolved, record: Record) -> tuple[Resolved, list[str]]:
+    """Gives the number of classes from the record to the configuration.
+
+    A shipped file's number yields, with a notice; one that the user wrote must equal the record's.
+
+    Raises:
+        ConfigError: the user's number contradicts the record; names both.
+    """
+    node = resolved.cfg
+    for part in CLASSES_KEY.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    count = len(record.categories)
+    if node is None or node == count:
+        return resolved, []
+    if origin_is_user(resolved, CLASSES_KEY):
+        raise ConfigError(
+            f"{CLASSES_KEY} is {node} ({resolved.origins[CLASSES_KEY]}), but data set {record.name!r} ({record.path}) "
+            f"has {count} categories; leave the key out, the record decides"
+        )
+    cfg = resolved.cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.ENCODER.NUM_CLASSES = count
+    cfg.freeze()
+    origin = resolved.origins[CLASSES_KEY]
+    notice = f"{CLASSES_KEY}: {node} from {origin} yields to the {count} categories of {record.name!r}"
+    return dataclasses.replace(resolved, cfg=cfg), [notice]

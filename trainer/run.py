@@ -1,0 +1,309 @@
+"""A training run from a checked plan: run folder, model, state, callbacks, loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segfoundry.datasets.build import build_train_loader, num_train_images, steps_per_epoch
+from segfoundry.datasets.formats.record import category_mapping
+from segfoundry.modeling.base import MetaArch
+from segfoundry.modeling.build import build_model
+from segfoundry.modeling.checkpoint import find_weights, load_weights
+from segfoundry.modeling.finetune import apply_policy, param_groups, param_table
+from segfoundry.trainer.callbacks.base import Callback
+from segfoundry.trainer.callbacks.checkpoint import CheckpointCallback
+from segfoundry.trainer.callbacks.evaluate import EvaluateCallback
+from segfoundry.trainer.callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
+from segfoundry.trainer.callbacks.progress import ProgressCallback
+from segfoundry.trainer.callbacks.trackers import TensorBoardCallback, WandbCallback
+from segfoundry.trainer.checkpoints import Checkpoint, restore
+from segfoundry.trainer.distributed import Processes, pick_device
+from segfoundry.trainer.ema import Ema
+from segfoundry.trainer.environment import check_torch, describe, seed_all, set_deterministic
+from segfoundry.trainer.evaluate import evaluate, evaluation_kinds, scalars
+from segfoundry.trainer.launch import read_ranks
+from segfoundry.trainer.loop import Loop, LoopSettings
+from segfoundry.trainer.optim import build_optimizer, parameter_names
+from segfoundry.trainer.precision import build_precision
+from segfoundry.trainer.preflight import Plan
+from segfoundry.trainer.run_folder import RunFolder
+from segfoundry.trainer.schedule import lr_factor
+from segfoundry.trainer.signals import StopSignals
+from segfoundry.trainer.state import TrainState
+from segfoundry.utils.config.dump import dump
+from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.files import atomic_write_json
+from segfoundry.utils.logging import add_log_file, get_logger, remove_log_file, setup_logging
+from segfoundry.utils.structures import Batch
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a run is.
+
+    Attributes:
+        steps: optimizer steps.
+        per_epoch: optimizer steps of one pass over the data; may be a fraction.
+        images: training images.
+    """
+
+    steps: int
+    per_epoch: float
+    images: int
+
+
+def run_length(plan: Plan) -> Length:
+    """Computes the length of a run: SOLVER.MAX_ITERS, else SOLVER.MAX_NUM_EPOCHS passes, rounded up."""
+    solver = plan.cfg.SOLVER
+    per_epoch = steps_per_epoch(plan.cfg, plan.train)
+    steps = solver.MAX_ITERS if solver.MAX_ITERS > 0 else math.ceil(solver.MAX_NUM_EPOCHS * per_epoch - 1e-9)
+    if steps < 1:
+        raise ConfigError(
+            f"nothing to train: SOLVER.MAX_ITERS {solver.MAX_ITERS} and SOLVER.MAX_NUM_EPOCHS {solver.MAX_NUM_EPOCHS} "
+            "give no step"
+        )
+    return Length(steps, per_epoch, num_train_images(plan.train, plan.cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS))
+
+
+def with_names(plan: Plan, name: str) -> Plan:
+    """Writes the run's name into the configuration, so that the saved one finds its own folder."""
+    cfg = plan.cfg.clone()
+    cfg.defrost()
+    cfg.EXP_NAME = cfg.EXP_NAME or name
+    cfg.freeze()
+    return dataclasses.replace(plan, resolved=dataclasses.replace(plan.resolved, cfg=cfg))
+
+
+def train(plan: Plan, *, name: str, resume: str = "auto") -> int:
+    """Trains, or continues, the run of a configuration.
+
+    Args:
+        plan: the checked configuration.
+        name: name of the run folder when EXP_NAME is empty.
+        resume: ``auto``, ``never``, or a checkpoint or run folder.
+
+    Returns:
+        Exit code: 0, or 128 + signal after an orderly stop.
+
+    Raises:
+        UserError: for everything that the user can mend.
+    """
+    plan = with_names(plan, name)
+    cfg = plan.cfg
+    check_torch()
+    ranks = read_ranks(port=cfg.PORT)
+    setup_logging(quiet=not ranks.main)
+    device = pick_device(cfg.DEVICE, ranks)
+    with StopSignals() as stop, Processes(ranks, device) as processes:
+        folder = RunFolder(Path(cfg.SAVE_DIR) / cfg.EXP_NAME, cfg.CHECKPOINT.KEEP)
+        text = dump(plan.resolved)
+        checkpoint = processes.on_main(lambda: folder.open(plan.resolved, resume, text))
+        log_file = add_log_file(folder.path / "log.txt") if processes.main else None
+        try:
+            log.info("%s: process %d of %d on %s", ranks.source, ranks.rank, ranks.world, device)
+            for notice in plan.notices:
+                log.info("note: %s", notice)
+            length = run_length(plan)
+            if _finished(checkpoint, length, bool(plan.test)):
+                log.info(
+                    "%s is finished (%d steps); raise SOLVER.MAX_ITERS or MAX_NUM_EPOCHS to go on",
+                    folder.path,
+                    length.steps,
+                )
+                return 0
+            if processes.main:
+                atomic_write_json(folder.path / "environment.json", describe(device, ranks.world, ranks.source))
+            loop = _build_loop(plan, folder, checkpoint, length, processes, stop)
+            stopped = loop.run()
+        finally:
+            if log_file is not None:
+                remove_log_file(log_file)
+            folder.close()
+    if stopped:
+        log.warning("stopped by a signal at step %d; the same command continues", loop.step)
+        return 128 + stopped
+    if processes.main:
+        log.info("finished: %d steps; results in %s", loop.step, folder.path)
+    return 0
+
+
+def _finished(checkpoint: Checkpoint | None, length: Length, evaluates: bool) -> bool:
+    if checkpoint is None or checkpoint.step < length.steps:
+        return False
+    return not evaluates or checkpoint.meta["counters"]["evaluated"] == checkpoint.step
+
+
+def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[TrainState, str]:
+    """Builds model, optimizer and state.
+
+    Args:
+        plan: the checked configuration.
+        device: where the model goes.
+        load: load the weight file of WEIGHT and RESUME_FROM; not needed when a checkpoint follows.
+
+    Returns:
+        The state at step 0, and the report for people: loaded weights and parameter table.
+    """
+    cfg = plan.cfg
+    seed_all(cfg.SEED)
+    set_deterministic(cfg.DETERMINISTIC)
+    model = build_model(cfg, plan.categories)
+    report = []
+    if load and cfg.WEIGHT and not cfg.RESUME:
+        report.append(load_weights(model, find_weights(cfg.RESUME_FROM)).text())
+    policy = model.train_policy()
+    apply_policy(model, policy)
+    report.append(param_table(model, policy, cfg.SOLVER.BASE_LR))
+    model.to(device)
+    optimizer = build_optimizer(cfg.SOLVER, param_groups(model, policy, cfg.SOLVER.BASE_LR), device)
+    ema = Ema(parameter_names(model, optimizer), cfg.TRAIN.EMA) if cfg.TRAIN.EMA > 0 else None
+    return TrainState(model, optimizer, build_precision(cfg, device), ema), "\n".join(report)
+
+
+def loop_settings(cfg: Any, steps: int) -> LoopSettings:
+    """Reads the loop's settings from the configuration."""
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    return LoopSettings(
+        seed=cfg.SEED,
+        max_steps=steps,
+        lr_factor=functools.partial(lr_factor, cfg.SOLVER, max_steps=steps),
+        clip_norm=clip.CLIP_VALUE if clip.ENABLED else None,
+        nonfinite_max=cfg.TRAIN.NONFINITE_MAX,
+    )
+
+
+def train_data(plan: Plan, steps: int, processes: Processes) -> Callable[[int], Iterable[list[Batch]]]:
+    """Returns the function that gives this process's micro-batches from a step on."""
+
+    def data(start: int) -> Iterable[list[Batch]]:
+        return build_train_loader(
+            plan.cfg, plan.train, start_step=start, num_steps=steps - start, rank=processes.rank, world=processes.world
+        )
+
+    return data
+
+
+def _build_loop(
+    plan: Plan,
+    folder: RunFolder,
+    checkpoint: Checkpoint | None,
+    length: Length,
+    processes: Processes,
+    stop: StopSignals,
+) -> Loop:
+    cfg = plan.cfg
+    state, report = build_training(plan, processes.device, load=checkpoint is None)
+    log.info("%s", report)
+    if checkpoint is not None:
+        restore(checkpoint, state)
+        log.info("continuing from %s at step %d", checkpoint.path, checkpoint.step)
+    log.info(
+        "%d steps of %d images (%.2f per epoch, %d images), %s",
+        length.steps,
+        cfg.TRAIN.BATCH_SIZE_TOTAL * cfg.GRADIENT_ACCUMULATE_STEP,
+        length.per_epoch,
+        length.images,
+        state.precision.name,
+    )
+    if cfg.TRAIN.COMPILE:
+        for part in state.model.compile_parts():
+            part.compile()
+    model = processes.wrap(state.model, find_unused=cfg.FIND_UNUSED_PARAMETERS)
+    own = checkpoint is not None and checkpoint.path.resolve().parent == folder.store.folder.resolve()
+    return Loop(
+        model,
+        state,
+        train_data(plan, length.steps, processes),
+        loop_settings(cfg, length.steps),
+        processes=processes,
+        stop=stop,
+        callbacks=_callbacks(plan, folder, length, state, processes, stop, resumed=own),
+    )
+
+
+def _callbacks(
+    plan: Plan,
+    folder: RunFolder,
+    length: Length,
+    state: TrainState,
+    processes: Processes,
+    stop: StopSignals,
+    *,
+    resumed: bool,
+) -> list[Callback]:
+    """Returns the callbacks in their order: figures, then evaluation, then the checkpoint that holds its result."""
+    cfg = plan.cfg
+    config, categories = dump(plan.resolved), [category_mapping(c) for c in plan.categories]
+    evaluations = EvaluateCallback(
+        _evaluators(plan, folder, state, processes, stop),
+        every=cfg.TRAIN.EVAL_EVERY,
+        every_epochs=cfg.TRAIN.EVAL_EVERY_EPOCHS,
+        steps_per_epoch=length.per_epoch,
+        at_start=cfg.EVAL_AT_START,
+        metric=cfg.TRAIN.BEST_METRIC,
+        best=folder.best,
+        about={"config": config, "categories": categories},
+    )
+    checkpoints = CheckpointCallback(
+        folder.store,
+        every=cfg.CHECKPOINT.EVERY,
+        steps_per_epoch=length.per_epoch,
+        config=config,
+        categories=categories,
+        resumed=resumed,
+    )
+    listeners: list[Callback] = [JsonLinesCallback(folder.metrics), ConsoleCallback(), ProgressCallback()]
+    if cfg.TENSORBOARD:
+        listeners.append(TensorBoardCallback(folder.path))
+    if cfg.WANDB:
+        listeners.append(WandbCallback(folder.path, cfg.WANDB_PROJECT, _plain(cfg)))
+    return [*listeners, LogCallback(cfg.LOG_EVERY, cfg.LOG_FIRST, length.per_epoch), evaluations, checkpoints]
+
+
+def _evaluators(
+    plan: Plan, folder: RunFolder, state: TrainState, processes: Processes, stop: StopSignals
+) -> dict[str, Callable[[], dict[str, float] | None]]:
+    """Returns for each evaluation set a function that evaluates the current weights on it."""
+    model = state.model
+    assert isinstance(model, MetaArch)
+    found: dict[str, Callable[[], dict[str, float] | None]] = {}
+    for record, split in plan.test:
+        evaluation_kinds(plan.cfg, record, split)  # an empty choice is answered before training
+        name = dataset_label(found, record.name, split.name)
+
+        def run(record: Any = record, split: Any = split, name: str = name) -> dict[str, float] | None:
+            summary = evaluate(
+                model,
+                record,
+                split,
+                plan.cfg,
+                processes=processes,
+                precision=state.precision,
+                folder=folder.evaluation(name),
+                about={"step": state.counters.step},
+                stopped=lambda: stop.received,
+            )
+            return None if summary is None else scalars(name, summary)
+
+        found[name] = run
+    return found
+
+
+def dataset_label(taken: Iterable[str], name: str, split: str) -> str:
+    """Returns the name of a data set's result folder; the split is added when two parts of one set are evaluated."""
+    return f"{name}_{split}" if name in taken else name
+
+
+def _plain(node: Any) -> Any:
+    """Turns a configuration tree into plain dictionaries."""
+    return {key: _plain(value) for key, value in node.items()} if isinstance(node, dict) else node

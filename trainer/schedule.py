@@ -1,0 +1,51 @@
+"""Learning-rate schedules as pure functions of the step: nothing to save, nothing to restore."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from segfoundry.utils.errors import ConfigError
+
+
+def lr_factor(solver: Any, step: int, max_steps: int) -> float:
+    """Returns the factor on every learning rate at a step.
+
+    Args:
+        solver: section SOLVER.
+        step: number of the optimizer step, 0..max_steps-1.
+        max_steps: length of the run.
+    """
+    return _warmup(solver, step) * _course(solver, step, max_steps)
+
+
+def _warmup(solver: Any, step: int) -> float:
+    if step >= solver.WARMUP_ITERS:
+        return 1.0
+    if solver.WARMUP_METHOD == "constant":
+        return solver.WARMUP_FACTOR
+    done = step / solver.WARMUP_ITERS
+    return solver.WARMUP_FACTOR * (1 - done) + done
+
+
+def _course(solver: Any, step: int, max_steps: int) -> float:
+    name = solver.LR_SCHEDULER_NAME
+    if name == "constant":
+        return 1.0
+    if name == "WarmupMultiStepLR":
+        return solver.GAMMA ** sum(step >= at for at in milestones(solver, max_steps))
+    end = solver.BASE_LR_END / solver.BASE_LR if solver.BASE_LR else 0.0
+    left = 1 - step / max_steps
+    shape = 0.5 * (1 - math.cos(math.pi * left)) if name == "WarmupCosineLR" else left**solver.POLY_POWER
+    return end + (1 - end) * shape
+
+
+def milestones(solver: Any, max_steps: int) -> list[int]:
+    """Returns the steps at which the multi-step schedule drops: SOLVER.STEPS up to 1 are fractions of the run.
+
+    Raises:
+        ConfigError: if an entry is negative.
+    """
+    if any(at < 0 for at in solver.STEPS):
+        raise ConfigError(f"SOLVER.STEPS {list(solver.STEPS)}: expected fractions of the run (<= 1) or steps (> 1)")
+    return sorted(int(at * max_steps) if at <= 1 else int(at) for at in solver.STEPS)
