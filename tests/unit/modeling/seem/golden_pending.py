@@ -8,10 +8,10 @@ GROUNDING = "text prompts (grounding queries and tokens) are not built"
 OTHER_DECODERS = "the v0 and demo decoders are not built"
 
 PENDING = {
-    "seem_v1_spatial_round1/*": SPATIAL,
-    "seem_v1_spatial_round2/*": SPATIAL,
-    "seem_v1_grounding/*": GROUNDING,
-    "seem_v1_joint/*": f"{SPATIAL}; {GROUNDING}",
+    "seem_v1_*/*pred_s*": SPATIAL,
+    "seem_v1_*/*pred_?spatials": SPATIAL,
+    "seem_v1_*/prev_mask": SPATIAL,
+    "seem_v1_*/*pred_g*": GROUNDING,
     "seem_v0_spatial/*": OTHER_DECODERS,
     "seem_demo/*": OTHER_DECODERS,
     "next_click/*": "simulated clicks are not built",
