@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yacs.config import CfgNode
 
+from segfoundry.utils.config.values import Plain, convert
+
 if TYPE_CHECKING:
     from segfoundry.utils.config.engine import Resolved
 
@@ -92,7 +94,7 @@ def scalar(value: Any) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):
-        if _BARE.fullmatch(value) and not _AMBIGUOUS.fullmatch(value):
+        if _BARE.fullmatch(value) and not _AMBIGUOUS.fullmatch(value) and convert(Plain(value), Any) == value:
             return value
         return yaml.safe_dump(value, default_style='"', width=math.inf, allow_unicode=True).rstrip("\n")
     return str(value)

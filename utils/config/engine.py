@@ -191,7 +191,9 @@ class _Tree:
         for count in range(len(parts), 0, -1):
             leaf = self.arch.leaves.get(".".join(parts[:count]))
             rest = ".".join(parts[count:])
-            if leaf is not None and (not rest or leaf.is_mapping or (leaf.is_list and rest.isdecimal())):
+            if leaf is None:
+                continue
+            if count == len(parts) or (rest and leaf.is_mapping) or (leaf.is_list and rest.isdecimal()):
                 return leaf, rest
         return None, ""
 
@@ -263,16 +265,25 @@ class _Tree:
         for name in [n for n in self.origins if n == path or n.startswith(path + ".")]:
             del self.origins[name]
 
+    def _owner(self, path: str) -> Architecture | None:
+        """Returns another architecture that has this key, or whose top-level section it is in."""
+        top = path.partition(".")[0]
+        ours = {name.partition(".")[0] for name in self.arch.leaves}
+        for other in architectures().values():
+            theirs = {name.partition(".")[0] for name in other.leaves}
+            if path in other.leaves or (top in theirs and top not in ours):
+                return other
+        return None
+
     def _unknown(self, entry: Entry) -> str:
         path = entry.path
-        for other in architectures().values():
-            top = path.split(".")[0]
-            if other.name != self.arch.name and any(n == path or n.split(".")[0] == top for n in other.leaves):
-                if not any(n.split(".")[0] == top for n in self.arch.leaves) or path in other.leaves:
-                    return (
-                        f"{path} ({entry.place}) belongs to the architecture {other.name!r}; "
-                        f"MODEL.NAME {self.values['MODEL.NAME'] or '(unset)'!r} chooses {self.arch.name!r}"
-                    )
+        owner = self._owner(path)
+        if owner is not None:
+            chosen = self.values["MODEL.NAME"]
+            return (
+                f"{path} ({entry.place}) belongs to the architecture {owner.name!r}, "
+                f"but MODEL.NAME {chosen!r} chooses {self.arch.name!r}"
+            )
         if path == BASE_KEY:
             return f"{BASE_KEY} ({entry.place}) works in files only"
         close = closest_keys(path, self.arch.leaves)

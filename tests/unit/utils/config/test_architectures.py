@@ -1,0 +1,75 @@
+"""Keys belong to an architecture; the schema itself is consistent."""
+
+import types
+from dataclasses import dataclass
+
+import pytest
+
+from segfoundry.utils.config import architectures as module
+from segfoundry.utils.config import engine
+from segfoundry.utils.config.document import document
+from segfoundry.utils.config.engine import load_mapping
+from segfoundry.utils.config.schema import collect, key, section
+from segfoundry.utils.config.sections import Shared
+from segfoundry.utils.config.values import check_range, convert
+from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.paths import product_root
+
+
+@dataclass(kw_only=True)
+class Inner:
+    SIZE: int = key(3, "Size in metres.", minimum=1)
+
+
+@dataclass(kw_only=True)
+class Model:
+    NAME: str = key("", "Name.")
+    WINGS: int = key(2, "Number of wings.")
+
+
+@dataclass(kw_only=True)
+class Section:
+    MODEL: Model = section(Model)
+    BIRD: Inner = section(Inner)
+
+
+@pytest.fixture
+def two_architectures(monkeypatch):
+    bird = types.SimpleNamespace(MODEL_NAMES=("bird_v1",), Section=Section, check=lambda cfg: None)
+    known = dict(module.architectures())
+    known["bird"] = module.Architecture("bird", bird, {**collect(Shared), **collect(Section)})
+    monkeypatch.setattr(module, "architectures", lambda: known)
+    monkeypatch.setattr(engine, "architectures", lambda: known)
+
+
+def test_each_name_mounts_its_own_section(two_architectures):
+    resolved = load_mapping({"MODEL.NAME": "bird_v1", "BIRD.SIZE": 4, "MODEL.WINGS": 3})
+    assert resolved.arch == "bird" and resolved.cfg.BIRD.SIZE == 4 and "COCO" not in resolved.cfg
+
+
+@pytest.mark.parametrize("name", ["BIRD.SIZE", "BIRD.SISE", "MODEL.WINGS"])
+def test_a_key_of_another_architecture_says_so(two_architectures, name):
+    with pytest.raises(ConfigError, match=f"{name}.*belongs to the architecture 'bird'.*chooses 'seem'"):
+        load_mapping({"MODEL.NAME": "seem_model_v1", name: 4})
+
+
+@pytest.mark.parametrize("arch", sorted(module.architectures()))
+def test_the_schema_is_consistent(arch):
+    for leaf in module.architectures()[arch].leaves.values():
+        assert leaf.text or leaf.no_effect, f"{leaf.name} has no explanation"
+        if not leaf.is_mapping and leaf.name != "MODEL.NAME":
+            assert convert(leaf.default, leaf.type) == leaf.default, leaf.name
+            check_range(leaf.default, leaf)
+
+
+@pytest.mark.parametrize("arch", sorted(module.architectures()))
+def test_the_smallest_configuration_is_valid(arch):
+    resolved = load_mapping(module.architectures()[arch].module.tiny())
+    assert resolved.arch == arch and resolved.notices == []
+
+
+def test_the_key_reference_is_current():
+    page = product_root() / "docs" / "configuration.md"
+    assert page.read_text(encoding="utf-8") == document(), (
+        "run: python entry.py config --document > docs/configuration.md"
+    )
