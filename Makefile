@@ -17,7 +17,6 @@ JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO := runs/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-export PYTHONDONTWRITEBYTECODE ?=
 
 # One line before each step, so that a long step names itself.
 say = @printf '\n==> %s\n' $(1)
@@ -82,7 +81,7 @@ demo: venv
 	@'$(PY)' entry.py train --conf_files configs/seem/tiny.yaml --overrides SAVE_DIR runs EXP_NAME demo \
 	  DATASETS.TRAIN '[$(DEMO_RECORD)]' DATASETS.TEST '[$(DEMO_RECORD)]'
 	$(call say,'3/5 evaluating the best weights on held-back images')
-	@'$(PY)' entry.py evaluate --conf_files $(DEMO)/config.yaml --overrides WEIGHT True RESUME_FROM $(DEMO)
+	@'$(PY)' entry.py evaluate --weights $(DEMO)
 	$(call say,'4/5 predicting on held-back images ($(DEMO)/predictions)')
 	@'$(PY)' entry.py predict --weights $(DEMO) --input $(DEMO)/data/val/images --output $(DEMO)/predictions --force
 	$(call say,'5/5 report')
@@ -120,7 +119,7 @@ typecheck: venv
 
 .PHONY: docs
 docs: venv
-	@'$(PY)' entry.py config --markdown > docs/configuration.md
+	@'$(PY)' entry.py config --document > docs/configuration.md
 	@echo 'wrote docs/configuration.md'
 
 .PHONY: clean

@@ -28,7 +28,7 @@ from segfoundry.utils.structures import Category, InstanceResult, PanopticResult
 class PredictionWriter:
     """Writes the predictions of many images into one folder.
 
-    PNG files are written at once, the JSON files by :meth:`close`, ordered as the images were numbered.
+    PNG files are written at once, the JSON files by :meth:`close`, ordered by the places that the images were given.
 
     Args:
         folder: output folder; created.
@@ -38,26 +38,28 @@ class PredictionWriter:
     def __init__(self, folder: Path, categories: Sequence[Category]) -> None:
         self.folder = Path(folder)
         self.categories = list(categories)
-        self._images: dict[int, dict[str, Any]] = {}
-        self._panoptic: dict[int, dict[str, Any]] = {}
-        self._instances: dict[int, list[dict[str, Any]]] = {}
+        self._images: dict[tuple[int, int], dict[str, Any]] = {}
+        self._panoptic: dict[tuple[int, int], dict[str, Any]] = {}
+        self._instances: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, number: int, name: str, image_id: int | str, file_name: str, prediction: Prediction) -> None:
+    def add(
+        self, place: tuple[int, int], name: str, image_id: int | str, file_name: str, prediction: Prediction
+    ) -> None:
         """Writes the parts of ``prediction`` that are there.
 
         Args:
-            number: place of the image in the JSON files.
+            place: place of the image in the JSON files: number of the input file, number of the frame in it.
             name: output name without suffix, relative to the folders ``panoptic`` and ``semantic``.
             image_id: id that the JSON files give the image.
             file_name: name of the input file, for the JSON files.
             prediction: what to write; at least one part is not None.
         """
         height, width = prediction_size(prediction)
-        self._images[number] = {"id": image_id, "file_name": file_name, "height": height, "width": width}
+        self._images[place] = {"id": image_id, "file_name": file_name, "height": height, "width": width}
         if prediction.panoptic is not None:
             write_panoptic_png(self.folder / "panoptic" / f"{name}.png", prediction.panoptic.ids)
-            self._panoptic[number] = {
+            self._panoptic[place] = {
                 "image_id": image_id,
                 "file_name": f"{name}.png",
                 "segments_info": segments_info(prediction.panoptic, self.categories),
@@ -66,7 +68,7 @@ class PredictionWriter:
             dtype = np.uint8 if len(self.categories) <= 255 else np.uint16
             write_png(self.folder / "semantic" / f"{name}.png", prediction.semantic.astype(dtype))
         if prediction.instances is not None:
-            self._instances[number] = instance_results(prediction.instances, image_id, self.categories)
+            self._instances[place] = instance_results(prediction.instances, image_id, self.categories)
 
     def close(self) -> list[Path]:
         """Writes the JSON files and returns their paths."""

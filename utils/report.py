@@ -21,6 +21,7 @@ MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
 _HEADLINE = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "mACC", "pACC", "fwIoU", "AP", "AP50", "AP75")
+_NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
@@ -146,6 +147,8 @@ def _collect(value: Mapping[str, Any], path: str, scalars: dict[str, float], tab
     """Sorts nested metrics into single figures and tables (a mapping from names to mappings of figures)."""
     for name, inner in value.items():
         here = f"{path}/{name}" if path else str(name)
+        if name in _NOT_FIGURES:
+            continue
         if isinstance(inner, Mapping):
             if inner and all(_is_row(row) for row in inner.values()):
                 tables.append(_table(here, inner))
@@ -247,7 +250,9 @@ def _chart(title: str, lines: Mapping[str, list[tuple[float, float]]], logarithm
     for name, points in lines.items():
         thin = max(1, len(points) // 2000)
         xs, ys = zip(*points[::thin], strict=True)
-        axes.plot(xs, ys, label=name, linewidth=1.3, marker="." if len(xs) < 30 else None)
+        axes.plot(
+            xs, ys, label=re.sub(r"^(metrics|losses)/", "", name), linewidth=1.3, marker="." if len(xs) < 30 else None
+        )
     if logarithmic and finite and min(finite) > 0:
         axes.set_yscale("log")
     axes.set_title(title, fontsize=10)

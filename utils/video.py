@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.utils.errors import DataError
+from segfoundry.utils.errors import DataError, UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 
@@ -78,11 +78,12 @@ def read_video(path: Path) -> Iterator[np.ndarray]:
 def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:
     """Writes frames, (H, W, 3) uint8 RGB of one size, as H.264 in the container of the suffix; returns their number.
 
-    Odd sizes are extended by one repeated row or column, as H.264 needs even ones. The file appears under its name
-    when it is complete.
+    Odd sizes are extended by one repeated row or column, as H.264 needs even ones. Parent folders are created; the file
+    appears under its name when it is complete.
 
     Raises:
-        DataError: if there is no frame, frames differ in size, or the file cannot be written.
+        DataError: if there is no frame, or frames differ in size.
+        UserError: if the file cannot be written.
     """
     import av
 
@@ -90,6 +91,7 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     count = 0
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with av.open(str(part), "w") as container:
             stream = None
             for frame in frames:
@@ -109,8 +111,8 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float) -> int:
                 raise DataError(f"no frame to write into {path}")
             container.mux(stream.encode(None))
         os.replace(part, path)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise DataError(f"cannot write video {path}: {error}") from error
+    except (av.FFmpegError, OSError) as error:
+        raise UserError(f"cannot write video {path}: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     return count

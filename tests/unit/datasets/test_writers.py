@@ -26,8 +26,8 @@ def prediction():
 
 def test_files_hold_what_was_predicted(tmp_path):
     writer = PredictionWriter(tmp_path / "out", CATEGORIES)
-    writer.add(1, "sub/b.v2", "b", "b.v2.jpg", prediction())
-    writer.add(0, "a", 12, "a.jpg", prediction())
+    writer.add((1, 0), "sub/b.v2", "b", "b.v2.jpg", prediction())
+    writer.add((0, 0), "a", 12, "a.jpg", prediction())
     names = {p.relative_to(tmp_path / "out").as_posix() for p in writer.close()}
     assert names == {"categories.json", "panoptic.json", "instances.json"}
 
@@ -67,17 +67,17 @@ def test_files_hold_what_was_predicted(tmp_path):
 
 def test_only_the_parts_that_were_asked_for(tmp_path):
     writer = PredictionWriter(tmp_path / "out", CATEGORIES)
-    writer.add(0, "a", 1, "a.jpg", Prediction(semantic=np.zeros((4, 5), np.int64)))
+    writer.add((0, 0), "a", 1, "a.jpg", Prediction(semantic=np.zeros((4, 5), np.int64)))
     writer.close()
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"categories.json", "semantic"}
     with pytest.raises(ValueError, match="empty"):
-        writer.add(1, "b", 2, "b.jpg", Prediction())
+        writer.add((1, 0), "b", 2, "b.jpg", Prediction())
 
 
 def test_many_categories_need_sixteen_bits(tmp_path):
     many = [Category(i, str(i), False, (0, 0, 0)) for i in range(300)]
     writer = PredictionWriter(tmp_path / "out", many)
-    writer.add(0, "a", 1, "a.jpg", Prediction(semantic=np.full((4, 5), 299)))
+    writer.add((0, 0), "a", 1, "a.jpg", Prediction(semantic=np.full((4, 5), 299)))
     assert (read_label(tmp_path / "out" / "semantic" / "a.png") == 299).all()
 
 
