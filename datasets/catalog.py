@@ -12,10 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from segfoundry.datasets.formats.listing import Listing, list_images, stem_of
 from segfoundry.datasets.formats.panoptic import read_panoptic_json
 from segfoundry.datasets.formats.record import Record, Split, read_record
 from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.image_io import IMAGE_SUFFIXES
 from segfoundry.utils.paths import product_root
 from segfoundry.utils.structures import Category, Segment
 
@@ -26,6 +26,7 @@ __all__ = [
     "Split",
     "builtin_names",
     "data_folder",
+    "find_data_set",
     "find_record",
     "list_images",
     "load_items",
@@ -75,7 +76,23 @@ def find_record(name: str, default_split: str) -> tuple[Record, Split]:
         default_split: used when neither the name nor an alias says which.
 
     Raises:
-        DataError: nothing of that name (lists what was searched), no such split, or a faulty record.
+        DataError: as :func:`find_data_set`; no such split.
+    """
+    record, named_split = find_data_set(name)
+    wanted = named_split or default_split
+    if wanted not in record.splits:
+        raise DataError(
+            f"{record.path}: data set {record.name!r} has no split {wanted!r}"
+            f"{did_you_mean(wanted, record.splits) or '.'} Splits: {', '.join(record.splits)} (write {name}:SPLIT)."
+        )
+    return record, record.splits[wanted]
+
+
+def find_data_set(name: str) -> tuple[Record, str | None]:
+    """Finds a data set, and the name of the split when ``name`` or an alias says it.
+
+    Raises:
+        DataError: nothing of that name (lists what was searched), or a faulty record.
     """
     base, _, split = name.rpartition(":")
     if base and split and "/" not in split and not Path(name).exists():
@@ -90,13 +107,7 @@ def find_record(name: str, default_split: str) -> tuple[Record, Split]:
         close = did_you_mean(name, [*builtin_names(), *_environment_names()])
         raise DataError(f"no data set {name!r}{close or '.'} Searched: " + "; ".join(searched) + ".")
     record, alias_split = found
-    wanted = split or alias_split or default_split
-    if wanted not in record.splits:
-        raise DataError(
-            f"{record.path}: data set {record.name!r} has no split {wanted!r}"
-            f"{did_you_mean(wanted, record.splits) or '.'} Splits: {', '.join(record.splits)} (write {name}:SPLIT)."
-        )
-    return record, record.splits[wanted]
+    return record, split or alias_split
 
 
 def load_items(record: Record, split: Split) -> list[Item]:
@@ -112,82 +123,29 @@ def load_items(record: Record, split: Split) -> list[Item]:
         from segfoundry.datasets.detectron2_bridge import load_registered_items
 
         return load_registered_items(record, split)
-    images = _Listing(split.images, "image")
-    semantic = None if split.semantic is None else _Listing(split.semantic, "semantic PNG")
+    images = Listing(split.images, "image")
+    semantic = None if split.semantic is None else Listing(split.semantic, "semantic PNG")
     if split.panoptic_json is None:
         assert semantic is not None  # a split without annotations is refused when the record is read
         return _semantic_items(images, semantic)
     return _panoptic_items(record, split, images, semantic)
 
 
-def list_images(folder: Path) -> list[str]:
-    """Returns the image files below a folder as sorted relative POSIX paths; hidden ones are left out.
-
-    Raises:
-        DataError: no such folder.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder" + (" (it is a file)" if folder.exists() else ""))
-    found = []
-    for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        relative = Path(base).relative_to(folder)
-        found += [
-            (relative / f).as_posix()
-            for f in files
-            if not f.startswith(".") and Path(f).suffix.lower() in IMAGE_SUFFIXES
-        ]
-    return sorted(found)
-
-
-class _Listing:
-    """The files of a folder, found by relative name or by relative name without suffix."""
-
-    def __init__(self, folder: Path, kind: str) -> None:
-        self.folder, self.kind = folder, kind
-        self.names = list_images(folder)
-        if not self.names:
-            raise DataError(f"{folder}: no images in this folder (suffixes {', '.join(sorted(IMAGE_SUFFIXES))})")
-        self._all = set(self.names)
-        self._by_stem: dict[str, list[str]] = {}
-        for name in self.names:
-            self._by_stem.setdefault(_stem(name), []).append(name)
-
-    def find(self, name: str) -> Path | None:
-        """Returns the file of that name, else the one with the same stem, else None.
-
-        Raises:
-            DataError: several files have the stem.
-        """
-        if name in self._all:
-            return self.folder / name
-        same = self._by_stem.get(_stem(name), [])
-        if len(same) > 1:
-            raise DataError(f"{self.folder}: {name!r} fits several files: {', '.join(same)}; keep one of them")
-        return self.folder / same[0] if same else None
-
-
-def _stem(name: str) -> str:
-    """Cuts the last suffix only, and only a known one: ``a.b.jpg`` -> ``a.b``, ``v1.2`` -> ``v1.2``."""
-    stem, dot, suffix = name.rpartition(".")
-    return stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else name
-
-
-def _semantic_items(images: _Listing, semantic: _Listing) -> list[Item]:
+def _semantic_items(images: Listing, semantic: Listing) -> list[Item]:
     items, missing = [], []
     for name in images.names:
         label = semantic.find(name)
         if label is None:
             missing.append(name)
-        items.append(Item(image_id=_stem(name), image=images.folder / name, semantic=label))
+        items.append(Item(image_id=stem_of(name), image=images.folder / name, semantic=label))
     _refuse(missing, f"{semantic.folder}: no semantic PNG for", "images")
     return items
 
 
-def _panoptic_items(record: Record, split: Split, images: _Listing, semantic: _Listing | None) -> list[Item]:
+def _panoptic_items(record: Record, split: Split, images: Listing, semantic: Listing | None) -> list[Item]:
     assert split.panoptic_json is not None and split.panoptic is not None
     data = read_panoptic_json(split.panoptic_json)
-    pngs = _Listing(split.panoptic, "panoptic PNG")
+    pngs = Listing(split.panoptic, "panoptic PNG")
     index_of = record.index_of
     infos = {info["id"]: info for info in data["images"]}
     items: list[Item] = []
@@ -225,8 +183,8 @@ def _segment(record: Record, index_of: dict[int, int], segment: dict, annotation
     if index is None:
         known = ", ".join(f"{c.id} {c.name}" for c in record.categories[:8]) + (", ..." if len(index_of) > 8 else "")
         raise DataError(
-            f"{json_file}: segment {segment['id']} of {annotation['file_name']} has category id {segment['category_id']!r}, "
-            f"which {record.path} does not list ({known})"
+            f"{json_file}: segment {segment['id']} of {annotation['file_name']} has category id "
+            f"{segment['category_id']!r}, which {record.path} does not list ({known})"
         )
     return Segment(
         segment["id"],

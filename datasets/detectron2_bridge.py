@@ -1,4 +1,4 @@
-"""Data sets registered with detectron2 work here, and the reverse. detectron2 (and with it torch) is loaded only on use."""
+"""Data sets registered with detectron2 work here, and the reverse; detectron2 (and torch) is loaded only on use."""
 
 from __future__ import annotations
 

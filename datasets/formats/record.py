@@ -126,9 +126,18 @@ def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
 
 
 def write_record(path: str | Path, data: Mapping[str, Any]) -> None:
-    """Writes a record's mapping as YAML, short lists on one line, in the order given."""
-    text = yaml.safe_dump(dict(data), sort_keys=False, allow_unicode=True, default_flow_style=None, width=140)
-    atomic_write_text(path, text)
+    """Writes a record's (or colour table's) mapping as YAML in the order given, one line per category."""
+    lines = []
+    for name, value in data.items():
+        if name == "categories":
+            lines += ["categories:\n", *(f"  - {_yaml(dict(entry), flow=True)}" for entry in value)]
+        else:
+            lines.append(_yaml({name: value}, flow=None if isinstance(value, (list, dict)) else False))
+    atomic_write_text(path, "".join(lines))
+
+
+def _yaml(value: Any, flow: bool | None) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=10_000)
 
 
 def category_mapping(category: Category) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""One colour-coded mask -> panoptic id map, semantic map and segments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from segfoundry.datasets.convert.segment_ids import SegmentIds
+from segfoundry.datasets.formats.color_table import UNKNOWN, VOID_INDEX, Color, ColorTable
+from segfoundry.datasets.formats.panoptic import rgb_to_id, segment_stats
+
+SEMANTIC_VOID = 255
+_EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True)
+class MaskRules:
+    """How masks are read.
+
+    Attributes:
+        instances: rule for things whose table entry has none: "component" (8-connected) or "color" (each exact colour).
+        min_area: things of fewer pixels become VOID.
+        tolerance: largest difference per channel between a pixel and a listed colour.
+    """
+
+    instances: str = "component"
+    min_area: int = 0
+    tolerance: int = 0
+
+
+@dataclass
+class UnknownColor:
+    """A colour of no category: how many pixels have it, and the first of them (x, y)."""
+
+    color: Color
+    pixels: int
+    first: tuple[int, int]
+
+
+@dataclass
+class MaskSegments:
+    """What a mask holds.
+
+    Attributes:
+        ids: (H, W) int32 panoptic ids, 0 = VOID.
+        semantic: (H, W) int64 category index, VOID_INDEX where unlabelled.
+        segments: panoptic ``segments_info`` entries with ``category`` (index) in place of ``category_id``.
+        unknown: colours not in the table, most pixels first; when there are any, the rest is empty.
+        dropped: things smaller than ``min_area``.
+    """
+
+    ids: np.ndarray
+    semantic: np.ndarray
+    segments: list[dict] = field(default_factory=list)
+    unknown: list[UnknownColor] = field(default_factory=list)
+    dropped: int = 0
+
+
+def segment_mask(mask: np.ndarray, table: ColorTable, rules: MaskRules, new_ids: SegmentIds) -> MaskSegments:
+    """Turns colours into segments.
+
+    Args:
+        mask: (H, W, 3) uint8 RGB.
+        table: what the colours mean.
+        rules: how things are split.
+        new_ids: gives out the segment ids of this image; asked in reading order of the segments' first pixels.
+    """
+    packed = rgb_to_id(mask)
+    values, inverse = np.unique(packed, return_inverse=True)
+    inverse = inverse.reshape(packed.shape)
+    colors = np.stack([values & 255, values >> 8 & 255, values >> 16], axis=1).astype(np.uint8)
+    meaning, shade = table.assign(colors, rules.tolerance)
+    if (meaning == UNKNOWN).any():
+        return MaskSegments(packed, packed, unknown=_unknown(meaning, colors, inverse))
+    semantic = meaning[inverse]
+    exact = shade[inverse]
+    result = MaskSegments(np.zeros(packed.shape, np.int32), semantic)
+    for index in np.unique(meaning[meaning != VOID_INDEX]).tolist():
+        category, coding = table.categories[index], table.codings[index]
+        rule = (coding.instances or rules.instances) if category.isthing else None
+        for part in _parts(semantic == index, exact, rule):
+            if rule is not None and np.count_nonzero(part) < rules.min_area:
+                result.dropped += 1
+                semantic[part] = VOID_INDEX
+                continue
+            segment_id = new_ids.take(index)
+            result.ids[part] = segment_id
+            result.segments.append({"id": segment_id, "category": index})
+    stats = segment_stats(result.ids)
+    for segment in result.segments:
+        area, box = stats[segment["id"]]
+        segment |= {"area": area, "bbox": list(box), "iscrowd": 0}
+    return result
+
+
+def semantic_png(semantic: np.ndarray) -> np.ndarray:
+    """Turns category indices with VOID_INDEX into the (H, W) uint8 array of a semantic PNG, 255 = VOID."""
+    return np.where(semantic == VOID_INDEX, SEMANTIC_VOID, semantic).astype(np.uint8)
+
+
+def _parts(mask: np.ndarray, exact: np.ndarray, rule: str | None) -> Sequence[np.ndarray]:
+    """Splits the (H, W) bool mask of a category into its segments, in reading order of their first pixels."""
+    if rule is None:
+        return [mask]
+    if rule == "color":
+        colors, first = np.unique(exact[mask], return_index=True)
+        return [mask & (exact == color) for color in colors[np.argsort(first)]]
+    labels, count = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    return [labels == number for number in range(1, count + 1)]
+
+
+def _unknown(meaning: np.ndarray, colors: np.ndarray, inverse: np.ndarray) -> list[UnknownColor]:
+    count = np.bincount(inverse.ravel(), minlength=len(colors))
+    numbers = np.flatnonzero(meaning == UNKNOWN)
+    first = np.full(len(colors), -1)
+    flat = inverse.ravel()
+    places = np.flatnonzero((meaning == UNKNOWN)[flat])
+    first[flat[places[::-1]]] = places[::-1]  # the last write, the earliest place, stays
+    found = []
+    for number in numbers[np.argsort(-count[numbers], kind="stable")].tolist():
+        y, x = divmod(int(first[number]), inverse.shape[1])
+        found.append(UnknownColor(tuple(colors[number].tolist()), int(count[number]), (x, y)))
+    return found

@@ -1,0 +1,54 @@
+"""Texts for masks that do not fit: what was found, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from segfoundry.datasets.convert.color_masks import UnknownColor
+from segfoundry.datasets.formats.color_table import ColorTable
+
+_SHOWN = 5
+_SMOOTH = 32  # more colours than this in one mask do not come from forgotten categories
+
+
+def size_mismatch(image: Path, image_size: tuple[int, ...], mask: Path, mask_size: tuple[int, ...]) -> str:
+    """Describes a mask whose (height, width) is not its image's."""
+    text = f"{mask}: {mask_size[1]} x {mask_size[0]} pixels, but {image} has {image_size[1]} x {image_size[0]}"
+    if tuple(mask_size) == tuple(image_size)[::-1]:
+        return text + " (the photograph carries an EXIF rotation, or the mask is turned: rotate one of them)"
+    return text + " (export the mask at the image's size; resizing needs nearest-neighbour interpolation)"
+
+
+def describe_unknown(found: Sequence[tuple[Path, list[UnknownColor]]], table: ColorTable) -> str:
+    """Describes colours that are not in the table: total, the first places, and the probable cause.
+
+    Args:
+        found: masks with their unknown colours; empty: the text is empty.
+        table: names the closest listed colours.
+    """
+    if not found:
+        return ""
+    pixels = sum(u.pixels for _, unknown in found for u in unknown)
+    colors = {u.color for _, unknown in found for u in unknown}
+    lines = [
+        f"{pixels} pixels in {len(found)} masks have {len(colors)} colours that are not in the table. First places:"
+    ]
+    places = [(mask, entry) for mask, unknown in found for entry in unknown[:3]]
+    for mask, entry in places[:_SHOWN]:
+        x, y = entry.first
+        near = table.nearest(entry.color)
+        lines.append(f"{mask}: {list(entry.color)} at x {x}, y {y} ({entry.pixels} pixels; closest is {near})")
+    lines.append(_cause(found))
+    return "\n  ".join(lines)
+
+
+def _cause(found: Sequence[tuple[Path, list[UnknownColor]]]) -> str:
+    if any(mask.suffix.lower() in (".jpg", ".jpeg", ".webp") for mask, _ in found):
+        return "JPEG changes colours: export the masks as PNG, or accept small differences with --tolerance N."
+    if max(len(unknown) for _, unknown in found) > _SMOOTH:
+        return (
+            "So many colours come from smoothed (anti-aliased) edges or from resizing: export without smoothing, with "
+            "nearest-neighbour interpolation, or accept small differences with --tolerance N."
+        )
+    return "Add them to the table (as a category, a shade, or ignore_color), or correct the masks."
