@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from segfoundry.trainer.cli.common import UsageError, add_config_arguments, resolve
 from segfoundry.utils.errors import ConfigError
+
+if TYPE_CHECKING:
+    from segfoundry.utils.config.engine import Resolved
 
 HELP = "Show the resolved configuration with the origin of each value, compare two, or explain a key."
 EXAMPLES = """
@@ -102,7 +106,7 @@ def _explain(args: argparse.Namespace) -> str:
     return "\n".join([name, *(f"  {label:<10}{text}" for label, text in rows.items())])
 
 
-def _value_rows(resolved: object, name: str) -> dict[str, str]:
+def _value_rows(resolved: Resolved, name: str) -> dict[str, str]:
     from segfoundry.utils.config.dump import scalar
     from segfoundry.utils.config.engine import find_value
 

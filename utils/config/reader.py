@@ -62,7 +62,7 @@ class _Walker:
 
     def entries(self) -> Iterator[tuple[str, Any, int, int]]:
         """Yields (dotted key, value, line from 0, column where the value ends) for each leaf of the document."""
-        if self.root is not None:
+        if isinstance(self.root, yaml.MappingNode):
             yield from self._entries(self.root, "")
 
     def _enter(self, node: yaml.Node) -> None:
@@ -85,11 +85,12 @@ class _Walker:
                 return _scalar(node)
             if isinstance(node, yaml.SequenceNode):
                 return [self._value(item) for item in node.value]
+            assert isinstance(node, yaml.MappingNode)
             return {name: self._value(child) for name, child in self._pairs(node)}
         finally:
             self.stack.pop()
 
-    def _entries(self, node: yaml.Node, prefix: str) -> Iterator[tuple[str, Any, int, int]]:
+    def _entries(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, Any, int, int]]:
         self._enter(node)
         for name, child in self._pairs(node):
             path = prefix + name

@@ -79,6 +79,10 @@ def section(cls: type, text: str = "") -> Any:
     return field(default_factory=cls, metadata={"text": text})
 
 
+def _is_section(hint: Any) -> bool:
+    return isinstance(hint, type) and dataclasses.is_dataclass(hint)
+
+
 def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
     """Returns the keys of a section and of the sections inside it: dotted key -> declaration, in written order."""
     found: dict[str, Leaf] = {}
@@ -86,7 +90,7 @@ def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
     defaults = cls()
     for item in dataclasses.fields(cls):
         name, hint = prefix + item.name, hints[item.name]
-        if dataclasses.is_dataclass(hint):
+        if _is_section(hint):
             found.update(collect(hint, name + "."))
         else:
             found[name] = Leaf(name, hint, getattr(defaults, item.name), **item.metadata)
@@ -98,7 +102,7 @@ def section_texts(cls: type, prefix: str = "") -> dict[str, str]:
     found: dict[str, str] = {}
     for item in dataclasses.fields(cls):
         hint = get_type_hints(cls)[item.name]
-        if dataclasses.is_dataclass(hint):
+        if _is_section(hint):
             own = hint.__dict__.get("__doc__") or ""
             generated = own.startswith(f"{hint.__name__}(")
             found[prefix + item.name] = item.metadata.get("text") or ("" if generated else own.strip().split("\n")[0])

@@ -37,7 +37,7 @@ values = st.fixed_dictionaries(
 
 
 @given(values)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_configuration_survives_dump_and_load(tmp_path_factory, chosen):
     resolved = load_mapping({"MODEL.NAME": "seem_model_v1", **chosen})
     for name, text in (("origins.yaml", dump(resolved)), ("plain.yaml", dump(resolved.cfg))):
