@@ -21,7 +21,7 @@ from segfoundry.modeling.seem.images import ImageNormalizer, pad_masks
 from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.outputs import DecoderOutput
 from segfoundry.modeling.seem.pixel_decoder import build_pixel_decoder
-from segfoundry.modeling.seem.policy import PolicySettings, seem_policy
+from segfoundry.modeling.seem.policy import PARTS, PolicySettings, seem_policy
 from segfoundry.modeling.seem.postprocess import PostProcessor
 from segfoundry.modeling.seem.tokenizer import ClipTokenizer, Tokenizer
 from segfoundry.modeling.seem.vocabulary import BACKGROUND, ClassEmbeddings
@@ -57,6 +57,8 @@ class Seem(MetaArch):
         tasks: what ``predict`` returns unless the request says otherwise.
         policy: what the configuration says about training.
     """
+
+    parts = PARTS
 
     def __init__(
         self,

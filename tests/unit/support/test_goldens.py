@@ -1,0 +1,96 @@
+"""The golden driver itself: what passes, what fails, what is expected to fail."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ...support import goldens
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEGFOUNDRY_GOLDENS", str(tmp_path))
+    goldens._cases.cache_clear()
+    goldens._run.cache_clear()
+    monkeypatch.setattr(goldens, "_RUNNERS", {})
+    yield tmp_path
+    goldens._cases.cache_clear()
+    goldens._run.cache_clear()
+
+
+def write(folder, name, **info):
+    (folder / "toy").mkdir(exist_ok=True)
+    (folder / "toy" / f"{name}.json").write_text(json.dumps({"config": {"factor": 3}, "class": "Scaler", **info}))
+    tensors = {"param/bias": torch.ones(2), "in/x": torch.tensor([1.0, 2.0]), "out/y": torch.tensor([4.0, 7.0])}
+    save_file({**tensors, "out/z": torch.tensor([True])}, folder / "toy" / f"{name}.safetensors")
+
+
+def run(pending=None):
+    """Returns test id -> (why it is expected to fail or None, the error raised or None)."""
+    results = {}
+    for param in goldens.parametrize("toy", pending or {}).args[1]:
+        reasons = [mark.kwargs["reason"] for mark in param.marks]
+        error = None
+        try:
+            goldens.check(*param.values)
+        except Exception as caught:
+            error = caught
+        results[param.id] = (reasons[0] if reasons else None, error)
+    return results
+
+
+def scaler(case):
+    return {"y": case.config["factor"] * case.group("in")["x"] + case.group("param")["bias"], "z": torch.tensor([True])}
+
+
+def test_cases_are_found_by_name_or_class_and_compared(folder):
+    goldens.runner("toy", "scaler*", "Scaler")(scaler)
+    write(folder, "scaler_small")
+    write(folder, "another_name")
+    assert run() == {
+        f"golden-toy-{case}-{output}": (None, None) for case in ("another_name", "scaler_small") for output in "yz"
+    }
+
+
+def test_unknown_case_and_empty_folder_fail(folder):
+    (empty,) = run().values()
+    assert isinstance(empty[1], AssertionError) and "no golden cases" in str(empty[1])
+    goldens._cases.cache_clear()
+    write(folder, "mystery", **{"class": "Unheard"})
+    assert all(reason is None and "no runner" in str(error) for reason, error in run().values())
+
+
+def test_only_unbuilt_outputs_may_stand_in_the_table(folder):
+    goldens.runner("toy", "*")(lambda case: {"y": torch.zeros(2)})
+    write(folder, "scaler")
+    results = run({"scaler/*": "later"})
+    assert all(reason == "later" for reason, _ in results.values())
+    wrong, missing = (results[f"golden-toy-scaler-{output}"][1] for output in "yz")
+    assert isinstance(missing, goldens.NotBuilt)
+    # A computed but wrong output is not what the table excuses.
+    assert isinstance(wrong, AssertionError) and not isinstance(wrong, goldens.NotBuilt)
+    assert goldens.stale_patterns("toy", {"scaler/z": "", "scaler/gone": ""}) == ["scaler/gone"]
+
+
+@pytest.mark.parametrize(("tol", "passes"), [(None, False), (1e-3, True), ({"y": 1e-3}, True), ({"x": 1e-3}, False)])
+def test_tolerance_comes_from_the_case(folder, tol, passes):
+    goldens.runner("toy", "*")(lambda case: {"y": torch.tensor([4.0, 7.0005])})
+    write(folder, "scaler", **({} if tol is None else {"tol": tol}))
+    assert (run()["golden-toy-scaler-y"][1] is None) == passes
+
+
+@pytest.mark.parametrize(
+    ("actual", "expected"),
+    [
+        (torch.zeros(2), torch.zeros(3)),
+        (torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 1.0])),
+        (torch.tensor([1.0, 1.0]), torch.tensor([1.0, float("inf")])),
+        (torch.tensor([1, 2]), torch.tensor([1, 3])),
+        (torch.tensor([1e-12]), torch.tensor([0.0])),
+    ],
+)
+def test_differences_are_seen(actual, expected):
+    with pytest.raises(AssertionError):
+        goldens.assert_close(actual, expected, 1e-5, "t")
