@@ -215,7 +215,9 @@ def _decode_rgb(path: Path, image: Image.Image) -> np.ndarray:
 def _orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation 1..8; 1 where it is absent or broken."""
     try:
-        value = image.getexif().get(_EXIF_ORIENTATION, 1)
+        # Pillow's PNG reader would decode the whole picture here, to look for a chunk behind the pixels.
+        exif = Image.Image.getexif(image) if image.format == "PNG" else image.getexif()
+        value = exif.get(_EXIF_ORIENTATION, 1)
     except Exception:  # Pillow's EXIF parser raises many kinds of errors on broken tags; the pixels are still good.
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

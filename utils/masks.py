@@ -109,6 +109,13 @@ def rle_areas(codes: Sequence[Rle]) -> np.ndarray:
     return np.asarray(_codec().area([_as_codec(c) for c in codes]), np.int64)
 
 
+def rle_boxes(codes: Sequence[Rle]) -> np.ndarray:
+    """Returns the tight boxes x, y, width, height, (N, 4) float64 pixels."""
+    if not codes:
+        return np.zeros((0, 4))
+    return np.asarray(_codec().toBbox([_as_codec(c) for c in codes]), np.float64).reshape(-1, 4)
+
+
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
     """Returns the tight boxes x0, y0, x1, y1 of masks; x1 and y1 lie one past the last pixel.
 

@@ -28,7 +28,7 @@ def average_precision(
     Args:
         images: id (positive integers), height, width.
         truth: COCO annotations: image_id, category_id, segmentation (RLE), bbox, area, iscrowd.
-        detections: COCO results: image_id, category_id, score, segmentation, bbox, area.
+        detections: COCO results: image_id, category_id, score, bbox, and for masks segmentation and area.
         categories: category ids.
         iou_type: "segm" or "bbox".
         accelerate: use hotcoco when it is installed.
@@ -37,6 +37,9 @@ def average_precision(
         ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, ``AR1``, ``AR10``, ``AR100``, ``ARs``, ``ARm``, ``ARl``
         and ``per_class``: list of AP; None where no ground truth counts.
     """
+    if iou_type == "bbox":
+        # The size class of an unmatched detection follows the area of what is compared.
+        detections = [{**row, "area": row["bbox"][2] * row["bbox"][3]} for row in detections]
     documents = [_document(images, rows, categories) for rows in (truth, detections)]
     module = hotcoco() if accelerate else None
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,0 +1,140 @@
+"""Verb ``score``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+HELP = "measure prediction files of any tool against ground truth"
+EXAMPLES = """
+  score panoptic --gt_json val.json --pred_json pred.json --output metrics.json     (PNGs in val/ and pred/)
+  score semantic --gt_folder val/semantic --pred_folder out/semantic --record kitchen.yaml
+  score semantic --gt_folder val/semantic --pred_json sem_seg_predictions.json --record kitchen.yaml
+  score instances --gt_json instances_val.json --pred_json coco_instances_results.json"""
+
+_NEEDED = {
+    "panoptic": ("gt_json", "pred_json"),
+    "semantic": ("gt_folder",),
+    "instances": ("gt_json", "pred_json"),
+}
+_ALLOWED = {
+    "panoptic": ("gt_json", "gt_folder", "pred_json", "pred_folder", "reference_area", "crowd_union"),
+    "semantic": ("gt_folder", "pred_folder", "pred_json", "record", "num_classes", "ignore_value", "boundary"),
+    "instances": ("gt_json", "pred_json"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this verb."""
+    parser.add_argument("task", choices=tuple(_NEEDED), help="what is compared")
+    files = parser.add_argument_group("files")
+    files.add_argument("--gt_json", metavar="FILE", help="ground truth: COCO panoptic or instance JSON")
+    files.add_argument("--gt_folder", metavar="DIR", help="ground-truth PNGs; panoptic default: gt_json without .json")
+    files.add_argument("--pred_json", metavar="FILE", help="predictions: panoptic JSON, or list of results")
+    files.add_argument("--pred_folder", metavar="DIR", help="predicted PNGs; panoptic default: pred_json without .json")
+    files.add_argument("--output", metavar="FILE", help="write the figures as JSON (0..1)")
+    rules = parser.add_argument_group("rules")
+    rules.add_argument(
+        "--reference_area", action="store_true", help="panoptic: believe the JSON's areas, as panopticapi"
+    )
+    rules.add_argument(
+        "--crowd_union", action="store_true", help="panoptic: all crowds of a category excuse, not the last"
+    )
+    rules.add_argument("--record", metavar="NAME", help="semantic: data set record with the categories")
+    rules.add_argument("--num_classes", type=int, metavar="N", help="semantic: number of categories, without a record")
+    rules.add_argument(
+        "--ignore_value", type=int, metavar="V", help="semantic: ground-truth value left out (default 255)"
+    )
+    rules.add_argument("--boundary", action="store_true", help="semantic: also the boundary IoU")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads (default 1)")
+    parser.add_argument("--no_accelerator", action="store_true", help="do not use hotcoco, even where it is installed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Scores the files, prints the table, writes the JSON."""
+    from segfoundry.utils.files import atomic_write_json
+
+    _check(args)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result, table = _SCORERS[args.task](args)
+    for text in dict.fromkeys(str(w.message) for w in caught):
+        print(f"warning: {text}", file=sys.stderr)
+    print(table, end="")
+    if args.output:
+        atomic_write_json(args.output, result)
+        print(f"\nwritten: {args.output}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuses options that are missing, or that the task does not read."""
+    from segfoundry.trainer.cli.common import UsageError
+
+    missing = [f"--{name}" for name in _NEEDED[args.task] if getattr(args, name) is None]
+    if args.task == "semantic":
+        if (args.pred_folder is None) == (args.pred_json is None):
+            missing.append("either --pred_folder or --pred_json")
+        if (args.record is None) == (args.num_classes is None):
+            missing.append("either --record or --num_classes")
+    if missing:
+        raise UsageError(f"score {args.task} needs {', '.join(missing)}")
+    known = {name for names in _ALLOWED.values() for name in names}
+    surplus = [n for n in sorted(known - set(_ALLOWED[args.task])) if getattr(args, n) not in (None, False)]
+    if surplus:
+        raise UsageError(f"score {args.task} does not read --{surplus[0]}")
+    if args.workers < 1:
+        raise UsageError(f"--workers is {args.workers}, expected at least 1")
+    if args.num_classes is not None and not 1 <= args.num_classes <= 255:
+        raise UsageError(f"--num_classes is {args.num_classes}, expected 1..255")
+
+
+def _panoptic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from segfoundry.datasets.evaluation.panoptic_quality import PanopticProtocol
+    from segfoundry.datasets.evaluation.score_panoptic import PanopticFiles, panoptic_table, score_panoptic
+    from segfoundry.datasets.formats.json_file import read_json
+
+    result = score_panoptic(
+        PanopticFiles.at(args.gt_json, args.gt_folder),
+        PanopticFiles.at(args.pred_json, args.pred_folder),
+        protocol=PanopticProtocol(args.reference_area, args.crowd_union),
+        workers=args.workers,
+        accelerate=not args.no_accelerator,
+    )
+    names = {c["id"]: str(c.get("name", c["id"])) for c in read_json(args.gt_json)["categories"]}
+    return result, panoptic_table(result, names)
+
+
+def _semantic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from segfoundry.datasets.catalog import find_record
+    from segfoundry.datasets.evaluation.score_semantic import score_semantic
+    from segfoundry.datasets.evaluation.semantic import semantic_table
+    from segfoundry.utils.structures import Category
+
+    if args.record is not None:
+        categories = find_record(args.record, "val")[0].categories
+    else:
+        categories = tuple(Category(i, str(i), False, (0, 0, 0)) for i in range(args.num_classes))
+    result = score_semantic(
+        args.gt_folder,
+        Path(args.pred_folder or args.pred_json),
+        categories,
+        ignored=255 if args.ignore_value is None else args.ignore_value,
+        boundary=args.boundary,
+        workers=args.workers,
+    )
+    return result, semantic_table(result, "0..1")
+
+
+def _instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from segfoundry.datasets.evaluation.instance import instance_table
+    from segfoundry.datasets.evaluation.score_instances import score_instances
+
+    result = score_instances(args.gt_json, args.pred_json, accelerate=not args.no_accelerator)
+    return result, instance_table(result, "0..1")
+
+
+_SCORERS = {"panoptic": _panoptic, "semantic": _semantic, "instances": _instances}
