@@ -75,5 +75,6 @@ class DecoderOutput:
 
 
 def mask_logits(mask_embed: Tensor, features: Tensor) -> Tensor:
-    """Returns the inner products (B, Q, H, W) of mask embeddings (B, Q, D) and features (B, D, H, W)."""
-    return torch.einsum("bqd,bdhw->bqhw", mask_embed, features)
+    """Returns the inner products (B, Q, H, W), float32, of embeddings (B, Q, D) and features (B, D, H, W)."""
+    with torch.autocast(features.device.type, enabled=False):
+        return torch.einsum("bqd,bdhw->bqhw", mask_embed.float(), features.float())
