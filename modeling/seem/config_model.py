@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from segfoundry.utils.config.schema import key, section
 
 LEVELS = ("res2", "res3", "res4", "res5")
+_NOT_YET = "the task it belongs to is not built yet"
+_SAME_COSTS = "the published matching takes CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT for interactive queries too"
 
 
 @dataclass(kw_only=True)
@@ -125,7 +127,7 @@ class Encoder:
     DEFORMABLE_TRANSFORMER_ENCODER_IN_FEATURES: list[str] = key(
         ["res3", "res4", "res5"], "Levels in the deformable attention; transformer_encoder_deform only.", choices=LEVELS
     )
-    COMMON_STRIDE: int = key(4, "Stride of the mask features; transformer_encoder_deform only.", choices=(4, 8, 16, 32))
+    COMMON_STRIDE: int = key(4, "Stride of the mask features; transformer_encoder_deform only.", choices=(4,))
     TRANSFORMER_ENC_LAYERS: int = key(6, "Transformer layers of the pixel decoder.", minimum=0)
 
 
@@ -137,13 +139,13 @@ class MaskTask:
 @dataclass(kw_only=True)
 class SpatialTask:
     ENABLED: bool = key(True, "Train prompts drawn on the image. Switches itself off, with a notice: not built yet.")
-    MAX_ITER: int = key(1, "Most click rounds without gradient before the loss; drawn from 0..MAX_ITER.", minimum=0)
+    MAX_ITER: int = key(1, "Most click rounds without gradient before the loss.", minimum=0, no_effect=_NOT_YET)
 
 
 @dataclass(kw_only=True)
 class GroundingTask:
     ENABLED: bool = key(True, "Train phrases that name a mask. Switches itself off, with a notice: not built yet.")
-    MAX_LEN: int = key(5, "An image gets 1..MAX_LEN-1 phrases.", minimum=2)
+    MAX_LEN: int = key(5, "An image gets 1..MAX_LEN-1 phrases.", minimum=2, no_effect=_NOT_YET)
     TEXT_WEIGHT: float = key(2.0, "Loss factor of images with real sentences.", minimum=0)
     CLASS_WEIGHT: float = key(0.5, "Loss factor of images whose class names stand in for sentences.", minimum=0)
 
@@ -186,9 +188,15 @@ class Prompt:
 
 @dataclass(kw_only=True)
 class CostSpatial:
-    CLASS_WEIGHT: float = key(5.0, "Matching cost of the class of an interactive query.", minimum=0)
-    MASK_WEIGHT: float = key(2.0, "Matching cost of the mask of an interactive query.", minimum=0)
-    DICE_WEIGHT: float = key(2.0, "Matching cost of the dice of an interactive query.", minimum=0)
+    CLASS_WEIGHT: float = key(
+        5.0, "Matching cost of the class of an interactive query.", minimum=0, no_effect=_SAME_COSTS
+    )
+    MASK_WEIGHT: float = key(
+        2.0, "Matching cost of the mask of an interactive query.", minimum=0, no_effect=_SAME_COSTS
+    )
+    DICE_WEIGHT: float = key(
+        2.0, "Matching cost of the dice of an interactive query.", minimum=0, no_effect=_SAME_COSTS
+    )
 
 
 @dataclass(kw_only=True)
@@ -250,7 +258,10 @@ class Decoder:
     DROPOUT: float = key(0.0, "Dropout of the pixel decoder.", minimum=0, maximum=1)
     DIM_FEEDFORWARD: int = key(2048, "Hidden channels of the feed-forward networks.", minimum=1)
     MAX_SPATIAL_LEN: list[int] = key(
-        [512] * 4, "Prompt pixels kept per feature level; the last number: for the means.", minimum=1
+        [512] * 4,
+        "Prompt pixels kept per feature level; the last number: for the means.",
+        minimum=1,
+        no_effect=_NOT_YET,
     )
     PRE_NORM: bool = key(False, "LayerNorm before attention and feed-forward; False: after.")
     ENFORCE_INPUT_PROJ: bool = key(False, "Project the features even if CONVS_DIM equals HIDDEN_DIM.")

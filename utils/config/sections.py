@@ -15,7 +15,7 @@ from segfoundry.utils.errors import ConfigError
 
 @dataclass(kw_only=True)
 class Loader:
-    JOINT: bool = key(False, "Mix several training data sets by weight instead of concatenating them.")
+    JOINT: bool = key(False, "", no_effect="training data sets are concatenated; an epoch is one pass over all of them")
     KEY_DATASET: str = key("coco", "Leading data set of joint loaders.", no_effect="an epoch is one pass over all data")
 
 
