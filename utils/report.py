@@ -20,7 +20,7 @@ from segfoundry.utils.visualizer import ERROR_COLORS
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
-_HEADLINE = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "mACC", "pACC", "fwIoU", "AP", "AP50", "AP75")
+_HEADLINE = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "pACC", "AP", "AP50")
 _NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -124,12 +124,11 @@ def _evaluation(folder: Path, problems: list[str]) -> dict[str, Any]:
     metrics = _read_json(folder / "metrics.json", problems)
     metrics = metrics if isinstance(metrics, Mapping) else {}
     tables: list[dict[str, Any]] = []
-    scalars: dict[str, float] = {}
+    scalars: dict[str, float | None] = {}
     _collect(metrics, "", scalars, tables)
-    headline = [(k, _text(v)) for wanted in _HEADLINE for k, v in scalars.items() if k.rsplit("/", 1)[-1] == wanted]
-    rest = [[k, _text(v)] for k, v in scalars.items() if k.rsplit("/", 1)[-1] not in _HEADLINE]
-    if rest:
-        tables.append({"title": "All figures", "columns": ["", "value"], "rows": rest})
+    # "KIND/METRIC"; deeper ones (bbox inside instance, say) are in the table of all figures only
+    tiles = {k.split("/")[1]: v for k, v in scalars.items() if k.count("/") == 1}
+    headline = [(name, _text(tiles[name])) for name in _HEADLINE if name in tiles]
     pictures, more = _pictures(folder / "pictures", problems)
     unit = metrics.get("unit")
     return {
@@ -138,23 +137,35 @@ def _evaluation(folder: Path, problems: list[str]) -> dict[str, Any]:
         "headline": headline,
         "unit": f"Unit: {unit}." if isinstance(unit, str) else "",
         "tables": tables,
+        "figures": [(k.replace("/", " · "), _text(v)) for k, v in scalars.items()],
         "pictures": pictures,
         "more_pictures": more,
     }
 
 
-def _collect(value: Mapping[str, Any], path: str, scalars: dict[str, float], tables: list[dict[str, Any]]) -> None:
-    """Sorts nested metrics into single figures and tables (a mapping from names to mappings of figures)."""
+def _collect(
+    value: Mapping[str, Any], path: str, scalars: dict[str, float | None], tables: list[dict[str, Any]]
+) -> None:
+    """Sorts nested metrics into single figures and tables.
+
+    A table is a mapping from category names to mappings of figures ("per_class"), or all the mappings "METRIC-c" from
+    category names to a figure that stand side by side.
+    """
+    columns = {name: inner for name, inner in value.items() if name.endswith("-c") and isinstance(inner, Mapping)}
+    if columns:
+        names = dict.fromkeys(category for column in columns.values() for category in column)
+        rows = {c: {name.removesuffix("-c"): column.get(c) for name, column in columns.items()} for c in names}
+        tables.append(_table(f"{path}/per_class", rows))
     for name, inner in value.items():
         here = f"{path}/{name}" if path else str(name)
-        if name in _NOT_FIGURES:
+        if name in _NOT_FIGURES or name in columns:
             continue
         if isinstance(inner, Mapping):
             if inner and all(_is_row(row) for row in inner.values()):
                 tables.append(_table(here, inner))
             else:
                 _collect(inner, here, scalars, tables)
-        elif isinstance(inner, (int, float)) and not isinstance(inner, bool):
+        elif inner is None or (isinstance(inner, (int, float)) and not isinstance(inner, bool)):
             scalars[here] = inner
 
 

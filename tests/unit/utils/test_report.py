@@ -46,7 +46,18 @@ def test_everything_is_inside_one_page(tmp_path):
 
 def test_undefined_figures_are_a_dash(tmp_path):
     text = write_report(run_folder(tmp_path)).read_text()
-    assert re.search(r"<b>-</b><span>semantic/mIoU</span>", text)
+    assert re.search(r"<b>-</b><span>mIoU</span>", text)
+
+
+def test_figures_per_category_become_one_table(tmp_path):
+    run = run_folder(tmp_path)
+    kind = {"mIoU": 50.0, "IoU-c": {"sky": 12.5, "cup": 80.0}, "ACC-c": {"sky": 33.25, "cup": None}}
+    (run / "eval" / "scenes" / "metrics.json").write_text(json.dumps({"semantic": kind}))
+    text = re.sub(r"\s+", " ", write_report(run).read_text())
+    assert "<h3>semantic · per class</h3>" in text
+    assert "<th>IoU</th><th>ACC</th>" in text
+    assert "<td>sky</td><td>12.50</td><td>33.25</td>" in text
+    assert "<td>cup</td><td>80.00</td><td>-</td>" in text
 
 
 @pytest.mark.parametrize("kept", ["config.yaml", "metrics.jsonl", "eval", "log.txt"])
