@@ -52,7 +52,7 @@ def make_files(folder: Path, count: int, seed: int = 0) -> None:
             ids = np.concatenate([[0], rng.choice(2**24 - 1, SHAPES + 2, replace=False) + 1]).astype(np.int32)
             jitter = rng.normal(0, 6, (SHAPES, 2)) if side == "pred" else np.zeros((SHAPES, 2))
             numbers = _paint(shapes, jitter, void=side == "gt")
-            write_panoptic_png(folder / side / f"{image:06d}.png", ids[numbers], compress=6)
+            write_panoptic_png(folder / side / f"{image:06d}.png", ids[numbers])
             areas = np.bincount(numbers.ravel(), minlength=SHAPES + 3)
             renamed = rng.random(SHAPES + 2) < 0.1 if side == "pred" else np.zeros(SHAPES + 2, bool)
             segments = [

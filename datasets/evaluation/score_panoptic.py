@@ -201,7 +201,7 @@ def _warn(tally: PanopticTally, protocol: PanopticProtocol) -> None:
         )
     if tally.unlisted:
         warnings.warn(
-            f"{tally.unlisted} ids of ground-truth PNGs are missing in the JSON; their pixels count against predictions",
+            f"{tally.unlisted} ids of ground-truth PNGs are missing in the JSON (their pixels count as area)",
             stacklevel=3,
         )
 

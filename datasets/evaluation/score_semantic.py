@@ -49,8 +49,8 @@ def score_semantic(
 
     Returns:
         ``mIoU``, ``mIoU_gt``, ``fwIoU``, ``mACC``, ``pACC`` in 0..1; ``IoU-c``, ``ACC-c``, ``Precision-c`` and
-        ``counts`` by category name; None where nothing counts; further ``images``, ``unit``, ``metric_version``, ``protocol``,
-        ``ground_truth_sha256``.
+        ``counts`` by category name; None where nothing counts; further ``images``, ``unit``,
+        ``metric_version``, ``protocol``, ``ground_truth_sha256``.
 
     Raises:
         DataError: a file is missing, sizes differ, or a value is out of range; names the file.
