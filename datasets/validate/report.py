@@ -1,0 +1,90 @@
+"""HTML report of a validation: one file, no network, pictures inside."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import cv2
+import jinja2
+import numpy as np
+
+from segfoundry.datasets.formats.panoptic import read_panoptic_png
+from segfoundry.datasets.validate.scan import Target
+from segfoundry.datasets.validate.validate import Result, SplitSummary
+from segfoundry.utils.errors import DataError
+from segfoundry.utils.files import atomic_write_text
+from segfoundry.utils.image_io import read_image, read_label
+from segfoundry.utils.structures import PanopticResult, Segment
+from segfoundry.utils.visualizer import draw_panoptic, draw_semantic
+
+_SIDE = 480  # longest side of an overlay in pixels
+_SEED = 0
+
+
+def write_html(result: Result, folder: Path, samples: int = 12) -> Path:
+    """Writes ``FOLDER/index.html`` and returns its path.
+
+    Args:
+        result: of :func:`validate_record`.
+        folder: created when missing.
+        samples: overlays per split, drawn at random with a fixed seed.
+    """
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8"))
+    splits = [_split_view(result, summary, samples) for summary in result.splits]
+    page = template.render(result=result, splits=splits)
+    atomic_write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def _split_view(result: Result, summary: SplitSummary, samples: int) -> dict[str, Any]:
+    total, most = max(int(summary.pixels.sum()), 1), max(int(summary.segments.max(initial=0)), 1)
+    bars = [
+        {
+            "name": category.name,
+            "kind": "thing" if category.isthing else "stuff",
+            "color": "#%02x%02x%02x" % category.color,  # noqa: UP031 (a colour)
+            "segments": int(count),
+            "share": 100 * int(pixels) / total,
+            "width": 100 * int(count) / most,
+        }
+        for category, count, pixels in zip(result.record.categories, summary.segments, summary.pixels, strict=True)
+    ]
+    rng = np.random.Generator(np.random.Philox(_SEED))
+    chosen = sorted(rng.permutation(len(summary.targets))[:samples].tolist())
+    pictures = [view for i in chosen if (view := _overlay(result, summary.targets[i])) is not None]
+    return {"summary": summary, "bars": bars, "pictures": pictures}
+
+
+def _overlay(result: Result, target: Target) -> dict[str, str] | None:
+    """Returns name and data URI of an image with its annotation; None when a file cannot be read."""
+    categories = result.record.categories
+    try:
+        image = read_image(target.image)
+        if target.png is not None:
+            ids = read_panoptic_png(target.png)
+            segments = [
+                Segment(s["id"], s["index"], categories[s["index"]].isthing)
+                for s in target.segments
+                if s["index"] is not None
+            ]
+            drawn = (
+                draw_panoptic(image, PanopticResult(ids, segments), categories)
+                if ids.shape == image.shape[:2]
+                else None
+            )
+        else:
+            label = None if target.semantic is None else read_label(target.semantic)
+            fits = label is not None and label.shape == image.shape[:2]
+            drawn = draw_semantic(image, label.astype(np.int64), categories) if fits else None
+    except (DataError, IndexError, ValueError):  # reported as findings already
+        return None
+    if drawn is None:
+        return None
+    scale = _SIDE / max(drawn.shape[:2])
+    if scale < 1:
+        drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    _, jpeg = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
+    return {"name": target.image.name, "uri": "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()}

@@ -1,0 +1,215 @@
+"""Second pass of ``validate``: opens every picture of an image, once, in a worker process."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segfoundry.datasets.formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
+from segfoundry.utils.errors import DataError
+from segfoundry.utils.image_io import read_header, read_image, read_label
+
+_VOID_LABEL = 255
+_ALIKE = 0.95  # IoU of boxes from which two segments look like one object annotated twice
+_BOX_SLACK = 1.5  # pixels; boxes drawn around polygons differ from pixel boxes by rounding
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What counts as suspicious.
+
+    Attributes:
+        max_void: unlabelled share 0..1 of a split above which it is reported.
+        min_area: segments of fewer pixels are tiny.
+        min_segments: categories with fewer segments are rare.
+    """
+
+    max_void: float = 0.3
+    min_area: int = 16
+    min_segments: int = 10
+
+
+@dataclass(frozen=True)
+class Target:
+    """One image to be opened.
+
+    Attributes:
+        image: image file.
+        png: panoptic PNG, or None.
+        semantic: semantic PNG, or None.
+        segments: ``segments_info`` entries with ``index``, the category index or None.
+        things: category indices of things; None without panoptic annotations.
+        size: (height, width) by the JSON, or None.
+        categories: number of categories.
+        limits: thresholds.
+    """
+
+    image: Path
+    png: Path | None
+    semantic: Path | None
+    segments: tuple[Mapping[str, Any], ...]
+    things: frozenset[int] | None
+    size: tuple[int, int] | None
+    categories: int
+    limits: Limits
+
+
+@dataclass
+class Scan:
+    """What an image showed.
+
+    Attributes:
+        faults: (code, place) pairs.
+        digest: of the image's pixels, or None when it cannot be read.
+        pixels: (K,) pixels per category index.
+        counts: (K,) segments per category index.
+        void: unlabelled pixels.
+        labelled: the image has at least one labelled pixel.
+    """
+
+    faults: list[tuple[str, str]]
+    pixels: np.ndarray
+    counts: np.ndarray
+    digest: str | None = None
+    void: int = 0
+    labelled: bool = False
+    _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+def scan_image(target: Target) -> Scan:
+    """Opens image, panoptic and semantic PNG and compares them with the JSON and with each other."""
+    zeros = np.zeros(target.categories, np.int64)
+    scan = Scan([], zeros, zeros.copy())
+    if target.size is not None:
+        scan._sizes["JSON"] = target.size
+    _scan_photo(target, scan)
+    ids = _scan_panoptic(target, scan)
+    _scan_semantic(target, scan, ids)
+    if len(set(scan._sizes.values())) > 1:
+        sizes = ", ".join(f"{kind} {w} x {h}" for kind, (h, w) in scan._sizes.items())
+        scan.faults.append(("size-differs", f"{target.image}: {sizes}"))
+    scan.labelled = bool(scan.pixels.any())
+    if not scan.labelled:
+        scan.faults.append(("image-empty", str(target.image)))
+    return scan
+
+
+def _scan_photo(target: Target, scan: Scan) -> None:
+    try:
+        pixels = read_image(target.image)
+        header = read_header(target.image)
+    except DataError as error:
+        scan.faults.append(("image-unreadable", str(error)))
+        return
+    scan._sizes["image"] = (header.height, header.width)
+    scan.digest = hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=12).hexdigest()
+    if header.mode not in ("RGB", "L") or header.bits > 8:
+        scan.faults.append(("image-mode", f"{target.image}: mode {header.mode}, {header.bits} bits"))
+    if header.orientation != 1:
+        scan.faults.append(("exif-rotated", str(target.image)))
+
+
+def _scan_panoptic(target: Target, scan: Scan) -> np.ndarray | None:
+    if target.png is None:
+        return None
+    try:
+        ids = read_panoptic_png(target.png)
+    except DataError as error:
+        scan.faults.append(("png-unreadable", str(error)))
+        return None
+    scan._sizes["panoptic PNG"] = ids.shape
+    header = read_header(target.png)
+    if header.mode != "RGB" or header.bits != 8:
+        scan.faults.append(("png-mode", f"{target.png}: mode {header.mode}, {header.bits} bits"))
+    stats = segment_stats(ids)
+    scan.void = stats[0].area if 0 in stats else 0
+    listed = {segment["id"] for segment in target.segments}
+    for identifier in sorted(set(stats) - listed - {0}):
+        scan.faults.append(("id-not-in-json", f"{target.png}: id {identifier} ({stats[identifier].area} pixels)"))
+    for segment in target.segments:
+        if segment["id"] not in stats:
+            scan.faults.append(("id-not-in-png", f"{target.png}: id {segment['id']}"))
+        else:
+            _scan_segment(target, scan, segment, stats[segment["id"]], ids.shape)
+    _scan_alike(target, scan, stats)
+    return ids
+
+
+def _scan_segment(
+    target: Target, scan: Scan, segment: Mapping[str, Any], found: SegmentStats, shape: tuple[int, ...]
+) -> None:
+    place = f"{target.png}: id {segment['id']}"
+    if segment["index"] is not None:
+        scan.pixels[segment["index"]] += found.area
+        scan.counts[segment["index"]] += 1
+    if "area" in segment and segment["area"] != found.area:
+        scan.faults.append(("area-wrong", f"{place}: {segment['area']} in the JSON, {found.area} in the PNG"))
+    if found.area < target.limits.min_area:
+        scan.faults.append(("segment-tiny", f"{place}: {found.area} pixels"))
+    box = segment.get("bbox")
+    if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
+        return
+    x, y, w, h = box
+    if x < -_BOX_SLACK or y < -_BOX_SLACK or x + w > shape[1] + _BOX_SLACK or y + h > shape[0] + _BOX_SLACK:
+        scan.faults.append(("bbox-outside", f"{place}: {box}, the image is {shape[1]} x {shape[0]}"))
+    elif any(abs(a - b) > _BOX_SLACK for a, b in zip(box, found.bbox, strict=True)):
+        scan.faults.append(("bbox-wrong", f"{place}: {box} in the JSON, {list(found.bbox)} in the PNG"))
+
+
+def _scan_alike(target: Target, scan: Scan, stats: Mapping[int, SegmentStats]) -> None:
+    boxes: dict[int, list[tuple[int, tuple[int, int, int, int]]]] = {}
+    for segment in target.segments:
+        if segment["id"] in stats and target.things is not None and segment["index"] in target.things:
+            boxes.setdefault(segment["index"], []).append((segment["id"], stats[segment["id"]].bbox))
+    for members in boxes.values():
+        for number, (first, box) in enumerate(members):
+            for second, other in members[number + 1 :]:
+                if first != second and _box_iou(box, other) >= _ALIKE:
+                    scan.faults.append(("boxes-alike", f"{target.png}: ids {first} and {second}"))
+
+
+def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
+    if target.semantic is None:
+        return
+    try:
+        label = read_label(target.semantic)
+        if label.ndim != 2:
+            raise DataError(f"{target.semantic}: a colour picture, expected one value per pixel (category index)")
+    except DataError as error:
+        scan.faults.append(("semantic-unreadable", str(error)))
+        return
+    scan._sizes["semantic PNG"] = label.shape
+    values, counts = np.unique(label, return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        if value >= target.categories and value != _VOID_LABEL:
+            hint = " (do the values count from 1?)" if value == target.categories else ""
+            scan.faults.append(("semantic-value", f"{target.semantic}: {value} in {count} pixels{hint}"))
+        elif ids is None and value != _VOID_LABEL:
+            scan.pixels[value] += count
+            scan.counts[value] += 1
+        elif ids is None:
+            scan.void += count
+    if ids is not None and ids.shape == label.shape:
+        _compare(target, scan, ids, label)
+
+
+def _compare(target: Target, scan: Scan, ids: np.ndarray, label: np.ndarray) -> None:
+    index_of = {s["id"]: s["index"] for s in target.segments if s["index"] is not None}
+    keys, inverse = np.unique(ids, return_inverse=True)
+    expected = np.array([index_of.get(key, _VOID_LABEL) for key in keys.tolist()])[inverse.reshape(ids.shape)]
+    wrong = int((expected != label).sum())
+    if wrong:
+        share = 100 * wrong / label.size
+        scan.faults.append(("semantic-differs", f"{target.semantic}: {wrong} pixels ({share:.1f} %)"))
+
+
+def _box_iou(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
+    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
+    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
+    inner = max(w, 0) * max(h, 0)
+    return inner / (a[2] * a[3] + b[2] * b[3] - inner)

@@ -1,0 +1,147 @@
+"""Checks a data set before training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from segfoundry.datasets.convert.parallel import run_parallel
+from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.validate.findings import ERROR, NOTE, WARNING, Finding, Findings
+from segfoundry.datasets.validate.grounding import check_grounding
+from segfoundry.datasets.validate.index import index_split
+from segfoundry.datasets.validate.scan import Limits, Scan, Target, scan_image
+
+
+@dataclass
+class SplitSummary:
+    """Numbers of a split.
+
+    Attributes:
+        name: of the split.
+        images: images opened.
+        pixels: (K,) labelled pixels per category index.
+        segments: (K,) segments per category index.
+        void: unlabelled share of all pixels, 0..1.
+        thing_pixels: share of things in the labelled pixels, 0..1.
+        sentences: entries of the grounding JSON.
+        targets: the images, for the overlays of the report.
+    """
+
+    name: str
+    images: int
+    pixels: np.ndarray
+    segments: np.ndarray
+    void: float
+    thing_pixels: float
+    sentences: int = 0
+    targets: list[Target] = field(default_factory=list, repr=False)
+
+
+@dataclass
+class Result:
+    """What a validation found."""
+
+    record: Record
+    findings: list[Finding]
+    splits: list[SplitSummary]
+
+    @property
+    def ok(self) -> bool:
+        """No error: training would work."""
+        return not any(f.kind.level == ERROR for f in self.findings)
+
+    def count(self, level: str) -> int:
+        """Returns how many kinds of fault of that level were found."""
+        return sum(f.kind.level == level for f in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns plain data."""
+        names = [category.name for category in self.record.categories]
+        splits = {
+            s.name: {
+                "images": s.images,
+                "void_share": round(s.void, 6),
+                "thing_share": round(s.thing_pixels, 6),
+                "grounding": s.sentences,
+                "segments": dict(zip(names, s.segments.tolist(), strict=True)),
+                "pixels": dict(zip(names, s.pixels.tolist(), strict=True)),
+            }
+            for s in self.splits
+        }
+        counts = {level: self.count(level) for level in (ERROR, WARNING, NOTE)}
+        findings = [f.as_json() for f in self.findings]
+        return {"record": str(self.record.path), "ok": self.ok, "found": counts, "findings": findings, "splits": splits}
+
+
+def validate_record(
+    record: Record, splits: list[Split], limits: Limits | None = None, workers: int | None = None
+) -> Result:
+    """Runs all checks on the given splits; faults become findings, never exceptions."""
+    limits = limits or Limits()
+    findings = Findings()
+    summaries: list[SplitSummary] = []
+    seen: dict[str, tuple[str, str]] = {}
+    for split in splits:
+        targets = index_split(record, split, findings, limits)
+        scans = []
+        for target, scan in zip(
+            targets, run_parallel(scan_image, targets, workers=workers, label=f"validate {split.name}"), strict=True
+        ):
+            findings.extend(split.name, scan.faults)
+            _check_duplicate(split, target, scan, seen, findings)
+            scans.append(scan)
+        summary = _summarize(record, split, targets, scans)
+        summary.sentences = check_grounding(split, findings)
+        _check_content(record, split, summary, limits, findings)
+        summaries.append(summary)
+    return Result(record, findings.sorted(), summaries)
+
+
+def _check_duplicate(
+    split: Split, target: Target, scan: Scan, seen: dict[str, tuple[str, str]], findings: Findings
+) -> None:
+    if scan.digest is None:
+        return
+    first_split, first = seen.setdefault(scan.digest, (split.name, str(target.image)))
+    if first != str(target.image):
+        code = "duplicate-in-split" if first_split == split.name else "duplicate-across-splits"
+        findings.add(code, split.name, f"{target.image} = {first}")
+
+
+def _summarize(record: Record, split: Split, targets: list[Target], scans: list[Scan]) -> SplitSummary:
+    count = len(record.categories)
+    pixels = sum((s.pixels for s in scans), np.zeros(count, np.int64))
+    segments = sum((s.counts for s in scans), np.zeros(count, np.int64))
+    void, labelled = sum(s.void for s in scans), int(pixels.sum())
+    things = np.array([category.isthing for category in record.categories])
+    return SplitSummary(
+        split.name,
+        len(scans),
+        pixels,
+        segments,
+        void / max(void + labelled, 1),
+        int(pixels[things].sum()) / max(labelled, 1),
+        targets=targets,
+    )
+
+
+def _check_content(record: Record, split: Split, summary: SplitSummary, limits: Limits, findings: Findings) -> None:
+    add = lambda code, place: findings.add(code, split.name, place)  # noqa: E731
+    if not summary.images:
+        return
+    if not summary.segments.any():
+        add("nothing-annotated", f"{summary.images} images")
+        return
+    if summary.void > limits.max_void:
+        add("void-share", f"{100 * summary.void:.1f} % of the pixels, the limit is {100 * limits.max_void:.0f} %")
+    for category, count in zip(record.categories, summary.segments.tolist(), strict=True):
+        if count == 0:
+            add("category-absent", category.name)
+        elif count < limits.min_segments and split.name == "train":
+            add("category-rare", f"{category.name}: {count}")
+    share = summary.thing_pixels
+    if share in (0.0, 1.0) or not 0.02 <= share <= 0.98:
+        add("balance", f"things cover {100 * share:.1f} % of the labelled pixels, stuff {100 * (1 - share):.1f} %")
