@@ -151,7 +151,9 @@ def _read_torch(file: Path, size: int, mmap: bool) -> Any:
             "Where you trust it, save its tensors alone, for example with "
             "safetensors.torch.save_file(state_dict, 'model.safetensors'), and use that file."
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, IndexError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle can fail at any instruction, with any error
         raise CheckpointError(_damaged(file, size)) from error
 
 

@@ -166,7 +166,7 @@ def bottleneck_width(dim: int, variant: str, ratio: int) -> int:
 def init_projections(*layers: nn.Module) -> None:
     """Kaiming-normal weights (fan-out, ReLU); biases keep the framework's default."""
     for layer in layers:
-        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.kaiming_normal_(layer.get_parameter("weight"), mode="fan_out", nonlinearity="relu")
 
 
 def check_choice(variant: str, init: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import math
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,26 +24,36 @@ from segfoundry.utils.errors import ConfigError
 class LoraUpdate(nn.Module):
     """Mix-in with the parameters of ``count`` stacked updates; see :func:`apply_lora`."""
 
+    lora_base_class: type[nn.Module]
     lora_down: nn.Parameter
     lora_up: nn.Parameter
+    lora_dropout: nn.Dropout
+    lora_scale: float
 
-    def init_lora(self, weight: Tensor, shape: tuple[int, int, int], rank: int, alpha: float, dropout: float) -> None:
+    def init_lora(
+        self, base_class: type[nn.Module], shape: tuple[int, int, int], rank: int, alpha: float, dropout: float
+    ) -> None:
         """Creates the update.
 
         Args:
-            weight: the base weight; gives device and dtype.
+            base_class: what the layer was, and becomes again by merging.
             shape: (number of updates, inputs, outputs of each).
             rank: rank of each update.
             alpha: the update is scaled by alpha / rank.
             dropout: dropout on the update's input.
         """
         count, inputs, outputs = shape
-        options = {"device": weight.device, "dtype": weight.dtype}
-        self.lora_down = nn.Parameter(torch.empty(count, rank, inputs, **options))
-        self.lora_up = nn.Parameter(torch.zeros(count, outputs, rank, **options))
+        weight = self.base_weight()
+        self.lora_base_class = base_class
+        self.lora_down = nn.Parameter(weight.new_empty(count, rank, inputs))
+        self.lora_up = nn.Parameter(weight.new_zeros(count, outputs, rank))
         nn.init.kaiming_uniform_(self.lora_down, a=math.sqrt(5))
         self.lora_scale = alpha / rank
         self.lora_dropout = nn.Dropout(dropout)
+
+    def base_weight(self) -> Tensor:
+        """Returns the weight that the update belongs to."""
+        return cast(Tensor, self.weight)
 
     def update(self, x: Tensor, number: int) -> Tensor:
         """Applies one update to (..., inputs), giving (..., outputs)."""
@@ -72,6 +83,10 @@ class LoraConv1x1(LoraUpdate, nn.Conv2d):
 
 class LoraMultiheadAttention(LoraUpdate, MultiheadAttention):
     """Attention whose query, key and value projections have an update each; the output projection is its own layer."""
+
+    def base_weight(self) -> Tensor:
+        """Returns the packed projections."""
+        return self.in_proj_weight
 
     def project_rows(self, x: Tensor, first: int, last: int) -> Tensor:
         """Projects and adds the updates of the same rows."""
@@ -127,11 +142,11 @@ def merge_lora(model: nn.Module) -> list[str]:
     for name, module in model.named_modules():
         if isinstance(module, LoraUpdate):
             names.append(name)
-            weight = module.in_proj_weight if isinstance(module, MultiheadAttention) else module.weight
             with torch.no_grad():
+                weight = module.base_weight()
                 weight += module.delta().reshape(weight.shape)
             del module.lora_down, module.lora_up, module.lora_dropout, module.lora_scale
-            module.__class__ = module.lora_base_class
+            cast(nn.Module, module).__class__ = module.lora_base_class
     return names
 
 
@@ -155,15 +170,17 @@ def _is_conv1x1(module: nn.Module) -> bool:
     return type(module) is nn.Conv2d and (module.kernel_size, module.stride, module.groups) == ((1, 1), (1, 1), 1)
 
 
-def _add_update(module: nn.Module, rank: int, alpha: float, dropout: float) -> None:
+def _add_update(layer: nn.Module, rank: int, alpha: float, dropout: float) -> None:
     """Turns a layer into its subclass with an update; keeping the object keeps all references to it valid."""
-    module.lora_base_class = type(module)
-    if isinstance(module, MultiheadAttention):
-        module.__class__ = LoraMultiheadAttention
-        module.init_lora(module.in_proj_weight, (3, module.embed_dim, module.embed_dim), rank, alpha, dropout)
-    elif isinstance(module, nn.Linear):
-        module.__class__ = LoraLinear
-        module.init_lora(module.weight, (1, module.in_features, module.out_features), rank, alpha, dropout)
+    base_class = type(layer)
+    if isinstance(layer, MultiheadAttention):
+        layer.__class__ = LoraMultiheadAttention
+        shape = (3, layer.embed_dim, layer.embed_dim)
+    elif isinstance(layer, nn.Linear):
+        layer.__class__ = LoraLinear
+        shape = (1, layer.in_features, layer.out_features)
     else:
-        module.__class__ = LoraConv1x1
-        module.init_lora(module.weight, (1, module.in_channels, module.out_channels), rank, alpha, dropout)
+        layer.__class__ = LoraConv1x1
+        conv = cast(nn.Conv2d, layer)
+        shape = (1, conv.in_channels, conv.out_channels)
+    cast(LoraUpdate, layer).init_lora(base_class, shape, rank, alpha, dropout)

@@ -34,8 +34,8 @@ def multi_scale_deformable_attention(
     queries = locations.shape[1]
     rows, row_weights = _corners(sizes, locations, weights)
     # Row (b, s, head) of the flattened table is (b S + s) h + head.
-    first = torch.arange(batch, device=value.device)[:, None] * (cells * heads)
-    first = first + torch.arange(heads, device=value.device)
+    head_of = torch.arange(heads, device=value.device)
+    first = torch.arange(batch, device=value.device)[:, None] * (cells * heads) + head_of
     rows = rows * heads + first[:, None, :, None, None, None]
     sampled = F.embedding_bag(
         rows.flatten(3).flatten(0, 2),
@@ -51,8 +51,8 @@ def _corners(sizes: Sequence[tuple[int, int]], locations: Tensor, weights: Tenso
     device = locations.device
     size = torch.tensor([(w, h) for h, w in sizes], device=device)[:, None]
     start = [0]
-    for height, width in sizes[:-1]:
-        start.append(start[-1] + height * width)
+    for rows, columns in sizes[:-1]:
+        start.append(start[-1] + rows * columns)
     start_of_level = torch.tensor(start, device=device)[:, None]
     place = locations * size - 0.5
     corner = place.detach().floor()

@@ -6,7 +6,7 @@ Letters in shapes: B batch, H and W rows and columns, C channels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -119,9 +119,10 @@ class FocalNet(nn.Module):
     ) -> None:
         super().__init__()
         dims = [embed_dim * 2**stage for stage in range(len(depths))]
-        stem = {"kernel_size": 7, "padding": 3 if depthwise else 2} if use_conv_embed else {"kernel_size": patch_size}
-        self.patch_embed = PatchEmbed(3, embed_dim, stride=patch_size, norm=patch_norm, **{"padding": 0, **stem})
-        between = {"kernel_size": 3, "padding": 1} if use_conv_embed else {"kernel_size": 2, "padding": 0}
+        kernel, padding = (7, 3 if depthwise else 2) if use_conv_embed else (patch_size, 0)
+        self.patch_embed = PatchEmbed(
+            3, embed_dim, kernel_size=kernel, stride=patch_size, padding=padding, norm=patch_norm
+        )
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         block_class = DepthwiseFocalBlock if depthwise else FocalBlock
 
@@ -148,13 +149,15 @@ class FocalNet(nn.Module):
 
         self.layers = nn.ModuleList()
         for stage, depth in enumerate(depths):
-            last = stage == len(depths) - 1
-            downsample = None if last else PatchEmbed(dims[stage], dims[stage + 1], stride=2, **between)
+            downsample = None
+            if stage < len(depths) - 1:
+                kernel, padding = (3, 1) if use_conv_embed else (2, 0)
+                downsample = PatchEmbed(dims[stage], dims[stage + 1], kernel_size=kernel, stride=2, padding=padding)
             self.layers.append(FocalStage([block(stage) for _ in range(depth)], downsample, use_checkpoint))
         self.out_indices = tuple(out_indices)
         for index in self.out_indices:
             self.add_module(f"norm{index}", nn.LayerNorm(dims[index]))
-        self.output_channels = {f"res{index + 2}": dims[index] for index in self.out_indices}
+        self.output_channels: dict[str, int] = {f"res{index + 2}": dims[index] for index in self.out_indices}
 
     @classmethod
     def from_config(cls, cfg: Any) -> FocalNet:
@@ -198,8 +201,9 @@ class FocalNet(nn.Module):
             x = stage(x)
             if index in self.out_indices:
                 features[f"res{index + 2}"] = getattr(self, f"norm{index}")(x).permute(0, 3, 1, 2)
-            if stage.downsample is not None:
-                x = stage.downsample(x)
+            downsample = cast(FocalStage, stage).downsample
+            if downsample is not None:
+                x = downsample(x)
         return features
 
 

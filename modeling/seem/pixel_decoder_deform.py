@@ -7,6 +7,7 @@ of all levels, L levels, d = ``conv_dim``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -80,11 +81,11 @@ class DeformableTransformer(nn.Module):
 
     def __init__(self, dim: int, num_heads: int, num_layers: int, num_levels: int, dropout: float) -> None:
         super().__init__()
-        self.encoder = nn.Module()
-        self.encoder.layers = nn.ModuleList(
+        layers = nn.ModuleList(
             DeformableEncoderLayer(dim=dim, num_heads=num_heads, num_levels=num_levels, dropout=dropout)
             for _ in range(num_layers)
         )
+        self.encoder = nn.ModuleDict({"layers": layers})
         self.level_embed = nn.Parameter(torch.randn(num_levels, dim))
 
     def forward(self, levels: Sequence[Tensor]) -> list[Tensor]:
@@ -96,7 +97,7 @@ class DeformableTransformer(nn.Module):
         pos = torch.cat([code + embed for code, embed in zip(codes, self.level_embed, strict=True)], dim=1)
         centres = torch.cat([pixel_centres(size, device) for size in sizes])
         reference_points = centres[None, :, None].expand(x.shape[0], -1, len(sizes), -1)
-        for layer in self.encoder.layers:
+        for layer in cast(nn.ModuleList, self.encoder["layers"]):
             x = layer(x, pos, reference_points, sizes)
         parts = x.split([height * width for height, width in sizes], dim=1)
         return [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
@@ -136,13 +137,12 @@ class DeformablePixelDecoder(nn.Module):
         del feedforward_dim, pre_norm
         self.finest = next(iter(input_channels))
         self.transformer_features = tuple(reversed(transformer_features))
-        self.input_proj = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(input_channels[name], conv_dim, 1), nn.GroupNorm(32, conv_dim))
-            for name in self.transformer_features
-        )
-        for projection in self.input_proj:
-            nn.init.xavier_uniform_(projection[0].weight)
-            nn.init.zeros_(projection[0].bias)
+        self.input_proj = nn.ModuleList()
+        for name in self.transformer_features:
+            projection = nn.Conv2d(input_channels[name], conv_dim, 1)
+            nn.init.xavier_uniform_(projection.weight)
+            nn.init.zeros_(cast(Tensor, projection.bias))
+            self.input_proj.append(nn.Sequential(projection, nn.GroupNorm(32, conv_dim)))
         self.transformer = DeformableTransformer(
             conv_dim, num_heads, num_layers, len(self.transformer_features), dropout
         )

@@ -55,10 +55,8 @@ class FPNPixelDecoder(nn.Module):
         for number in range(1, len(input_channels) + 1):
             self.add_module(f"layer_{number}", ConvNorm(conv_dim, conv_dim, 3, norm, F.relu))
         self.input_proj = nn.Conv2d(coarsest_channels, conv_dim, 1)
-        self.transformer = nn.Module()
-        self.transformer.encoder = TransformerEncoder(
-            num_layers, conv_dim, num_heads, feedforward_dim, dropout, pre_norm
-        )
+        encoder = TransformerEncoder(num_layers, conv_dim, num_heads, feedforward_dim, dropout, pre_norm)
+        self.transformer = nn.ModuleDict({"encoder": encoder})
         self.mask_features = nn.Conv2d(conv_dim, mask_dim, 3, padding=1)
         init_conv(self.input_proj)
         init_conv(self.mask_features)
@@ -89,5 +87,5 @@ class FPNPixelDecoder(nn.Module):
         x = self.input_proj(x)
         batch, channels, height, width = x.shape
         pos = sine_position_encoding((height, width), channels, device=x.device).flatten(2).transpose(1, 2)
-        tokens = self.transformer.encoder(x.flatten(2).transpose(1, 2), pos)
+        tokens = self.transformer["encoder"](x.flatten(2).transpose(1, 2), pos)
         return tokens.transpose(1, 2).reshape(batch, channels, height, width)
