@@ -10,6 +10,7 @@ from typing import Any
 
 from segfoundry.datasets.catalog import find_record, load_items
 from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.utils.config.architectures import training_notices
 from segfoundry.utils.config.engine import Resolved, origin_is_user
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.structures import Category
@@ -62,6 +63,7 @@ def check_training(resolved: Resolved) -> Plan:
         _require_images(record, split)
     _same_categories([record for record, _ in train])
     resolved, notices = settle_classes(resolved, train[0][0])
+    notices += training_notices(cfg)
     if not test:
         notices.append("DATASETS.TEST is empty: nothing is evaluated; the last weights stand for the best ones")
     return Plan(resolved, train, test, notices)

@@ -6,6 +6,7 @@ import functools
 import importlib
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 from segfoundry.utils.config.schema import Leaf, collect
 from segfoundry.utils.config.sections import Shared
@@ -59,3 +60,12 @@ def find_architecture(model_name: str) -> Architecture:
             f"MODEL.NAME {model_name!r} is unknown{did_you_mean(model_name, names) or '.'} Known: {known}."
         )
     return names[model_name]
+
+
+def training_notices(cfg: Any) -> list[str]:
+    """Returns what the architecture has to say before a training starts, e.g. that a task switches itself off.
+
+    A config module may define ``active_tasks(cfg)``, which returns the tasks and such sentences.
+    """
+    active_tasks = getattr(find_architecture(cfg.MODEL.NAME).module, "active_tasks", None)
+    return [] if active_tasks is None else active_tasks(cfg)[1]

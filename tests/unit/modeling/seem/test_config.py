@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from segfoundry.modeling.seem.config import active_tasks, tiny
+from segfoundry.utils.config.architectures import training_notices
 from segfoundry.utils.config.engine import find_value, load_config, load_mapping
 from segfoundry.utils.errors import ConfigError
 
@@ -88,5 +89,6 @@ def test_rules_across_keys(values, problem):
 def test_tasks_that_are_not_built_switch_themselves_off_with_a_notice():
     tasks, notices = active_tasks(load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).cfg)
     assert tasks == {"mask": True, "spatial": False, "grounding": False}
+    assert training_notices(load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).cfg) == notices
     assert len(notices) == 2 and "SPATIAL" in notices[0] and "GROUNDING" in notices[1]
     assert active_tasks(load_mapping(tiny()).cfg) == ({"mask": True, "spatial": False, "grounding": False}, [])
