@@ -284,7 +284,7 @@ class Decoder:
     )
     ADAPTER: str = key(
         "light",
-        "light: one adapter per layer. dense: the published set, after each of three steps and in the mask head.",
+        "light: bottlenecks of HIDDEN_DIM / ADAPTER_RATIO channels. dense: of HIDDEN_DIM / 2, as published.",
         choices=("light", "dense"),
     )
     ADAPTER_INIT: str = key(
