@@ -278,34 +278,30 @@ class SetCriterion(nn.Module):
             output = torch.arange(num_outputs, device=features.device)[:, None]
             embed = task.mask_embed[:, b][output, pair.queries].flatten(0, 1)
             logits = (embed @ features[b].flatten(1)).unflatten(1, features.shape[2:])  # (L n, H/4, W/4)
-            points = self.loss_points(task.name, logits.detach(), num_outputs, rng, positions[b])
-            # One output at a time: the float copies of all outputs' targets together would be large.
-            by_output = zip(pair.targets, points.split(count), strict=True)
-            target = torch.cat([sample_points(masks[b][index, None], chosen)[:, 0] for index, chosen in by_output])
-            logits = sample_points(logits[:, None], points)[:, 0]
-            bce = bce + mask_bce(logits, target).view(num_outputs, count).sum(dim=1)
-            dice = dice + mask_dice(logits.sigmoid(), target).view(num_outputs, count).sum(dim=1)
+            sums = []
+            # One output at a time: points and float copies of the targets of all outputs would take much memory.
+            for i, (maps, index) in enumerate(zip(logits.split(count), pair.targets, strict=True)):
+                points = self.loss_points(f"points/{task.name}/{i}", maps.detach(), rng, positions[b])
+                target = sample_points(masks[b][index, None], points)[:, 0]
+                sampled = sample_points(maps[:, None], points)[:, 0]
+                sums += [mask_bce(sampled, target).sum(), mask_dice(sampled.sigmoid(), target).sum()]
+            bce, dice = bce + torch.stack(sums[::2]), dice + torch.stack(sums[1::2])
         return bce, dice
 
     @torch.no_grad()
-    def loss_points(self, name: str, logits: Tensor, num_outputs: int, rng: Draws, position: int) -> Tensor:
-        """Chooses the points at which the matched masks of one image are compared.
+    def loss_points(self, purpose: str, logits: Tensor, rng: Draws, position: int) -> Tensor:
+        """Chooses the points at which the matched masks of one image and output are compared.
 
         Args:
-            name: the family.
-            logits: (L n, H/4, W/4) float32 mask logits, the pairs of output 0 first.
-            num_outputs: L.
-            rng: draws "points/{name}/{output}" of shape (n, candidates, 2) and "points/{name}/{output}/extra".
+            purpose: name of the draw of candidates (n, 3 P, 2); "{purpose}/extra" are the points taken as they are.
+            logits: (n, H/4, W/4) float32 mask logits.
+            rng: random draws of this step.
             position: key of the image's draws.
 
         Returns:
-            (L n, P, 2) float32 points in 0..1.
+            (n, P, 2) float32 points in 0..1.
         """
-
-        def draw(suffix: str, number: int) -> Tensor:
-            shape = (len(logits) // num_outputs, number, 2)
-            draws = [rng.uniform(f"points/{name}/{i}{suffix}", shape, sample=position) for i in range(num_outputs)]
-            return torch.cat(draws).to(logits.device, non_blocking=True)
-
-        extra = draw("/extra", self.matcher.num_points - self.num_uncertain)
-        return uncertain_points(logits, draw("", self.num_candidates), extra, self.num_uncertain)
+        count, num_extra = len(logits), self.matcher.num_points - self.num_uncertain
+        candidates = rng.uniform(purpose, (count, self.num_candidates, 2), sample=position, device=logits.device)
+        extra = rng.uniform(f"{purpose}/extra", (count, num_extra, 2), sample=position, device=logits.device)
+        return uncertain_points(logits, candidates, extra, self.num_uncertain)

@@ -50,20 +50,20 @@ class RecordedDraws:
 
 
 class RecordingCriterion(SetCriterion):
-    """Keeps the matches and the chosen points."""
+    """Keeps the matches, and the chosen points by their purpose."""
 
-    def match(self, tasks, *args):
-        self.matches = super().match(tasks, *args)
-        self.points = {task.name: [] for task in tasks}
+    def match(self, *args):
+        self.matches = super().match(*args)
+        self.points = {}
         return self.matches
 
-    def loss_points(self, name: str, logits: Tensor, num_outputs: int, *args) -> Tensor:
-        points = super().loss_points(name, logits, num_outputs, *args)
+    def loss_points(self, purpose: str, logits: Tensor, rng, position: int) -> Tensor:
+        points = super().loss_points(purpose, logits, rng, position)
         # The uncertain points were recorded in the order of their uncertainty; here they come in any order.
         uncertain, extra = points.split([self.num_uncertain, points.shape[1] - self.num_uncertain], dim=1)
         order = sample_points(logits[:, None], uncertain)[:, 0].abs().argsort(dim=1)
         uncertain = uncertain.gather(1, order[..., None].expand_as(uncertain))
-        self.points[name].append(torch.cat([uncertain, extra], dim=1).unflatten(0, (num_outputs, -1)))
+        self.points.setdefault(purpose, []).append(torch.cat([uncertain, extra], dim=1))
         return points
 
 
@@ -144,7 +144,7 @@ def run(case: Case) -> dict[str, Tensor]:
     for i in range(config["aux_layers"] + 1):
         for t, (task, mode) in enumerate(MODES.items()):
             number = i * len(MODES) + t
-            outputs[f"loss_points.{number:02}"] = torch.cat([points[i] for points in criterion.points[task]])
+            outputs[f"loss_points.{number:02}"] = torch.cat(criterion.points[f"points/{task}/{i}"])
             for b, assignment in enumerate(criterion.matches[task]):
                 outputs[f"match.{number:02}.{mode}.{b}"] = torch.from_numpy(assignment.outputs[i])
     total = sum(losses(build_criterion(config, weights)).values())
