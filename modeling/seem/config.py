@@ -151,6 +151,10 @@ def check(cfg: Any) -> None:
     _check_name("MODEL.DECODER.NAME", model.DECODER.NAME, _DECODERS)
     _check_backbone(model.BACKBONE)
     _check_widths(cfg)
+    if not any(active_tasks(cfg)[0].values()):
+        raise ConfigError(
+            "MODEL.DECODER.MASK.ENABLED False leaves no task: the spatial and grounding tasks are not built"
+        )
     scales = cfg.COCO.INPUT
     if not 0 < scales.MIN_SCALE <= scales.MAX_SCALE:
         raise ConfigError(

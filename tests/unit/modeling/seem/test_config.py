@@ -78,6 +78,7 @@ def test_hidden_keys_of_the_reference_have_defaults():
             "IN_FEATURES",
         ),
         ({"MODEL.BACKBONE.LOAD_PRETRAINED": True}, "PRETRAINED names no file"),
+        ({"MODEL.DECODER.MASK.ENABLED": False}, "MASK.ENABLED False leaves no task"),
         ({"COCO.INPUT.MIN_SCALE": 3.0}, "MIN_SCALE 3.0"),
     ],
 )
