@@ -133,8 +133,9 @@ def test_verbs_without_a_model_never_name_torch(module):
     reached, queue = set(), [f"segfoundry.trainer.cli.{module}"]
     while queue:
         name = queue.pop()
-        path = ROOT / Path(*name.split(".")[1:]).with_suffix(".py")
-        if name in reached or not path.is_file():
+        words = name.split(".")
+        path = ROOT.joinpath(*words[1:-1], f"{words[-1]}.py")
+        if name in reached or own(name) not in FOLDERS or not path.is_file():
             continue
         reached.add(name)
         for other in imported_at_run_time(path):
