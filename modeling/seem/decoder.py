@@ -19,9 +19,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segfoundry.modeling.layers.adapters import BottleneckAdapter, MaskEmbeddingAdapter
+from segfoundry.modeling.layers.conv import init_conv
 from segfoundry.modeling.layers.mlp import MLP
 from segfoundry.modeling.layers.position import sine_position_encoding
 from segfoundry.modeling.seem.decoder_layers import CrossAttentionLayer, FFNLayer, SelfAttentionLayer
+from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput
 from segfoundry.modeling.seem.visibility import AttentionArch, Group, cross_attention_mask, self_attention_mask
 
@@ -81,7 +83,7 @@ class SeemDecoder(nn.Module):
 
     def __init__(
         self,
-        lang_encoder: nn.Module,
+        lang_encoder: LanguageEncoder,
         arch: AttentionArch,
         *,
         in_channels: int = 512,
@@ -122,7 +124,7 @@ class SeemDecoder(nn.Module):
             self._add_adapters(adapters, mask_dim)
 
     @classmethod
-    def from_config(cls, cfg: Any, lang_encoder: nn.Module) -> SeemDecoder:
+    def from_config(cls, cfg: Any, lang_encoder: LanguageEncoder) -> SeemDecoder:
         """Builds the decoder of ``cfg.MODEL`` and ``cfg.ATTENTION_ARCH`` around a text encoder."""
         encoder, decoder = cfg.MODEL.ENCODER, cfg.MODEL.DECODER
         adapters = AdapterOptions(decoder.ADAPTER, decoder.ADAPTER_INIT, decoder.ADAPTER_RATIO)
@@ -191,7 +193,7 @@ class SeemDecoder(nn.Module):
         return DecoderOutput(outputs, mask_features)
 
     def _image_level(self, index: int, feature: Tensor, mask_features: Tensor) -> ImageLevel:
-        size = feature.shape[-2:]
+        size = (feature.shape[-2], feature.shape[-1])
         values = self.input_proj[index](feature).flatten(2).transpose(1, 2) + self.level_embed.weight[index]
         position = sine_position_encoding(size, self.hidden_dim, device=feature.device).flatten(2).transpose(1, 2)
         with torch.no_grad():
@@ -246,7 +248,7 @@ def resize_features(x: Tensor, size: tuple[int, int]) -> Tensor:
     """
     factor = x.shape[-1] // size[-1]
     if factor % 2 or (size[0] * factor, size[1] * factor) != tuple(x.shape[-2:]):
-        return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=False)
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
     first = factor // 2 - 1
     x = x[..., first::factor, :] + x[..., first + 1 :: factor, :]
     return (x[..., first::factor] + x[..., first + 1 :: factor]) * 0.25
@@ -255,11 +257,10 @@ def resize_features(x: Tensor, size: tuple[int, int]) -> Tensor:
 def _input_projections(in_channels: int, dim: int, enforce: bool) -> nn.ModuleList:
     if in_channels == dim and not enforce:
         return nn.ModuleList(nn.Identity() for _ in range(NUM_LEVELS))
-    projections = nn.ModuleList(nn.Conv2d(in_channels, dim, 1) for _ in range(NUM_LEVELS))
+    projections = [nn.Conv2d(in_channels, dim, 1) for _ in range(NUM_LEVELS)]
     for projection in projections:
-        nn.init.kaiming_uniform_(projection.weight, a=1)
-        nn.init.zeros_(projection.bias)
-    return projections
+        init_conv(projection)
+    return nn.ModuleList(projections)
 
 
 def _concatenate(groups: dict[str, Group], names: Sequence[str]) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class ImageNormalizer(nn.Module):
             # Padding comes after normalising: black is not zero then.
             image[:, height:] = 0
             image[:, :, width:] = 0
-        height, width = self.padded_size(tuple(images.shape[-2:]))
+        height, width = self.padded_size((images.shape[-2], images.shape[-1]))
         return F.pad(normalized, (0, width - images.shape[-1], 0, height - images.shape[-2]))
 
     def padded_size(self, size: tuple[int, int]) -> tuple[int, int]:

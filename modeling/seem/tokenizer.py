@@ -61,6 +61,8 @@ def _open_clip_tokenizer() -> ModuleType:
         raise UserError("the text encoder needs the package open_clip_torch: pip install open_clip_torch")
     path = Path(package.origin).with_name("tokenizer.py")
     spec = importlib.util.spec_from_file_location("_segfoundry_open_clip_tokenizer", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise UserError(f"open_clip_torch has no {path}: reinstall it")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
