@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from types import TracebackType
@@ -112,6 +113,8 @@ class Processes:
         """Returns the model, inside DistributedDataParallel when there are several processes."""
         if self.world == 1:
             return model
+        # Only says that a 1x1 convolution's gradient lies differently in memory.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
         ids = [self.device.index] if self.device.type == "cuda" else None
         return nn.parallel.DistributedDataParallel(
             model, device_ids=ids, find_unused_parameters=find_unused, gradient_as_bucket_view=True

@@ -56,7 +56,7 @@ def dry_run(plan: Plan) -> int:
             log.info("note: %s", notice)
         length = run_length(plan)
         state, report = build_training(plan, device, load=True)
-        log.info("%s", report)
+        log.info("model\n%s", report)
         model = processes.wrap(state.model, find_unused=cfg.FIND_UNUSED_PARAMETERS)
         data = train_data(plan, length.steps, processes)
         settings = loop_settings(cfg, length.steps)

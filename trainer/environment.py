@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import random
 import shlex
 import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,21 +43,33 @@ def check_torch() -> None:
     if version < _OLDEST_TORCH:
         oldest = ".".join(map(str, _OLDEST_TORCH))
         raise UserError(f"torch {torch.__version__} is too old, {oldest} or newer is needed: pip install {_PAIR}")
-    if "torchvision" not in sys.modules and not _installed("torchvision"):
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations:
         return
-    try:
-        import torchvision  # noqa: F401 - importing it registers its operators
-
-        torch._C._dispatch_has_kernel_for_dispatch_key("torchvision::nms", "CPU")
-        working = True
-    except (RuntimeError, ImportError, AttributeError, OSError) as error:
-        working, reason = False, str(error).splitlines()[0]
-    if not working:
+    reason = _torchvision_fault(Path(spec.submodule_search_locations[0]))
+    if reason:
         raise UserError(
             f"torchvision {_installed('torchvision')} was built for another torch than {torch.__version__} "
             f"({reason}). Install a pair from one index: pip install --force-reinstall {_PAIR}  "
             "(without a GPU add --index-url https://download.pytorch.org/whl/cpu)"
         )
+
+
+def _torchvision_fault(folder: Path) -> str:
+    """Returns why torchvision does not fit this torch, or nothing; loads its library alone, a second quicker."""
+    libraries = [path for path in sorted(folder.glob("_C*")) if path.suffix in (".so", ".pyd")]
+    try:
+        for library in libraries:
+            torch.ops.load_library(str(library))
+    except (OSError, RuntimeError) as error:
+        cause = error.__cause__ or error
+        return str(cause).splitlines()[0]
+    if not hasattr(torch.ops.torchvision, "nms"):
+        return "its operators are missing"
+    built = torch.ops.torchvision._cuda_version()  # 13020 stands for 13.2, -1 for a build without CUDA
+    if built > 0 and torch.version.cuda and built // 1000 != int(torch.version.cuda.split(".")[0]):
+        return f"CUDA {built // 1000} against CUDA {torch.version.cuda}"
+    return ""
 
 
 def _installed(package: str) -> str | None:

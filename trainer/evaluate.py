@@ -192,5 +192,5 @@ def scalars(dataset: str, summary: dict[str, Any]) -> dict[str, float]:
         f"{dataset}/{kind}/{name}": float(value)
         for kind, metrics in summary.items()
         for name, value in metrics.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "images"
     }

@@ -63,7 +63,8 @@ def read_ranks(environ: Mapping[str, str] = os.environ, *, port: str = "36873") 
         UserError: if a variable is missing or no number.
     """
     if "RANK" in environ and "WORLD_SIZE" in environ:
-        names, source = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"), "torchrun"
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        source = "--num-gpus" if _PARENT in environ else "torchrun"
     elif "SLURM_STEP_NUM_TASKS" in environ and "SLURM_PROCID" in environ:  # not set in a batch script outside srun
         names, source = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"), "Slurm"
     elif "OMPI_COMM_WORLD_SIZE" in environ:
@@ -106,16 +107,11 @@ def first_host(nodes: str) -> str:
     return match[1] + (match[2] or "") + (match[3] or "")
 
 
-def free_port(wanted: int = 0) -> int:
-    """Returns ``wanted`` if nobody listens there, else any free port of this machine."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return probe.getsockname()[1]
-    raise UserError("this machine has no free port")
+def free_port() -> int:
+    """Returns a port of this machine on which nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return probe.getsockname()[1]
 
 
 def process_count(text: str) -> int:
@@ -134,7 +130,7 @@ def launched() -> bool:
     return read_ranks().source != "one process"
 
 
-def launch_local(count: int, arguments: Sequence[str], *, port: str = "36873") -> int:
+def launch_local(count: int, arguments: Sequence[str]) -> int:
     """Runs the command line in ``count`` processes of this machine and returns their exit code.
 
     SIGTERM, SIGINT and SIGUSR1 are passed on, so that all processes write their checkpoint; when one process fails,
@@ -143,7 +139,6 @@ def launch_local(count: int, arguments: Sequence[str], *, port: str = "36873") -
     Args:
         count: number of processes.
         arguments: the words after ``entry.py``.
-        port: preferred port of process 0.
     """
     entry = product_root() / "entry.py"
     command = [sys.executable, str(entry)] if entry.is_file() else [sys.executable, "-m", "segfoundry"]
@@ -151,7 +146,7 @@ def launch_local(count: int, arguments: Sequence[str], *, port: str = "36873") -
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port(int(port))),
+        "MASTER_PORT": str(free_port()),
         _PARENT: str(os.getpid()),
     }
     shared.setdefault("OMP_NUM_THREADS", os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count))))

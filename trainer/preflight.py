@@ -89,19 +89,17 @@ def check_start(cfg: Any, resume: str) -> str:
     """Checks what the run starts from and returns the value for ``--resume``: RESUME True means RESUME_FROM.
 
     Raises:
-        ConfigError: RESUME or WEIGHT without RESUME_FROM, or RESUME with a file.
+        ConfigError: RESUME without RESUME_FROM, or with a file.
         CheckpointError: the weight file does not exist.
     """
-    for name in ("RESUME", "WEIGHT"):
-        if cfg[name] and not cfg.RESUME_FROM:
-            wanted = "a checkpoint or run folder" if name == "RESUME" else "a weight file"
-            raise ConfigError(f"{name} is True, but RESUME_FROM is empty; it must name {wanted}")
+    if cfg.RESUME and not cfg.RESUME_FROM:
+        raise ConfigError("RESUME is on, but RESUME_FROM is empty; it must name a checkpoint or run folder")
     if cfg.RESUME and resume == "auto":
         resume = cfg.RESUME_FROM
     if resume not in ("auto", "never") and not Path(resume).is_dir():
         hint = "; for a weight file use WEIGHT True and RESUME False" if Path(resume).is_file() else ""
         raise ConfigError(f"cannot resume from {resume}: expected a checkpoint or run folder{hint}")
-    if cfg.WEIGHT and not cfg.RESUME:
+    if cfg.WEIGHT:
         from segfoundry.modeling.checkpoint import find_weights
 
         find_weights(cfg.RESUME_FROM)

@@ -159,7 +159,7 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     set_deterministic(cfg.DETERMINISTIC)
     model = build_model(cfg, plan.categories)
     report = []
-    if load and cfg.WEIGHT and not cfg.RESUME:
+    if load and cfg.WEIGHT:
         report.append(load_weights(model, find_weights(cfg.RESUME_FROM)).text())
     policy = model.train_policy()
     apply_policy(model, policy)
@@ -203,7 +203,7 @@ def _build_loop(
 ) -> Loop:
     cfg = plan.cfg
     state, report = build_training(plan, processes.device, load=checkpoint is None)
-    log.info("%s", report)
+    log.info("model\n%s", report)
     if checkpoint is not None:
         restore(checkpoint, state)
         log.info("continuing from %s at step %d", checkpoint.path, checkpoint.step)
@@ -227,7 +227,7 @@ def _build_loop(
         loop_settings(cfg, length.steps),
         processes=processes,
         stop=stop,
-        callbacks=_callbacks(plan, folder, length, state, processes, stop, resumed=own),
+        callbacks=_callbacks(plan, folder, length, state, processes, stop, resumed=checkpoint if own else None),
     )
 
 
@@ -239,7 +239,7 @@ def _callbacks(
     processes: Processes,
     stop: StopSignals,
     *,
-    resumed: bool,
+    resumed: Checkpoint | None,
 ) -> list[Callback]:
     """Returns the callbacks in their order: figures, then evaluation, then the checkpoint that holds its result."""
     cfg = plan.cfg

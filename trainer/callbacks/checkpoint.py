@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.checkpoints import CheckpointStore
+from segfoundry.trainer.checkpoints import Checkpoint, CheckpointStore
 from segfoundry.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class CheckpointCallback(Callback):
         steps_per_epoch: steps of one pass over the data.
         config: the run's configuration as YAML.
         categories: training categories as JSON values.
-        resumed: the run starts from a checkpoint of this store, so that state is saved already.
+        resumed: the checkpoint of this store that the run starts from: that state is saved already.
     """
 
     def __init__(
@@ -39,18 +39,12 @@ class CheckpointCallback(Callback):
         steps_per_epoch: float,
         config: str,
         categories: list[dict[str, Any]],
-        resumed: bool = False,
+        resumed: Checkpoint | None = None,
     ) -> None:
         self.store = store
         self.period = float(every or steps_per_epoch)
         self.config, self.categories = config, categories
-        self._resumed = resumed
-        self._saved: tuple[int, int] | None = None
-
-    def start(self, loop: Loop) -> None:
-        """Notes which state is on the disk already."""
-        if self._resumed:
-            self._saved = self._mark(loop)
+        self._saved = (resumed.step, resumed.meta["counters"]["evaluated"]) if resumed is not None else None
 
     def step(self, loop: Loop) -> None:
         """Saves when a checkpoint is due."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_HEADLINE = ("PQ", "SQ", "RQ", "mIoU", "AP", "AP50")
+
 
 class LogCallback(Callback):
     """Collects figures and emits a ``record``; losses leave the device only then.
@@ -96,10 +98,16 @@ class ConsoleCallback(Callback):
         if record["kind"] == "train":
             log.info(train_line(record, loop.settings.max_steps))
         else:
-            shown = "  ".join(f"{name} {value:.2f}" for name, value in list(record["metrics"].items())[:8])
+            shown = "  ".join(f"{name} {value:.2f}" for name, value in headline(record["metrics"]).items())
             log.info(
                 "evaluation at step %d on %s (%.1f s): %s", record["step"], record["dataset"], record["seconds"], shown
             )
+
+
+def headline(metrics: dict[str, float]) -> dict[str, float]:
+    """Returns the figures that people look at first, or the first six when none has a usual name."""
+    usual = {name: value for name, value in metrics.items() if name.rsplit("/", 1)[-1] in _HEADLINE}
+    return usual or dict(list(metrics.items())[:6])
 
 
 def train_line(record: dict[str, Any], max_steps: int) -> str:

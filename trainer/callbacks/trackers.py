@@ -51,7 +51,8 @@ class _Tracker(Callback):
         try:
             return action()
         except Exception as error:  # the service, its network or its disk: never the run's problem
-            log.warning("%s is switched off: %s: %s", self.name, type(error).__name__, str(error).splitlines()[:1])
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            log.warning("%s is switched off: %s: %s", self.name, type(error).__name__, reason)
             self.client = None
             return None
 

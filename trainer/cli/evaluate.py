@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("no configuration: give --conf_files, or --weights with a run folder that holds config.yaml")
     plan = check_evaluation(resolve(args, conf_files=[str(saved)] if saved else None))
     if args.num_gpus is not None and not launched():
-        return launch_local(process_count(args.num_gpus), sys.argv[1:], port=plan.cfg.PORT)
+        return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from segfoundry.trainer.evaluation_run import evaluate_plan
 
     name = Path((args.conf_files or [str(saved.parent)])[0]).stem if saved or args.conf_files else ""

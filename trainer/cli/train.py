@@ -60,4 +60,4 @@ def _launch(args: argparse.Namespace) -> int:
     count = process_count(args.num_gpus)
     plan = check_training(resolve(args))
     check_start(plan.cfg, args.resume)
-    return launch_local(count, sys.argv[1:], port=plan.cfg.PORT)
+    return launch_local(count, sys.argv[1:])

@@ -1,0 +1,101 @@
+"""The verb ``evaluate``."""
+
+import json
+
+import pytest
+
+from segfoundry.trainer.cli.main import main
+
+from ..support.tiny_run import run, write_config
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    config = write_config(folder, SOLVER__MAX_ITERS=6, SOLVER__BASE_LR=0.002)
+    assert main(["train", "--conf_files", str(config)]) == 0
+    return folder, config
+
+
+def figures(path):
+    content = json.loads((path / "tiny" / "metrics.json").read_text())
+    return {kind: content[kind] for kind in ("panoptic", "semantic", "instance") if kind in content}
+
+
+def test_run_folder_weight_file_and_keys_give_the_figures_of_training(trained, tmp_path):
+    folder, config = trained
+    run_folder = folder / "runs" / "seem"
+    expected = figures(run_folder / "eval")
+    best = run_folder / "weights" / "best" / "model.safetensors"
+    calls = [
+        ["--weights", str(run_folder)],
+        ["--conf_files", str(config), "--weights", str(best)],
+        ["--conf_files", str(config), "--overrides", "WEIGHT", "True", "RESUME_FROM", str(best)],
+        [
+            "--conf_files",
+            str(run_folder / "config.yaml"),
+            "--overrides",
+            "WEIGHT",
+            "True",
+            "RESUME_FROM",
+            str(run_folder),
+        ],
+        ["--conf_files", str(config)],
+    ]
+    for number, words in enumerate(calls):
+        output = tmp_path / str(number)
+        options, overrides = (
+            (words[: words.index("--overrides")], words[words.index("--overrides") :])
+            if "--overrides" in words
+            else (words, [])
+        )
+        assert main(["evaluate", *options, "--output", str(output), *overrides]) == 0
+        assert figures(output) == expected
+    assert json.loads((tmp_path / "1" / "tiny" / "metrics.json").read_text())["weights"] == str(best)
+
+
+def test_results_go_into_the_run_folder_by_default(trained):
+    folder, _ = trained
+    target = folder / "runs" / "seem" / "eval" / "tiny" / "metrics.json"
+    target.unlink()
+    assert main(["evaluate", "--weights", str(folder / "runs" / "seem")]) == 0
+    assert target.is_file()
+
+
+def test_switched_off_parts_are_left_out_and_nothing_left_is_an_error(trained, tmp_path, capsys):
+    folder, _ = trained
+    words = ["evaluate", "--weights", str(folder / "runs" / "seem"), "--output", str(tmp_path), "--overrides"]
+    off = [f"MODEL.DECODER.TEST.{name}_ON" for name in ("PANOPTIC", "INSTANCE", "SEMANTIC")]
+    assert main([*words, off[0], "False", off[1], "False"]) == 0
+    assert set(figures(tmp_path)) == {"semantic"}
+    assert main([*words, *(w for key in off for w in (key, "False"))]) == 2
+    assert "nothing to evaluate on 'tiny'" in capsys.readouterr().err
+
+
+def test_no_weights_names_the_keys(trained, capsys):
+    _, config = trained
+    assert main(["evaluate", "--conf_files", str(config), "--overrides", "EXP_NAME", "nothing"]) == 2
+    assert "WEIGHT True RESUME_FROM" in capsys.readouterr().err
+    assert main(["evaluate"]) == 2
+    assert "--conf_files" in capsys.readouterr().err
+
+
+def test_foreign_damaged_and_missing_weights_are_refused(trained, tmp_path, capsys):
+    import torch
+    from safetensors.torch import save_file
+
+    _, config = trained
+    save_file({"something.else": torch.zeros(3)}, tmp_path / "foreign.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"garbage")
+    for name in ("foreign.safetensors", "broken.safetensors", "missing.safetensors"):
+        assert main(["evaluate", "--conf_files", str(config), "--weights", str(tmp_path / name)]) == 2
+        assert name in capsys.readouterr().err
+
+
+def test_two_processes_give_the_same_figures(trained, tmp_path):
+    folder, _ = trained
+    words = ["evaluate", "--weights", folder / "runs" / "seem", "--output"]
+    assert main([*map(str, words), str(tmp_path / "one")]) == 0
+    done = run(*words, tmp_path / "two", "--num-gpus", "2")
+    assert done.returncode == 0, done.stderr
+    assert figures(tmp_path / "one") == figures(tmp_path / "two")

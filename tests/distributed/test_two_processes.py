@@ -1,0 +1,43 @@
+"""Two gloo processes under torchrun against one process: the same training, the same evaluation."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ..support.tiny_run import TRAINABLE, records, run, write_config
+
+
+@pytest.mark.parametrize("arch", TRAINABLE)
+def test_training_and_evaluation_equal_one_process(tmp_path, arch):
+    config = write_config(
+        tmp_path,
+        arch,
+        EVAL_AT_START=True,
+        SOLVER__MAX_ITERS=3,
+        SOLVER__OPTIMIZER="SGD",
+        SOLVER__BASE_LR=0.01,
+        TRAIN__BATCH_SIZE_TOTAL=4,
+    )
+    for name, processes in (("one", 0), ("two", 2)):
+        done = run("train", "--conf_files", config, "--overrides", "EXP_NAME", name, processes=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = tmp_path / "runs" / "one", tmp_path / "runs" / "two"
+
+    expected, found = records(one, "train"), records(two, "train")
+    assert found.keys() == expected.keys() == {1, 2, 3}
+    for step, record in expected.items():
+        assert found[step]["loss"] == pytest.approx(record["loss"], rel=1e-5)
+        assert found[step]["losses"] == pytest.approx(record["losses"], rel=1e-4)
+    checkpoint = "checkpoints/step-00000003/model.safetensors"
+    weights = load_file(two / checkpoint)
+    for name, value in load_file(one / checkpoint).items():
+        if value.is_floating_point():
+            scale = float(value.abs().max()) + 1e-3
+            torch.testing.assert_close(weights[name] / scale, value / scale, rtol=0, atol=1e-4, msg=name)
+
+    # Before the first step both have the same weights: the merged evaluation must be equal to the last bit.
+    assert records(two, "eval")[0]["metrics"] == records(one, "eval")[0]["metrics"]
+    assert json.loads((two / "environment.json").read_text())["processes"] == 2
+    assert (two / "log.txt").read_text().count("step 1/3") == 1
