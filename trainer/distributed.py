@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import warnings
 from collections.abc import Callable
@@ -51,8 +52,14 @@ class Processes:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self.world > 1 and dist.is_initialized():
-            dist.destroy_process_group()
+        if self.world == 1 or not dist.is_initialized():
+            return
+        # A wrapped model that outlives the group takes the group's threads down with it, and the process with them.
+        gc.collect()
+        if error is None:
+            dist.barrier(group=self._host)
+        self._host = None
+        dist.destroy_process_group()
 
     def all_gather(self, value: Any) -> list[Any]:
         """Returns every process's (picklable) value, in rank order, on all processes."""

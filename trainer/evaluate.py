@@ -94,40 +94,36 @@ def evaluate(
     Returns:
         On process 0 kind -> metrics in percent; elsewhere an empty mapping; None on all when broken off.
     """
-    kinds = evaluation_kinds(cfg, record, split)
-    evaluators: dict[str, Evaluator] = build_evaluators(record, split, kinds)
+    evaluators = build_evaluators(record, split, evaluation_kinds(cfg, record, split))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
+    consumers: list[Any] = [*evaluators.values(), worst]
     request = Request(tasks=tuple(evaluator.task for evaluator in evaluators.values()))
     started = time.perf_counter()
     with evaluation_mode(model), memory_errors(processes.device, _MEMORY_KEYS):
         model.set_vocabulary(record.categories)
-        complete = _predict_all(
-            model, cfg, record, split, request, [*evaluators.values(), worst], processes, precision, stopped
-        )
+        complete = _predict_all(model, cfg, record, split, request, consumers, processes, precision, stopped)
     # The states travel even when one process was told to stop: all must learn of it at the same place.
-    states = processes.all_gather(complete)
-    if not all(states):
+    if not all(processes.all_gather(complete)):
         return None
-    gathered = processes.gather([e.state() for e in (*evaluators.values(), worst)])
+    gathered = processes.gather([consumer.state() for consumer in consumers])
     if gathered is None:
         return {}
-    for number, evaluator in enumerate((*evaluators.values(), worst)):
-        evaluator.merge([states[number] for states in gathered])
+    for number, consumer in enumerate(consumers):
+        consumer.merge([states[number] for states in gathered])
+    summary = {kind: _summarize(evaluator) for kind, evaluator in evaluators.items()}
+    if folder is not None:
+        about = {**(about or {}), "seconds": round(time.perf_counter() - started, 3)}
+        _write(folder, record, split, evaluators, summary, worst, about)
+    return summary
+
+
+def _summarize(evaluator: Evaluator) -> dict[str, Any]:
+    """Returns an evaluator's metrics; its warnings go to the log."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        summary = {kind: evaluator.summarize() for kind, evaluator in evaluators.items()}
+        summary = evaluator.summarize()
     for warning in caught:
         log.warning("%s", warning.message)
-    if folder is not None:
-        _write(
-            folder,
-            record,
-            split,
-            evaluators,
-            summary,
-            worst,
-            {**(about or {}), "seconds": time.perf_counter() - started},
-        )
     return summary
 
 

@@ -63,7 +63,7 @@ def read_ranks(environ: Mapping[str, str] = os.environ, *, port: str = "36873") 
         UserError: if a variable is missing or no number.
     """
     if "RANK" in environ and "WORLD_SIZE" in environ:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        names: tuple[str, ...] = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         source = "--num-gpus" if _PARENT in environ else "torchrun"
     elif "SLURM_STEP_NUM_TASKS" in environ and "SLURM_PROCID" in environ:  # not set in a batch script outside srun
         names, source = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE"), "Slurm"

@@ -83,7 +83,7 @@ class Loop:
         self.processes, self.stop, self.callbacks = processes, stop, callbacks
         self.data = data
         self.losses: dict[str, Tensor] = {}
-        self.grad_norm: Tensor | None = None
+        self.grad_norm = torch.zeros(())
         self.step_images = 0
         self.data_seconds = self.step_seconds = 0.0
         self._parameters = list(state.trained.values())
@@ -220,7 +220,9 @@ class Loop:
 
     def _sync(self, *, last: bool) -> AbstractContextManager:
         """Gradients travel between processes once per step, with the last micro-batch."""
-        return nullcontext() if last or self.processes.world == 1 else self.model.no_sync()
+        if last or not isinstance(self.model, nn.parallel.DistributedDataParallel):
+            return nullcontext()
+        return self.model.no_sync()
 
     def _not_finite(self) -> list[str] | None:
         """Returns None when everything is finite on all processes; else the names of the bad terms.

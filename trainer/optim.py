@@ -24,7 +24,7 @@ def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.dev
     if not any(group["params"] for group in groups):
         raise ConfigError("nothing trains: every parameter is frozen; look at SOLVER.FIX_PARAM and the FINE_TUNE keys")
     on_cuda = device.type == "cuda"
-    kind = {"fused": True} if on_cuda else {"foreach": True}
+    kind: dict[str, Any] = {"fused": True} if on_cuda else {"foreach": True}
     if solver.OPTIMIZER == "SGD":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, **kind)
     else:

@@ -14,7 +14,6 @@ import torch
 
 from segfoundry.datasets.build import build_train_loader, num_train_images, steps_per_epoch
 from segfoundry.datasets.formats.record import category_mapping
-from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.checkpoint import find_weights, load_weights
 from segfoundry.modeling.finetune import apply_policy, param_groups, param_table
@@ -113,28 +112,31 @@ def train(plan: Plan, *, name: str, resume: str = "auto") -> int:
             log.info("%s: process %d of %d on %s", ranks.source, ranks.rank, ranks.world, device)
             for notice in plan.notices:
                 log.info("note: %s", notice)
-            length = run_length(plan)
-            if _finished(checkpoint, length, bool(plan.test)):
-                log.info(
-                    "%s is finished (%d steps); raise SOLVER.MAX_ITERS or MAX_NUM_EPOCHS to go on",
-                    folder.path,
-                    length.steps,
-                )
-                return 0
-            if processes.main:
-                atomic_write_json(folder.path / "environment.json", describe(device, ranks.world, ranks.source))
-            loop = _build_loop(plan, folder, checkpoint, length, processes, stop)
-            stopped = loop.run()
+            stopped = _run(plan, folder, checkpoint, processes, stop)
         finally:
             if log_file is not None:
                 remove_log_file(log_file)
             folder.close()
+    return 128 + stopped if stopped else 0
+
+
+def _run(plan: Plan, folder: RunFolder, checkpoint: Checkpoint | None, processes: Processes, stop: StopSignals) -> int:
+    """Trains inside an open run folder; returns 0 or the signal that ended it early."""
+    length = run_length(plan)
+    if _finished(checkpoint, length, bool(plan.test)):
+        text = "%s is finished (%d steps); raise SOLVER.MAX_ITERS or MAX_NUM_EPOCHS to go on"
+        log.info(text, folder.path, length.steps)
+        return 0
+    if processes.main:
+        about = describe(processes.device, processes.world, processes.ranks.source)
+        atomic_write_json(folder.path / "environment.json", about)
+    loop = _build_loop(plan, folder, checkpoint, length, processes, stop)
+    stopped = loop.run()
     if stopped:
         log.warning("stopped by a signal at step %d; the same command continues", loop.step)
-        return 128 + stopped
-    if processes.main:
+    elif processes.main:
         log.info("finished: %d steps; results in %s", loop.step, folder.path)
-    return 0
+    return stopped
 
 
 def _finished(checkpoint: Checkpoint | None, length: Length, evaluates: bool) -> bool:
@@ -275,7 +277,6 @@ def _evaluators(
 ) -> dict[str, Callable[[], dict[str, float] | None]]:
     """Returns for each evaluation set a function that evaluates the current weights on it."""
     model = state.model
-    assert isinstance(model, MetaArch)
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
     for record, split in plan.test:
         evaluation_kinds(plan.cfg, record, split)  # an empty choice is answered before training

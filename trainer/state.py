@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from segfoundry.modeling.base import MetaArch
 from segfoundry.trainer.ema import Ema
 from segfoundry.trainer.optim import parameter_names
 from segfoundry.trainer.precision import Precision
@@ -46,7 +47,7 @@ class TrainState:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, precision: Precision, ema: Ema | None = None
+        self, model: MetaArch, optimizer: torch.optim.Optimizer, precision: Precision, ema: Ema | None = None
     ) -> None:
         self.model = model
         self.optimizer = optimizer

@@ -39,7 +39,7 @@ class LogCallback(Callback):
     def _clear(self) -> None:
         self._steps = self._images = 0
         self._seconds = self._data = 0.0
-        self._sum: torch.Tensor | None = None
+        self._sum = torch.zeros(())
 
     def step(self, loop: Loop) -> None:
         """Adds the step to the running figures and emits a record when one is due."""
@@ -47,15 +47,14 @@ class LogCallback(Callback):
         self._images += loop.step_images
         self._seconds += loop.step_seconds
         self._data += loop.data_seconds
-        total = torch.stack(list(loop.losses.values())).sum()
-        self._sum = total if self._sum is None else self._sum + total
+        self._sum = self._sum + torch.stack(list(loop.losses.values())).sum().float()
         if loop.step % self.every == 0 or loop.step <= self.first or loop.done:
             loop.emit("record", self._record(loop))
             self._clear()
 
     def _record(self, loop: Loop) -> dict[str, Any]:
         names = sorted(loop.losses)
-        values = torch.stack([*(loop.losses[name].float() for name in names), self._sum.float() / self._steps])
+        values = torch.stack([*(loop.losses[name].float() for name in names), self._sum / self._steps])
         *terms, mean = loop.processes.sum_(values).tolist()
         unreadable = self._unreadable(loop)
         monitors = {name: float(value) for name, value in sorted(loop.state.model.monitors.items())}

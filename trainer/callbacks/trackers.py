@@ -107,7 +107,7 @@ class WandbCallback(_Tracker):
         import wandb
 
         key = os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_KEY")
-        mode = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
+        mode: Any = os.environ.get("WANDB_MODE") or ("online" if key else "offline")
         if key:
             os.environ["WANDB_API_KEY"] = key
         elif mode == "offline":
@@ -115,7 +115,7 @@ class WandbCallback(_Tracker):
                 "Weights & Biases: no key in WANDB_API_KEY or WANDB_KEY; writing an offline run into %s", self.folder
             )
         settings = wandb.Settings(silent=True, init_timeout=30)
-        options = {
+        options: dict[str, Any] = {
             "project": self.project,
             "name": self.folder.name,
             "dir": str(self.folder),

@@ -32,13 +32,13 @@ def run(args: argparse.Namespace) -> int:
     from segfoundry.trainer.preflight import check_evaluation
     from segfoundry.utils.errors import ConfigError
 
-    saved = Path(args.weights) / "config.yaml" if args.weights else None
-    if not args.conf_files and not (saved and saved.is_file()):
+    run_folder = Path(args.weights) if args.weights and (Path(args.weights) / "config.yaml").is_file() else None
+    if not args.conf_files and run_folder is None:
         raise ConfigError("no configuration: give --conf_files, or --weights with a run folder that holds config.yaml")
-    plan = check_evaluation(resolve(args, conf_files=[str(saved)] if saved else None))
+    files = args.conf_files or [str(run_folder / "config.yaml")] if run_folder else args.conf_files
+    plan = check_evaluation(resolve(args, conf_files=files))
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from segfoundry.trainer.evaluation_run import evaluate_plan
 
-    name = Path((args.conf_files or [str(saved.parent)])[0]).stem if saved or args.conf_files else ""
-    return evaluate_plan(plan, name=name, weights=args.weights, output=args.output)
+    return evaluate_plan(plan, name=Path(files[0]).stem, weights=args.weights, output=args.output)
