@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -245,12 +246,18 @@ def _loader(dataset: Dataset, sampler: Any, workers: int, pin: bool) -> DataLoad
         num_workers=workers,
         pin_memory=pin,
         prefetch_factor=PREFETCH if workers else None,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_start_worker,
         # Without its own generator the loader would draw from torch's global one and shift the model's dropout.
         generator=torch.Generator().manual_seed(0),
     )
 
 
-def _one_thread(worker: int) -> None:
-    """Keeps a loader process from starting a thread per core (torch has seen to its own threads)."""
-    cv2.setNumThreads(1)
+def _start_worker(worker: int) -> None:
+    """Prepares a loader process.
+
+    Ctrl-C and a scheduler's signals reach all processes of a job; the training process decides what they mean (it ends
+    the step and saves) and needs its loaders until then. A loader whose parent is gone ends by itself.
+    """
+    cv2.setNumThreads(1)  # not a thread per core in each process; torch has seen to its own threads
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGINT)):
+        signal.signal(number, signal.SIG_IGN)
