@@ -37,10 +37,23 @@ class Draws:
         digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
         return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
-    def uniform(self, purpose: str, shape: Sequence[int], *, sample: int | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def uniform(
+        self, purpose: str, shape: Sequence[int], *, sample: int | None = None, device: torch.device | str = "cpu"
+    ) -> Tensor:
         """Returns float32 numbers in [0, 1) of the given shape."""
-        return torch.from_numpy(self.generator(purpose, sample).random(tuple(shape), dtype=np.float32)).to(device)
+        numbers = torch.from_numpy(self.generator(purpose, sample).random(tuple(shape), dtype=np.float32))
+        if torch.device(device).type == "cuda":
+            numbers = numbers.pin_memory()  # copied from ordinary memory, each draw would wait for the device
+        return numbers.to(device, non_blocking=True)
 
-    def integers(self, purpose: str, high: int, shape: Sequence[int] = (), *, sample: int | None = None, device: torch.device | str = "cpu") -> Tensor:
+    def integers(
+        self,
+        purpose: str,
+        high: int,
+        shape: Sequence[int] = (),
+        *,
+        sample: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Tensor:
         """Returns int64 numbers in 0..high-1 of the given shape."""
         return torch.as_tensor(self.generator(purpose, sample).integers(0, high, size=tuple(shape))).to(device)

@@ -162,7 +162,7 @@ class SetCriterion(nn.Module):
             masks = {task.name: [m.float() for m in task.masks] for task in tasks}
             matched = self.match(tasks, features, masks, rng, positions)
             pairs = {name: [a.pairs(features.device) for a in images] for name, images in matched.items()}
-            losses = {}
+            losses: dict[str, Tensor] = {}
             for task in tasks:
                 terms = self._terms(task, features, masks[task.name], pairs[task.name], rng, positions, dict(totals))
                 for i in range(len(task.mask_embed)):

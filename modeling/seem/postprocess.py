@@ -169,8 +169,8 @@ def panoptic_map(
     owner, inside = torch.cat(owners), torch.cat(clear)
     won = torch.bincount(owner.flatten(), minlength=len(kept))
     visible = torch.bincount(owner[inside], minlength=len(kept))
-    counts = torch.stack([won, mask_area, visible, categories]).tolist()
-    ids, segments = _segments(*counts, scores.tolist(), isthing, overlap_threshold)
+    won, mask_area, visible, kinds = torch.stack([won, mask_area, visible, categories]).tolist()
+    ids, segments = _segments(won, mask_area, visible, kinds, scores.tolist(), isthing, overlap_threshold)
     table = torch.tensor(ids, dtype=torch.int32, device=logits.device)
     return PanopticResult((table[owner] * inside).cpu().numpy(), segments)
 

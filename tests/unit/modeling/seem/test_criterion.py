@@ -9,6 +9,7 @@ from segfoundry.modeling.losses.matcher import HungarianMatcher
 from segfoundry.modeling.seem.criterion import SetCriterion
 from segfoundry.modeling.seem.loss_tasks import GroundingTargets
 from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput, mask_logits
+from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Targets
 
@@ -240,3 +241,13 @@ def test_draws_do_not_depend_on_the_rest_of_the_batch():
     assert_equal_losses({name: alone[name] + others[name] for name in whole}, whole)
     elsewhere = criterion()(part(output, [1]), truths[1:2], RNG, [6], totals=totals)
     assert elsewhere["loss_mask_bce_0"] != alone["loss_mask_bce_0"]
+
+
+def test_configuration_decides_families_weights_and_layers():
+    keys = {"GROUNDING.ENABLED": False, "SCLASS_WEIGHT": 0.7, "DICE_WEIGHT": 3.0, "TOP_SPATIAL_LAYERS": 4}
+    values = {"MODEL.NAME": "seem_model_v1"} | {f"MODEL.DECODER.{key}": value for key, value in keys.items()}
+    loss = SetCriterion.from_config(load_mapping(values).cfg, K)
+    spatial = {"spatial_ce": 0.7, "spatial_bce": 1.0, "spatial_dice": 1.0}
+    assert loss.weights == {"mask_ce": 2.0, "mask_bce": 5.0, "mask_dice": 3.0} | spatial
+    assert (loss.matcher.dice_weight, loss.matcher.num_points) == (3.0, 12544)
+    assert loss.top_layers == {"mask": 10, "spatial": 4}
