@@ -18,9 +18,6 @@ PYTEST_ARGS ?=
 DEMO := runs/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# One line before each step, so that a long step names itself.
-say = @printf '\n==> %s\n' $(1)
-
 .PHONY: help
 help:
 	@printf '%s\n' \
@@ -75,19 +72,18 @@ DEMO_RECORD := $(DEMO)/data/scenes.yaml
 
 .PHONY: demo
 demo: venv
-	$(call say,'1/5 data: photographs of nothing, drawn by a program, with exact masks ($(DEMO)/data)')
+	@printf '\n==> %s\n' '1/5 data: small pictures drawn by a program, with exact masks ($(DEMO)/data)'
 	@if [ -f $(DEMO_RECORD) ]; then echo 'already there'; else '$(PY)' entry.py prepare --embedded scenes --output $(DEMO)/data; fi
-	$(call say,'2/5 training a tiny SEEM ($(DEMO)); running the same command again continues or says that it is finished')
+	@printf '\n==> %s\n' '2/5 training a tiny SEEM ($(DEMO)); running the same command again continues or says that it is finished'
 	@'$(PY)' entry.py train --conf_files configs/seem/tiny.yaml --overrides SAVE_DIR runs EXP_NAME demo \
 	  DATASETS.TRAIN '[$(DEMO_RECORD)]' DATASETS.TEST '[$(DEMO_RECORD)]'
-	$(call say,'3/5 evaluating the best weights on held-back images')
+	@printf '\n==> %s\n' '3/5 evaluating the best weights on held-back images'
 	@'$(PY)' entry.py evaluate --weights $(DEMO)
-	$(call say,'4/5 predicting on held-back images ($(DEMO)/predictions)')
+	@printf '\n==> %s\n' '4/5 predicting on held-back images ($(DEMO)/predictions)'
 	@'$(PY)' entry.py predict --weights $(DEMO) --input $(DEMO)/data/val/images --output $(DEMO)/predictions --force
-	$(call say,'5/5 report')
+	@printf '\n==> %s\n' '5/5 report'
 	@'$(PY)' entry.py report --run $(DEMO)
-	@'$(PY)' -c 'import json; m = json.load(open("$(DEMO)/eval/scenes/metrics.json")); \
-	  print("\nDone. Panoptic quality on held-back images: %.1f %%" % m["panoptic"]["PQ"])'
+	@'$(PY)' -c 'import json; m = json.load(open("$(DEMO)/eval/scenes/metrics.json")); print("\nDone. Panoptic quality on held-back images: %.1f %%" % m["panoptic"]["PQ"])'
 	@printf '%s\n' '  $(DEMO)/report/index.html   curves, tables, the worst images' \
 	  '  $(DEMO)/predictions/overlay  predictions painted over images the model has not seen' \
 	  '  $(DEMO)/predictions          the same as label files' \
@@ -97,19 +93,19 @@ demo: venv
 
 .PHONY: test
 test: venv
-	$(call say,'running the tests in $(JOBS) processes')
+	@printf '\n==> %s\n' 'running the tests in $(JOBS) processes'
 	@OMP_NUM_THREADS=1 '$(PY)' -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 	@printf '\nAll tests passed. Next: make lint, make typecheck; one test alone: make test PYTEST_ARGS="-k NAME".\n'
 
 .PHONY: test-interop
 test-interop: venv-interop
-	$(call say,'running the tests that compare with detectron2 and panopticapi')
+	@printf '\n==> %s\n' 'running the tests that compare with detectron2 and panopticapi'
 	@OMP_NUM_THREADS=1 SEGFOUNDRY_INTEROP=1 '$(PY)' -m pytest -q -m interop $(PYTEST_ARGS)
 	@printf '\nAll interoperability tests passed. docs/datasets.md says how the two are used.\n'
 
 .PHONY: lint
 lint: venv
-	$(call say,'ruff: rules, import order, docstrings, formatting')
+	@printf '\n==> %s\n' 'ruff: rules, import order, docstrings, formatting'
 	@'$(PY)' -m ruff check .
 	@'$(PY)' -m ruff format --check .
 
@@ -117,7 +113,7 @@ lint: venv
 TYPECHECK := .cache/typecheck
 .PHONY: typecheck
 typecheck: venv
-	$(call say,'mypy on the built package ($(TYPECHECK))')
+	@printf '\n==> %s\n' 'mypy on the built package ($(TYPECHECK))'
 	@rm -rf $(TYPECHECK)/wheel $(TYPECHECK)/package && mkdir -p $(TYPECHECK)/package
 	@'$(PY)' -m build --wheel --no-isolation --outdir $(TYPECHECK)/wheel . >$(TYPECHECK)/build.log 2>&1 || { cat $(TYPECHECK)/build.log; exit 1; }
 	@'$(PY)' -m zipfile -e $(TYPECHECK)/wheel/*.whl $(TYPECHECK)/package
