@@ -109,9 +109,6 @@ class Seem(MetaArch):
         backbone = build_backbone(cfg)
         pixel_decoder = build_pixel_decoder(cfg, backbone.output_channels)
         predictor = SeemDecoder.from_config(cfg, lang_encoder)
-        if cfg.TRAIN.COMPILE:
-            for part in (backbone, pixel_decoder, predictor):
-                part.compile()
         switches = {"semantic": test.SEMANTIC_ON, "panoptic": test.PANOPTIC_ON, "instance": test.INSTANCE_ON}
         tasks, _ = active_tasks(cfg)
         return cls(
@@ -182,6 +179,10 @@ class Seem(MetaArch):
     def set_vocabulary(self, categories: Sequence[Category]) -> None:
         """Sets the categories that ``predict`` tells apart; training keeps its own."""
         self.vocabulary = list(categories)
+
+    def compile_parts(self) -> list[nn.Module]:
+        """Returns the parts without control flow on data; matching and losses stay eager."""
+        return [self.backbone, self.sem_seg_head.pixel_decoder, self.sem_seg_head.predictor]
 
     def train_policy(self) -> TrainPolicy:
         """Returns which parameters train (see ``modeling/seem/policy.py``)."""
