@@ -151,6 +151,8 @@ def pick_device(name: str, ranks: Ranks) -> torch.device:
         if not torch.cuda.is_available():
             raise UserError(f"DEVICE {name}: torch {torch.__version__} sees no CUDA device here; use DEVICE cpu")
         index = ranks.local_rank if ranks.world > 1 else (device.index or 0)
+        if ranks.source == "Slurm" and count == 1:  # each task sees its own GPU only (--gpus-per-task)
+            index = 0
         if index >= count:
             raise UserError(
                 f"this machine has {count} GPU(s), but GPU number {index} (from 0) is wanted; start fewer processes"

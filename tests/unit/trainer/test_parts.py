@@ -122,6 +122,8 @@ def test_device_choice(monkeypatch):
     assert pick_device("auto", Ranks(1, 2, 1, 2)) == torch.device("cuda", 1)
     with pytest.raises(UserError, match="2 GPU"):
         pick_device("auto", Ranks(2, 3, 2, 3))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert pick_device("auto", Ranks(1, 2, 1, 2, "Slurm")) == torch.device("cuda", 0)
 
 
 def test_one_process_speaks_to_itself():
