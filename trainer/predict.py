@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,25 +75,20 @@ def predict_files(
         UserError: the folder is not empty, a file is unreadable, or no file was readable.
     """
     check_output(output, force)
-    limit = int(predictor.cfg.INPUT.MAX_PIXELS)
-    summary = Summary()
-    writer = PredictionWriter(output, predictor.categories)
+    work = _Work(predictor, PredictionWriter(output, predictor.categories), tasks, batch_size, skip_corrupt)
     numbered = list(enumerate(inputs))
-    images = [(number, file) for number, file in numbered if not file.is_video]
     try:
         with _progress(len(inputs)) as advance:
-            for group in _equal_size_groups(images, batch_size, limit, skip_corrupt, summary):
-                _predict_images(predictor, group, writer, tasks, limit, skip_corrupt, summary)
-                advance(len(group))
+            work.images([(number, file) for number, file in numbered if not file.is_video], advance)
             for number, file in numbered:
                 if file.is_video:
-                    _predict_video(predictor, file, number, writer, tasks, batch_size, skip_corrupt, summary)
+                    work.video(number, file)
                     advance(1)
     finally:
-        writer.close()
-    if summary.images + summary.frames == 0:
-        raise DataError(f"none of the {len(inputs)} inputs could be read; the first: {summary.skipped[0]}")
-    return summary
+        work.writer.close()
+    if work.summary.images + work.summary.frames == 0:
+        raise DataError(f"none of the {len(inputs)} inputs could be read; the first: {work.summary.skipped[0]}")
+    return work.summary
 
 
 def check_output(output: Path, force: bool) -> None:
@@ -107,88 +103,100 @@ def check_output(output: Path, force: bool) -> None:
         raise UserError(f"--output {output} is not empty; name another folder, or add --force to replace files in it")
 
 
-def _equal_size_groups(
-    images: Sequence[tuple[int, InputFile]], batch_size: int, limit: int, skip_corrupt: bool, summary: Summary
-) -> Iterator[list[tuple[int, InputFile]]]:
-    """Yields groups of images of one size; sizes come from the headers, so most bad files show before the work."""
-    by_size: dict[tuple[int, int], list[tuple[int, InputFile]]] = {}
-    for number, file in images:
-        with _unreadable(file, skip_corrupt, summary):
-            by_size.setdefault(image_size(file.path, limit), []).append((number, file))
-    for group in by_size.values():
-        for start in range(0, len(group), batch_size):
-            yield group[start : start + batch_size]
+class _Work:
+    """One call of :func:`predict_files`."""
 
+    def __init__(
+        self,
+        predictor: Predictor,
+        writer: PredictionWriter,
+        tasks: Sequence[str] | None,
+        batch_size: int,
+        skip_corrupt: bool,
+    ) -> None:
+        self.predictor = predictor
+        self.writer = writer
+        self.tasks = tasks
+        self.batch_size = batch_size
+        self.skip_corrupt = skip_corrupt
+        self.max_pixels = int(predictor.cfg.INPUT.MAX_PIXELS)
+        self.summary = Summary()
 
-@contextmanager
-def _unreadable(file: InputFile, skip: bool, summary: Summary) -> Iterator[None]:
-    """Counts an unreadable file, or adds the way out to its error."""
-    try:
-        yield
-    except DataError as error:
-        if not skip:
-            raise DataError(f"{error} (--skip-corrupt leaves unreadable files out)") from error
-        log.warning("skipped: %s", error)
-        summary.skipped.append(f"{file.path}: {error}")
+    def images(self, files: Sequence[tuple[int, InputFile]], advance: Callable[[int], None]) -> None:
+        """Predicts on images, the next group being decoded meanwhile."""
+        groups = iter(self._equal_size_groups(files))
+        with ThreadPoolExecutor(_READERS) as pool:
 
+            def start(group: list[tuple[int, InputFile]]) -> list[tuple[int, InputFile, Future[np.ndarray]]]:
+                return [(n, f, pool.submit(read_image, f.path, self.max_pixels)) for n, f in group]
 
-def _predict_images(
-    predictor: Predictor,
-    group: Sequence[tuple[int, InputFile]],
-    writer: PredictionWriter,
-    tasks: Sequence[str] | None,
-    limit: int,
-    skip_corrupt: bool,
-    summary: Summary,
-) -> None:
-    with ThreadPoolExecutor(_READERS) as pool:
-        waiting: list[tuple[int, InputFile, Future[np.ndarray]]] = [
-            (number, file, pool.submit(read_image, file.path, limit)) for number, file in group
-        ]
-        read = []
-        for number, file, image in waiting:
-            with _unreadable(file, skip_corrupt, summary):
-                read.append((number, file, image.result()))
-    if not read:
-        return
-    for (number, file, image), prediction in zip(read, predictor([r[2] for r in read], tasks), strict=True):
-        writer.add((number, 0), file.name, file.image_id, file.path.name, prediction)
-        _write_overlay(writer.folder / "overlay" / f"{file.name}.jpg", overlay(image, prediction, predictor.categories))
-        summary.images += 1
+            ahead = deque(map(start, islice(groups, 1)))
+            while ahead:
+                ahead.extend(map(start, islice(groups, 1)))
+                group = ahead.popleft()
+                self._image_group(group)
+                advance(len(group))
 
+    def _equal_size_groups(self, files: Sequence[tuple[int, InputFile]]) -> Iterator[list[tuple[int, InputFile]]]:
+        """Yields images of one size; sizes come from the headers, so that most bad files show before the work."""
+        by_size: dict[tuple[int, int], list[tuple[int, InputFile]]] = {}
+        for number, file in files:
+            with self._reading(file):
+                by_size.setdefault(image_size(file.path, self.max_pixels), []).append((number, file))
+        for group in by_size.values():
+            for start in range(0, len(group), self.batch_size):
+                yield group[start : start + self.batch_size]
 
-def _predict_video(
-    predictor: Predictor,
-    file: InputFile,
-    number: int,
-    writer: PredictionWriter,
-    tasks: Sequence[str] | None,
-    batch_size: int,
-    skip_corrupt: bool,
-    summary: Summary,
-) -> None:
-    with _unreadable(file, skip_corrupt, summary):
-        info = video_info(file.path)
-        log.info(
-            "%s: %d x %d, %.3g frames per second, %s frames",
-            file.path,
-            info.width,
-            info.height,
-            info.fps,
-            info.frames or "?",
-        )
+    def _image_group(self, group: Sequence[tuple[int, InputFile, Future[np.ndarray]]]) -> None:
+        """Predicts on the readable images of a group; raises for an unreadable one afterwards."""
+        read, failure = [], None
+        for number, file, future in group:
+            try:
+                with self._reading(file):
+                    read.append((number, file, future.result()))
+            except DataError as error:
+                failure = error
+                break
+        if read:
+            predictions = self.predictor([image for _, _, image in read], self.tasks)
+            for (number, file, image), prediction in zip(read, predictions, strict=True):
+                self.writer.add((number, 0), file.name, file.image_id, file.path.name, prediction)
+                picture = overlay(image, prediction, self.predictor.categories)
+                _write_overlay(self.writer.folder / "overlay" / f"{file.name}.jpg", picture)
+                self.summary.images += 1
+        if failure is not None:
+            raise failure
 
-        def overlays() -> Iterator[np.ndarray]:
-            count = 0
-            for frames in _chunks(read_video(file.path), batch_size):
-                for frame, prediction in zip(frames, predictor(frames, tasks), strict=True):
-                    count += 1
-                    name = f"{file.name}/{count:06d}"
-                    writer.add((number, count), name, name, f"{file.path.name}#{count}", prediction)
-                    summary.frames += 1
-                    yield overlay(frame, prediction, predictor.categories)
+    def video(self, number: int, file: InputFile) -> None:
+        """Predicts on the frames of a video."""
+        with self._reading(file):
+            info = video_info(file.path)
+            size = f"{info.width} x {info.height}"
+            log.info("%s: %s, %.3g frames per second, %s frames", file.path, size, info.fps, info.frames or "?")
+            target = self.writer.folder / "overlay" / f"{file.name}.mp4"
+            write_video(target, self._frame_overlays(number, file), info.fps)
 
-        write_video(writer.folder / "overlay" / f"{file.name}.mp4", overlays(), info.fps)
+    def _frame_overlays(self, number: int, file: InputFile) -> Iterator[np.ndarray]:
+        """Predicts frame by frame, writes the label files and yields the overlays."""
+        count = 0
+        for frames in _chunks(read_video(file.path), self.batch_size):
+            for frame, prediction in zip(frames, self.predictor(frames, self.tasks), strict=True):
+                count += 1
+                name = f"{file.name}/{count:06d}"
+                self.writer.add((number, count), name, name, f"{file.path.name}#{count}", prediction)
+                self.summary.frames += 1
+                yield overlay(frame, prediction, self.predictor.categories)
+
+    @contextmanager
+    def _reading(self, file: InputFile) -> Iterator[None]:
+        """Counts an unreadable file, or adds the way out to its error."""
+        try:
+            yield
+        except DataError as error:
+            if not self.skip_corrupt:
+                raise DataError(f"{error} (--skip-corrupt leaves unreadable files out)") from error
+            log.warning("skipped: %s", error)
+            self.summary.skipped.append(f"{file.path}: {error}")
 
 
 def _chunks(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
@@ -215,8 +223,8 @@ def _write_overlay(path: Path, picture: np.ndarray) -> None:
 
 
 @contextmanager
-def _progress(total: int):  # noqa: ANN202 - a context that gives advance(count)
-    """A bar on a terminal, a line per tenth of the work elsewhere."""
+def _progress(total: int) -> Iterator[Callable[[int], None]]:
+    """Gives ``advance(count)``: a bar on a terminal, a line per tenth of the work elsewhere."""
     if sys.stderr.isatty():
         from rich.progress import Progress
 

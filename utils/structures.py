@@ -72,7 +72,7 @@ class InstanceResult:
         masks: (N, H, W) bool.
         categories: (N,) int64 category indices.
         scores: (N,) float32 in 0..1.
-        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, or None; evaluators and writers derive boxes from the masks then.
+        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, or None: evaluators and writers derive boxes from the masks.
     """
 
     masks: np.ndarray
