@@ -112,7 +112,7 @@ def read_color_label(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
 
 
 class ImageHeader(NamedTuple):
-    """What a file's header says: displayed size (after the EXIF rotation), Pillow mode, format, EXIF orientation 1..8."""
+    """What a header says: displayed size (after the EXIF rotation), Pillow mode, format, EXIF orientation, bits."""
 
     height: int
     width: int
