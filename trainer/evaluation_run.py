@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from segfoundry.datasets.formats.record import parse_categories
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.checkpoint import find_weights, load_weights
+from segfoundry.trainer.callbacks.report import refresh_report
 from segfoundry.trainer.distributed import Processes, pick_device
 from segfoundry.trainer.environment import check_torch, seed_all
 from segfoundry.trainer.evaluate import evaluate, scalars
@@ -106,6 +107,8 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
             if summary is None:
                 return stop.exit_code or 1
             _report(label, summary, target / label)
+    if ranks.main and output is None:
+        refresh_report(run)
     return 0
 
 

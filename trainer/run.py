@@ -22,6 +22,7 @@ from segfoundry.trainer.callbacks.checkpoint import CheckpointCallback
 from segfoundry.trainer.callbacks.evaluate import EvaluateCallback
 from segfoundry.trainer.callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
 from segfoundry.trainer.callbacks.progress import ProgressCallback
+from segfoundry.trainer.callbacks.report import ReportCallback
 from segfoundry.trainer.callbacks.trackers import TensorBoardCallback, WandbCallback
 from segfoundry.trainer.checkpoints import Checkpoint, restore
 from segfoundry.trainer.distributed import Processes, pick_device
@@ -269,7 +270,8 @@ def _callbacks(
         listeners.append(TensorBoardCallback(folder.path))
     if cfg.WANDB:
         listeners.append(WandbCallback(folder.path, cfg.WANDB_PROJECT, _plain(cfg)))
-    return [*listeners, LogCallback(cfg.LOG_EVERY, cfg.LOG_FIRST, length.per_epoch), evaluations, checkpoints]
+    figures = LogCallback(cfg.LOG_EVERY, cfg.LOG_FIRST, length.per_epoch)
+    return [*listeners, figures, evaluations, checkpoints, ReportCallback(folder.path)]
 
 
 def _evaluators(

@@ -1,0 +1,40 @@
+"""The HTML report of a run, renewed when training or an evaluation has finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segfoundry.trainer.callbacks.base import Callback
+from segfoundry.utils.errors import UserError
+from segfoundry.utils.logging import get_logger
+from segfoundry.utils.report import write_report
+
+if TYPE_CHECKING:
+    from segfoundry.trainer.loop import Loop
+
+log = get_logger(__name__)
+
+
+class ReportCallback(Callback):
+    """Writes the report at the end of a complete training, on the first process.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def stop(self, loop: Loop, error: BaseException | None) -> None:
+        """Writes the page unless training failed or was stopped: a stopped process has little time left."""
+        if error is None and loop.done and loop.processes.main:
+            refresh_report(self.folder)
+
+
+def refresh_report(folder: Path) -> None:
+    """Writes the report of a run folder; a report that cannot be written is a warning, never the end of a run."""
+    try:
+        log.info("report: %s", write_report(folder))
+    except (UserError, OSError, ValueError, ImportError) as error:
+        log.warning("no report was written: %s (entry.py report --run %s tries again)", error, folder)
