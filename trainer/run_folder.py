@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 # Keys that may differ between the parts of one run: they do not shape the result, or only lengthen it.
 FREE_KEYS = (
-    "SAVE_DIR", "EXP_NAME", "DEVICE", "RESUME", "RESUME_FROM", "EVAL_AT_START", "LOG_*", "TENSORBOARD", "WANDB*",
+    "SAVE_DIR", "EXP_NAME", "DEVICE", "RESUME", "EVAL_AT_START", "LOG_*", "TENSORBOARD", "WANDB*",
     "VERBOSE",
     "FIND_UNUSED_PARAMETERS", "PORT", "CUDA", "DETERMINISTIC", "CHECKPOINT.*", "DATALOADER.NUM_WORKERS",
     "SOLVER.MAX_NUM_EPOCHS", "SOLVER.MAX_ITERS", "TRAIN.BATCH_SIZE_PER_GPU", "TRAIN.EVAL_EVERY*", "TRAIN.NONFINITE_MAX",
@@ -105,7 +105,9 @@ class RunFolder:
         source = _as_checkpoint(Path(resume))
         if own is None:
             found = open_checkpoint(source)
-            _refuse_differences(diff(_load_text(found).cfg, resolved.cfg), str(source), "the run in")
+            _refuse_differences(
+                diff(_load_text(found).cfg, resolved.cfg), str(source), "the run in", from_weights=False
+            )
             return found
         if source.resolve().parent == self.store.folder.resolve() and source.name != own.path.name:
             raise UserError(
@@ -123,7 +125,9 @@ class RunFolder:
             raise ConfigError(
                 f"{self.path} holds a run whose configuration this version cannot read: {error}"
             ) from error
-        _refuse_differences(diff(before, resolved.cfg), str(self.path), "another run is in")
+        _refuse_differences(
+            diff(before, resolved.cfg), str(self.path), "another run is in", from_weights=resolved.cfg.WEIGHT
+        )
 
     def _take_lock(self) -> None:
         """Takes a lock that the system releases with the process, however it ends, and that children do not inherit."""
@@ -162,8 +166,10 @@ def _load_text(checkpoint: Checkpoint) -> Resolved:
         return load_config([path])
 
 
-def _refuse_differences(found: list[tuple[str, Any, Any]], where: str, what: str) -> None:
-    shaping = [(key, a, b) for key, a, b in found if not any(fnmatchcase(key, free) for free in FREE_KEYS)]
+def _refuse_differences(found: list[tuple[str, Any, Any]], where: str, what: str, *, from_weights: bool) -> None:
+    """Raises ConfigError when a difference shapes the result; RESUME_FROM does so only as the name of a weight file."""
+    free_keys = FREE_KEYS if from_weights else (*FREE_KEYS, "RESUME_FROM")
+    shaping = [(key, a, b) for key, a, b in found if not any(fnmatchcase(key, free) for free in free_keys)]
     if shaping:
         lines = "\n".join(f"  {key}: there {a!r}, now {b!r}" for key, a, b in shaping)
         raise ConfigError(

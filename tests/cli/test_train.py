@@ -42,7 +42,7 @@ def test_a_run_leaves_everything_and_a_second_start_says_that_it_is_finished(con
     assert "PQ" in (folder / "eval" / "tiny" / "panoptic_per_class.txt").read_text()
     assert sorted(records(folder, "train")) == [1, 2, 3, 4] and sorted(records(folder, "eval")) == [4]
     text = capsys.readouterr().err
-    for part in ("learning rate", "4 steps of 2 images", "133", "finished: 4 steps"):
+    for part in ("learning rate", "4 steps of 2 images", "loss terms", "133", "finished: 4 steps"):
         assert part in text
 
     before = (folder / "metrics.jsonl").read_text()

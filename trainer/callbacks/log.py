@@ -88,13 +88,20 @@ class LogCallback(Callback):
 
 
 class ConsoleCallback(Callback):
-    """One log line per record."""
+    """One log line per record, and once the loss terms."""
+
+    def __init__(self) -> None:
+        self._introduced = False
 
     def record(self, loop: Loop, record: dict[str, Any]) -> None:
         """Writes the line, on the first process."""
         if not loop.processes.main:
             return
         if record["kind"] == "train":
+            if not self._introduced:
+                terms = ", ".join(f"{name} {value:.4g}" for name, value in record["losses"].items())
+                log.info("%d loss terms, whose sum is trained: %s", len(record["losses"]), terms)
+                self._introduced = True
             log.info(train_line(record, loop.settings.max_steps))
         else:
             shown = "  ".join(f"{name} {value:.2f}" for name, value in headline(record["metrics"]).items())

@@ -37,6 +37,7 @@ class _Tracker(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.client: Any = None
+        self.first_step = 1
 
     def _open(self) -> Any:
         raise NotImplementedError
@@ -58,6 +59,7 @@ class _Tracker(Callback):
 
     def start(self, loop: Loop) -> None:
         if loop.processes.main:
+            self.first_step = loop.step + 1
             self.client = self._guarded(self._open)
 
     def record(self, loop: Loop, record: dict[str, Any]) -> None:
@@ -77,7 +79,7 @@ class TensorBoardCallback(_Tracker):
     def _open(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(str(self.folder / "tensorboard"))
+        return SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.first_step)
 
     def _write(self, values: dict[str, float], step: int) -> None:
         for name, value in values.items():

@@ -65,6 +65,8 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
     with pytest.raises(ConfigError, match="SOLVER.BASE_LR: there 0.0001, now 0.5") as error:
         opened(tmp_path, SOLVER__BASE_LR=0.5, LOG_EVERY=3)
     assert "LOG_EVERY" not in str(error.value)
+    with pytest.raises(ConfigError, match="RESUME_FROM: there '', now 'x.pt'"):
+        opened(tmp_path, WEIGHT=True, RESUME_FROM="x.pt")
     assert (tmp_path / "config.yaml").read_text() == before
 
 
