@@ -178,6 +178,7 @@ def _categories(name: str, metadata: Any) -> tuple[tuple[Category, ...], _Index]
         names = thing_names if isthing else stuff_names
         colors = getattr(metadata, "thing_colors" if isthing else "stuff_colors", None) or []
         color = colors[place] if place < len(colors) else distinct_color(number)
-        categories.append(Category(identifier, names[place], isthing, tuple(int(v) for v in color)))
+        red, green, blue = (int(v) for v in color)
+        categories.append(Category(identifier, names[place], isthing, (red, green, blue)))
         index[isthing, place] = number
     return tuple(categories), index

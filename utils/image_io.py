@@ -10,7 +10,7 @@ import io
 import threading
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
@@ -184,7 +184,7 @@ def _open(path: Path, max_pixels: int) -> tuple[np.ndarray, Image.Image]:
     return np.frombuffer(data, np.uint8), _header(path, io.BytesIO(data), max_pixels)
 
 
-def _header(path: Path, file: io.BufferedIOBase | io.BytesIO, max_pixels: int) -> Image.Image:
+def _header(path: Path, file: BinaryIO, max_pixels: int) -> Image.Image:
     try:
         with _BOMB_LOCK, warnings.catch_warnings():
             # Our own limit stands in for Pillow's, which is a global variable.

@@ -16,7 +16,7 @@ import numpy as np
 from segfoundry.datasets.convert.parallel import run_parallel
 from segfoundry.datasets.convert.prepare_dataset import PrepareOptions, PrepareSummary, prepare_color_masks
 from segfoundry.datasets.convert.staging import check_output, made_by_prepare
-from segfoundry.datasets.embedded.shapes import Array, ellipse, gradient, grid, noise, paint, polygon
+from segfoundry.datasets.embedded.shapes import Array, ellipse, gradient, grid, noise, paint, polygon, rgb
 from segfoundry.datasets.embedded.things import THINGS
 from segfoundry.datasets.formats.color_table import read_color_table
 from segfoundry.datasets.formats.record import write_record
@@ -120,13 +120,13 @@ def _draw_sky(image: Array, mask: Array, horizon: float, rng: np.random.Generato
     blue = rng.uniform(0.85, 1.05)
     image[:] = gradient(height, (80 * blue, 140 * blue, 215 * blue), (205, 225, 240), 0, horizon)
     clouds = noise(rng, height, width, 5, 2.2) + 0.5 * noise(rng, height, width, 12, 1.8)
-    image += np.clip(clouds - rng.uniform(0.1, 0.9), 0, 1.2)[..., None] * (np.float32([250, 250, 250]) - image) * 0.8
+    image += np.clip(clouds - rng.uniform(0.1, 0.9), 0, 1.2)[..., None] * (rgb([250, 250, 250]) - image) * 0.8
     mask[:] = STUFF_COLORS["sky"]
     if rng.random() < 0.4:
         x, y = grid(height, width)
         radius = height * rng.uniform(0.05, 0.08)
         shape = ellipse(x, y, rng.uniform(0.1, 0.9) * width, rng.uniform(0.2, 0.5) * horizon, radius, radius)
-        image += np.exp(-np.clip(shape, 0, None) / radius)[..., None] * np.float32([40, 32, 5])
+        image += np.exp(-np.clip(shape, 0, None) / radius)[..., None] * rgb([40, 32, 5])
         paint(image, shape, (255, 240, 150))
         mask[shape < 0] = SUN
 

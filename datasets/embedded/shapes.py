@@ -6,11 +6,18 @@ negative inside. It gives the exact mask (< 0) and a smooth edge for the picture
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 Array = np.ndarray
 Vec = tuple[float, float, float]
+
+
+def rgb(values: Sequence[float]) -> Array:
+    """Returns a colour as (3,) float32."""
+    return np.array(values, np.float32)
 
 
 def grid(height: int, width: int) -> tuple[Array, Array]:

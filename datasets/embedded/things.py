@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segfoundry.datasets.embedded.shapes import Array, box, ellipse, paint, polygon
+from segfoundry.datasets.embedded.shapes import Array, box, ellipse, paint, polygon, rgb
 
 # (image, x, y, foot x, foot y, height of the object, randomness) -> signed distance (H, W) of the whole object
 Painter = Callable[[Array, Array, Array, float, float, float, np.random.Generator], Array]
@@ -23,7 +23,7 @@ def ball(image: Array, x: Array, y: Array, fx: float, fy: float, size: float, rn
     light = np.clip(0.45 + 0.4 * depth - 0.25 * u - 0.3 * v, 0.25, 1.15)[..., None]
     angle = rng.uniform(0, np.pi)
     stripe = (np.abs(u * np.cos(angle) + v * np.sin(angle)) < 0.2)[..., None]
-    color = np.where(stripe, np.float32([245, 235, 240]), base) * light
+    color = np.where(stripe, rgb([245, 235, 240]), base) * light
     color = color + 120 * np.exp(-((u + 0.35) ** 2 + (v + 0.4) ** 2) / 0.03)[..., None]
     paint(image, shape, color)
     return shape
@@ -37,11 +37,11 @@ def house(image: Array, x: Array, y: Array, fx: float, fy: float, size: float, r
     roof = polygon(
         x, y, [(fx - eaves, wall_top), (fx - eaves * 0.25, top), (fx + eaves * 0.25, top), (fx + eaves, wall_top)]
     )
-    tone = np.float32([rng.uniform(215, 245), rng.uniform(195, 215), rng.uniform(120, 155)])
+    tone = rgb([rng.uniform(215, 245), rng.uniform(195, 215), rng.uniform(120, 155)])
     side = 1 - 0.22 * np.clip((x - fx) / half, -1, 1)[..., None]
     paint(image, wall, np.broadcast_to(tone * side, image.shape))
     tiles = 1 + 0.1 * np.sign(np.sin(y * (18 / size) * np.pi))[..., None]
-    paint(image, roof, np.broadcast_to(np.float32([170, 55, 35]) * tiles, image.shape))
+    paint(image, roof, np.broadcast_to(rgb([170, 55, 35]) * tiles, image.shape))
     paint(image, box(x, y, fx - half * 0.7, fy - size * 0.38, fx - half * 0.25, fy), (95, 60, 40))
     paint(image, box(x, y, fx + half * 0.2, fy - size * 0.45, fx + half * 0.7, fy - size * 0.2), (90, 135, 170))
     return np.minimum(wall, roof)
@@ -53,7 +53,7 @@ def tree(image: Array, x: Array, y: Array, fx: float, fy: float, size: float, rn
     trunk = box(x, y, fx - size * 0.05, fy - size * 0.25, fx + size * 0.05, fy)
     paint(image, trunk, (85, 55, 35))
     shape = trunk
-    tone = np.float32([rng.uniform(5, 25), rng.uniform(70, 95), rng.uniform(60, 85)])
+    tone = rgb([rng.uniform(5, 25), rng.uniform(70, 95), rng.uniform(60, 85)])
     for tier, (low, high, wide) in enumerate(((0.16, 0.6, 1.0), (0.4, 0.8, 0.78), (0.62, 1.0, 0.55))):
         corners = [(fx - half * wide, fy - size * low), (fx, fy - size * high), (fx + half * wide, fy - size * low)]
         part = polygon(x, y, corners)
@@ -75,11 +75,11 @@ def cone(image: Array, x: Array, y: Array, fx: float, fy: float, size: float, rn
         [(fx - half, fy - size * 0.08), (fx - tip, fy - size), (fx + tip, fy - size), (fx + half, fy - size * 0.08)],
     )
     light = (1.02 - 0.3 * np.clip((x - fx) / half, -1, 1))[..., None]
-    tone = np.float32([rng.uniform(240, 255), rng.uniform(105, 135), rng.uniform(0, 20)])
+    tone = rgb([rng.uniform(240, 255), rng.uniform(105, 135), rng.uniform(0, 20)])
     paint(image, foot, (60, 50, 60))
     paint(image, body, np.broadcast_to(tone * light, image.shape))
     band = np.maximum(body, np.maximum(fy - size * 0.66 - y, y - fy + size * 0.44))
-    paint(image, band, np.broadcast_to(np.float32([245, 245, 240]) * light, image.shape))
+    paint(image, band, np.broadcast_to(rgb([245, 245, 240]) * light, image.shape))
     return np.minimum(foot, body)
 
 

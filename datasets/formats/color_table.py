@@ -131,7 +131,8 @@ def parse_color_table(data: Any, where: str) -> ColorTable:
         data = data.get("categories")
     if not isinstance(data, list) or not data:
         raise DataError(f"{where}: expected a list of categories {{name: cup, color: [220, 20, 60], isthing: true}}")
-    entries, codings = [], []
+    entries: list[dict[str, Any]] = []
+    codings: list[Coding] = []
     for number, row in enumerate(data):
         place = f"{where}: categories[{number}]"
         if not isinstance(row, Mapping):

@@ -211,7 +211,7 @@ def _parse_category(
         if found is None:
             continue
         if found in taken[kind]:
-            shown = list(found) if kind == "color" else repr(found)
+            shown = repr(list(found) if isinstance(found, tuple) else found)
             raise DataError(
                 f"{where}.{kind}: {shown} is already the {kind} of {taken[kind][found]}; each must be unique"
             )
@@ -232,15 +232,20 @@ def _parse_category(
 def _parse_split(name: str, value: Any, root: Path, where: str) -> Split:
     _check_mapping(value, _SPLIT_KEYS, where, required=("images",))
     paths = {k: (root / _text(v, f"{where}.{k}")).absolute() for k, v in value.items() if v is not None}
-    if "images" not in paths:
-        raise DataError(f"{where}.images is missing: expected a folder")
     if "panoptic" in paths and "panoptic_json" not in paths:
         raise DataError(f"{where}: `panoptic` (PNG folder) needs `panoptic_json`, the file that says what each id is")
     if "panoptic_json" in paths:
         paths.setdefault("panoptic", paths["panoptic_json"].with_suffix(""))
     elif "semantic" not in paths:
         raise DataError(f"{where}: no annotations; expected `panoptic_json` (with `panoptic`), or `semantic`")
-    return Split(name=name, **paths)
+    return Split(
+        name,
+        images=paths["images"],
+        panoptic_json=paths.get("panoptic_json"),
+        panoptic=paths.get("panoptic"),
+        semantic=paths.get("semantic"),
+        grounding=paths.get("grounding"),
+    )
 
 
 def _parse_evaluators(value: Any, where: str) -> tuple[str, ...] | None:

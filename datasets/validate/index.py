@@ -122,10 +122,12 @@ def _panoptic_targets(
 
 
 def _extras(listing: Listing | None, used: Iterable[Path | None], code: str, split: Split, findings: Findings) -> None:
+    if listing is None:
+        return
     known = set(used)
-    for name in () if listing is None else listing.names:
-        if listing.folder / name not in known:
-            findings.add(code, split.name, str(listing.folder / name))
+    for path in (listing.folder / name for name in listing.names):
+        if path not in known:
+            findings.add(code, split.name, str(path))
 
 
 def _check_json(record: Record, split: Split, data: Mapping[str, Any], findings: Findings) -> None:

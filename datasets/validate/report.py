@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from segfoundry.datasets.validate.validate import Result, SplitSummary
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.files import atomic_write_text
 from segfoundry.utils.image_io import read_image, read_label
-from segfoundry.utils.structures import PanopticResult, Segment
+from segfoundry.utils.structures import Category, PanopticResult, Segment
 from segfoundry.utils.visualizer import draw_panoptic, draw_semantic
 
 _SIDE = 480  # longest side of an overlay in pixels
@@ -59,27 +60,10 @@ def _split_view(result: Result, summary: SplitSummary, samples: int) -> dict[str
 
 
 def _overlay(result: Result, target: Target) -> dict[str, str] | None:
-    """Returns name and data URI of an image with its annotation; None when a file cannot be read."""
-    categories = result.record.categories
+    """Returns name and data URI of an image with its annotation; None when they cannot be shown (a finding then)."""
     try:
-        image = read_image(target.image)
-        if target.png is not None:
-            ids = read_panoptic_png(target.png)
-            segments = [
-                Segment(s["id"], s["index"], categories[s["index"]].isthing)
-                for s in target.segments
-                if s["index"] is not None
-            ]
-            drawn = (
-                draw_panoptic(image, PanopticResult(ids, segments), categories)
-                if ids.shape == image.shape[:2]
-                else None
-            )
-        else:
-            label = None if target.semantic is None else read_label(target.semantic)
-            fits = label is not None and label.shape == image.shape[:2]
-            drawn = draw_semantic(image, label.astype(np.int64), categories) if fits else None
-    except (DataError, IndexError, ValueError):  # reported as findings already
+        drawn = _draw(target, result.record.categories)
+    except DataError:
         return None
     if drawn is None:
         return None
@@ -88,3 +72,19 @@ def _overlay(result: Result, target: Target) -> dict[str, str] | None:
         drawn = cv2.resize(drawn, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     _, jpeg = cv2.imencode(".jpg", drawn[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])
     return {"name": target.image.name, "uri": "data:image/jpeg;base64," + base64.b64encode(jpeg.tobytes()).decode()}
+
+
+def _draw(target: Target, categories: Sequence[Category]) -> np.ndarray | None:
+    image = read_image(target.image)
+    if target.png is not None:
+        ids = read_panoptic_png(target.png)
+        known = [(s["id"], s["index"]) for s in target.segments if s["index"] is not None]
+        segments = [Segment(identifier, index, categories[index].isthing) for identifier, index in known]
+        fits = ids.shape == image.shape[:2]
+        return draw_panoptic(image, PanopticResult(ids, segments), categories) if fits else None
+    if target.semantic is None:
+        return None
+    label = read_label(target.semantic)
+    if label.shape != image.shape[:2]:
+        return None
+    return draw_semantic(image, label.astype(np.int64), categories)
