@@ -7,8 +7,8 @@ import time
 from segfoundry.trainer.distributed import Processes, pick_device
 from segfoundry.trainer.environment import check_torch
 from segfoundry.trainer.launch import read_ranks
-from segfoundry.trainer.loop import MEMORY_KEYS, Loop
-from segfoundry.trainer.memory import memory_errors, peak_memory
+from segfoundry.trainer.loop import Loop
+from segfoundry.trainer.memory import TRAINING_KEYS, memory_errors, peak_memory
 from segfoundry.trainer.preflight import Plan
 from segfoundry.trainer.run import build_training, loop_settings, run_length, train_data
 from segfoundry.trainer.signals import StopSignals
@@ -61,7 +61,7 @@ def dry_run(plan: Plan) -> int:
         data = train_data(plan, length.steps, processes)
         settings = loop_settings(cfg, length.steps)
         loop = _OneStep(model, state, data, settings, processes=processes, stop=StopSignals())
-        with memory_errors(device, MEMORY_KEYS):
+        with memory_errors(device, TRAINING_KEYS):
             fetching, computing, images = loop.measure()
         memory = peak_memory(device) + _later_memory(state)
         step = computing * 1.05  # the update itself

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 
 from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.memory import memory_errors
+from segfoundry.trainer.environment import seed_step
+from segfoundry.trainer.memory import TRAINING_KEYS, memory_errors
 from segfoundry.trainer.optim import set_lr
 from segfoundry.trainer.signals import StopSignals
 from segfoundry.trainer.state import TrainState
@@ -24,12 +24,6 @@ from segfoundry.utils.logging import get_logger
 from segfoundry.utils.structures import Batch
 
 log = get_logger(__name__)
-
-MEMORY_KEYS = (
-    "TRAIN.BATCH_SIZE_PER_GPU (splits a step into smaller batches, same result)",
-    "the training image size (COCO.INPUT.IMAGE_SIZE for SEEM)",
-    "or set the backbone's USE_CHECKPOINT True (slower, recomputes activations)",
-)
 
 
 @dataclass(frozen=True)
@@ -140,7 +134,7 @@ class Loop:
             if signal:
                 return signal
             self.data_seconds = time.perf_counter() - started
-            with memory_errors(self.processes.device, MEMORY_KEYS):
+            with memory_errors(self.processes.device, TRAINING_KEYS):
                 self._train_step(micro_batches, totals)
             self.step_seconds = time.perf_counter() - started
             self.emit("step")
@@ -255,9 +249,3 @@ class Loop:
 
 class DataFailure(UserError):
     """Training data could not be read; the weights are those of the last complete step."""
-
-
-def seed_step(seed: int, step: int, rank: int) -> None:
-    """Seeds torch's own generators, which dropout and stochastic depth use, for one step of one process."""
-    digest = hashlib.blake2b(f"{seed}/{step}/{rank}".encode(), digest_size=8).digest()
-    torch.manual_seed(int.from_bytes(digest, "little") & (2**63 - 1))

@@ -12,6 +12,12 @@ import torch
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.files import human_size
 
+TRAINING_KEYS = (
+    "TRAIN.BATCH_SIZE_PER_GPU (splits a step into smaller batches, same result)",
+    "the training image size (COCO.INPUT.IMAGE_SIZE for SEEM)",
+    "or set the backbone's USE_CHECKPOINT True (slower, recomputes activations)",
+)
+
 
 def peak_memory(device: torch.device) -> int:
     """Returns the largest memory use so far, in bytes: of the GPU's allocator, or of this process on CPU."""

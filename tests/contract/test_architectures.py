@@ -7,9 +7,10 @@ import torch
 from segfoundry.datasets.build import build_eval_loader, build_train_loader
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.trainer.distributed import Processes
+from segfoundry.trainer.environment import seed_step
 from segfoundry.trainer.evaluate import evaluate, evaluation_mode
 from segfoundry.trainer.launch import Ranks
-from segfoundry.trainer.loop import Loop, seed_step
+from segfoundry.trainer.loop import Loop
 from segfoundry.trainer.precision import Precision
 from segfoundry.trainer.preflight import check_training
 from segfoundry.trainer.run import build_training, loop_settings, train_data
