@@ -4,6 +4,8 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # The repository root must not be importable: our datasets/ would hide the package of that name (see entry.py).
@@ -17,3 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With SEGFOUNDRY_INTEROP set (``make test-interop``), a skipped comparison with another package is a failure."""
+    report = yield
+    if report.skipped and os.environ.get("SEGFOUNDRY_INTEROP") and item.get_closest_marker("interop"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although make test-interop must run it: {report.longrepr}"
+    return report
