@@ -124,8 +124,8 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}{TEMP_MARK}")
         try:
-            text = {} if mode == "wb" else {"encoding": "utf-8", "newline": ""}
-            with os.fdopen(descriptor, mode, **text) as file:
+            coding = (None, None) if mode == "wb" else ("utf-8", "")
+            with os.fdopen(descriptor, mode, encoding=coding[0], newline=coding[1]) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -178,16 +178,16 @@ class SetCriterion(nn.Module):
         logit_scale: Tensor | None,
     ) -> list[Task]:
         """Returns the families that have targets, a weight and at least one supervised output."""
-        layers = output.layers[::-1] if self.deep_supervision else output.layers[-1:]
-        layers = {family: layers[: self.top_layers.get(family, len(layers))] for family in FAMILIES}
+        supervised = output.layers[::-1] if self.deep_supervision else output.layers[-1:]
+        layers = {family: supervised[: self.top_layers.get(family, len(supervised))] for family in FAMILIES}
         wanted = {name.partition("_")[0] for name in self.weights}
         wanted = {family for family in wanted if layers[family]}
         tasks: list[Task] = []
         if "mask" in wanted:
             tasks.append(ObjectTask(layers["mask"], targets, self.empty_weight))
-        if "spatial" in wanted and spatial_masks is not None:
+        if "spatial" in wanted and spatial_masks is not None and output.positive_means is not None:
             tasks.append(SpatialTask(layers["spatial"], spatial_masks, output.positive_means))
-        if "grounding" in wanted and grounding is not None:
+        if "grounding" in wanted and grounding is not None and logit_scale is not None:
             tasks.append(GroundingTask(layers["grounding"], grounding, logit_scale, self.kind_weights))
         return tasks
 
@@ -225,10 +225,13 @@ class SetCriterion(nn.Module):
                     costs.append(self.matcher.cost(problem))
         occupied = [m.flatten(1).any(dim=1).float() for task in tasks for m in masks[task.name]]
         host = to_host(costs + occupied)
-        costs, occupied = iter(host[: len(costs)]), iter(host[len(costs) :])
+        host_costs, host_occupied = iter(host[: len(costs)]), iter(host[len(costs) :])
         return {
             task.name: [
-                Assignment([assign(next(costs)) if len(m) else NO_PAIRS for _ in task.mask_embed], next(occupied) > 0)
+                Assignment(
+                    [assign(next(host_costs)) if len(m) else NO_PAIRS for _ in task.mask_embed],
+                    next(host_occupied) > 0,
+                )
                 for m in masks[task.name]
             ]
             for task in tasks

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segfoundry.modeling.seem.outputs import LayerOutput
+from segfoundry.modeling.seem.outputs import LayerOutput, PromptedOutput
 from segfoundry.utils.structures import Targets
 
 MAX_LOGIT_SCALE = 100.0
@@ -145,7 +145,7 @@ class SpatialTask(Task):
     name = "spatial"
 
     def __init__(self, layers: Sequence[LayerOutput], masks: Sequence[Tensor], stroke_means: Tensor) -> None:
-        super().__init__(torch.stack([o.spatial.mask_embed.float() for o in layers]), masks)
+        super().__init__(_mask_embed([o.spatial for o in layers]), masks)
         self.num_objects = stroke_means.shape[1]
         self.logits = torch.einsum("lbqd,bnd->lbqn", self.mask_embed, stroke_means.float())
 
@@ -191,10 +191,10 @@ class GroundingTask(Task):
         logit_scale: Tensor,
         kind_weights: dict[str, float],
     ) -> None:
-        super().__init__(torch.stack([o.grounding.mask_embed.float() for o in layers]), [t.masks for t in targets])
+        super().__init__(_mask_embed([o.grounding for o in layers]), [t.masks for t in targets])
         self.targets = targets
         self.kind_weights = kind_weights
-        queries = _normalize(torch.stack([o.grounding.embed.float() for o in layers]))
+        queries = _normalize(torch.stack([o.grounding.embed.float() for o in layers if o.grounding is not None]))
         scale = logit_scale.float().exp().clamp(max=MAX_LOGIT_SCALE)
         texts = [_normalize(t.text_embed.float()) for t in targets]
         self.logits = [scale * queries[:, b] @ text.T for b, text in enumerate(texts)]  # (L, Q, M) per image
@@ -229,3 +229,8 @@ class GroundingTask(Task):
 
 def _normalize(x: Tensor) -> Tensor:
     return x / (x.norm(dim=-1, keepdim=True) + 1e-7)
+
+
+def _mask_embed(prompted: Sequence[PromptedOutput | None]) -> Tensor:
+    """Stacks the mask embeddings (L, B, Q, D) of the outputs that answer a prompt; float32."""
+    return torch.stack([output.mask_embed.float() for output in prompted if output is not None])

@@ -138,7 +138,7 @@ class Seem(MetaArch):
         """
         images = self.normalizer(batch.images, batch.image_sizes)
         size = tuple(images.shape[-2:])
-        targets = [Targets(pad_masks(t.masks, size), t.labels) for t in batch.targets]
+        targets = [Targets(pad_masks(t.masks, size), t.labels) for t in _targets(batch)]
         class_embeddings = self.class_embeddings.training(class_names(self.categories), rng)
         output = self._decode(images, class_embeddings)
         positions = batch.positions or range(len(batch))
@@ -146,7 +146,7 @@ class Seem(MetaArch):
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
         """Returns this batch's share of the criterion's normalisers."""
-        return self.criterion.normalizers(batch.targets, self.sem_seg_head.predictor.query_feat.num_embeddings)
+        return self.criterion.normalizers(_targets(batch), self.sem_seg_head.predictor.query_feat.num_embeddings)
 
     @torch.no_grad()
     def predict(self, batch: Batch, request: Request) -> list[Prediction]:
@@ -223,3 +223,14 @@ def class_names(categories: Sequence[Category]) -> list[str]:
 def is_frozen(module: nn.Module) -> bool:
     """True if no parameter of the module trains."""
     return not any(p.requires_grad for p in module.parameters())
+
+
+def _targets(batch: Batch) -> list[Targets]:
+    """Returns the ground truth that training needs.
+
+    Raises:
+        ValueError: the batch has none.
+    """
+    if batch.targets is None:
+        raise ValueError("training needs targets, this batch has none")
+    return batch.targets

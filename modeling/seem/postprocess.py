@@ -199,7 +199,7 @@ def _segments(
             if not segment.isthing:
                 stuff[category] = segment
         segment.area += visible[query]
-        segment.score = max(segment.score, scores[query])
+        segment.score = max(segment.score or 0.0, scores[query])
         ids.append(segment.id)
     return ids, segments
 
