@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from segfoundry.utils.errors import DataError
@@ -65,22 +67,42 @@ def track(rows: Iterable[R], total: int, label: str) -> Iterator[R]:
 
 
 def _pooled(function: Callable[[T], R], tasks: Sequence[T], workers: int) -> Iterator[R]:
+    others = set(multiprocessing.active_children())
     # spawn: no copy of the parent's threads and locks; a worker imports only what the function's module needs.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupt)
     waiting: deque[Future[R]] = deque()
-    remaining = iter(tasks)
+    complete = False
     try:
-        for task in remaining:
+        for task in tasks:
             waiting.append(pool.submit(function, task))
             if len(waiting) >= 8 * workers:  # bounds the results held in memory
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+        complete = True
     except BrokenProcessPool as error:
         raise DataError("a worker process was killed, probably for lack of memory; try --workers 1") from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _uninterrupted():
+            if not complete:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in set(multiprocessing.active_children()) - others:
+                    child.terminate()
+            pool.shutdown(wait=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back while processes are being stopped: a second one there would leave the program hanging."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 def _ignore_interrupt() -> None:

@@ -1,8 +1,11 @@
 """The verb prepare, through the command line."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from PIL import Image
@@ -92,3 +95,27 @@ def test_embedded_scenes_from_any_folder_without_torch(tmp_path):
     done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "images: 300 train, 40 val" in done.stdout and (tmp_path / "demo" / "scenes.yaml").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1.0, 2.0])
+def test_two_interrupts_leave_nothing_and_no_process(tmp_path, seconds):
+    command = [
+        sys.executable,
+        str(ROOT / "entry.py"),
+        "prepare",
+        "--embedded",
+        "scenes",
+        "--output",
+        "demo",
+        "--workers",
+        "2",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(seconds)
+    for _ in range(2):  # impatient Ctrl-C reaches the whole process group
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
+    _, text = process.communicate(timeout=30)  # waits for the workers too: they hold the pipe
+    assert process.returncode in (0, 130), text
+    assert [p.name for p in tmp_path.iterdir()] in ([], ["demo"]), "temporary folders were left behind"
