@@ -20,7 +20,7 @@ def project():
 
 def lines(name):
     text = (REQUIREMENTS / name).read_text().splitlines()
-    return [line.strip() for line in text if line.strip() and not line.startswith("#")]
+    return [line.strip() for line in text if line.strip() and not line.startswith(("#", "-c "))]
 
 
 def plain(requirement):
@@ -30,6 +30,10 @@ def plain(requirement):
 def test_requirement_files_and_package_metadata_agree():
     assert lines("requirements.txt") == project()["dependencies"]
     assert lines("requirements_dev.txt") == project()["optional-dependencies"]["dev"]
+
+
+def test_the_plain_pip_line_installs_the_pinned_versions():
+    assert "-c constraints.txt" in (REQUIREMENTS / "requirements.txt").read_text().splitlines()
 
 
 def test_constraints_pin_every_requirement_and_the_torch_pair():
