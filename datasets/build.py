@@ -17,8 +17,11 @@ from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
 from segfoundry.datasets.samplers import MicroBatch, plan_step, shard
 from segfoundry.datasets.stream import SKIPPED, TrainStream, training_items
-from segfoundry.utils.errors import ConfigError, DataError
+from segfoundry.utils.errors import DataError
+from segfoundry.utils.logging import get_logger
 from segfoundry.utils.structures import Batch
+
+log = get_logger(__name__)
 
 PREFETCH = 2
 """Batches that each worker prepares ahead."""
@@ -41,7 +44,7 @@ class TrainLoader:
         return len(self._steps)
 
     def __iter__(self) -> Iterator[list[Batch]]:
-        loaded = iter(self._loader)
+        loaded = _start(self._loader)
         for plan in self._steps:
             yield [self._take(loaded) for _ in plan]
 
@@ -49,8 +52,9 @@ class TrainLoader:
         batch = next(loaded)
         if isinstance(batch, DataError):
             raise batch
-        for sample in batch.samples:
-            self.skipped += sample.extra.pop(SKIPPED, [])
+        for text in (t for sample in batch.samples for t in sample.extra.pop(SKIPPED, [])):
+            self.skipped.append(text)
+            log.warning("training image left out (%d so far): %s", len(self.skipped), text)
         return batch
 
 
@@ -65,7 +69,7 @@ class EvalLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
-        for batch in self._loader:
+        for batch in _start(self._loader):
             if isinstance(batch, DataError):
                 raise batch
             yield batch
@@ -119,7 +123,6 @@ def build_eval_loader(
     A batch holds neighbours of equal size only, so that no image is padded and its result does not depend on the batch.
 
     Raises:
-        ConfigError: a key makes no sense.
         DataError: the data cannot be listed.
     """
     items = load_items(record, split)
@@ -129,17 +132,7 @@ def build_eval_loader(
 
 
 def images_per_step(cfg: Any) -> int:
-    """Returns B: TRAIN.BATCH_SIZE_TOTAL * GRADIENT_ACCUMULATE_STEP.
-
-    Raises:
-        ConfigError: one of them is below 1.
-    """
-    for name, value in (
-        ("TRAIN.BATCH_SIZE_TOTAL", cfg.TRAIN.BATCH_SIZE_TOTAL),
-        ("GRADIENT_ACCUMULATE_STEP", cfg.GRADIENT_ACCUMULATE_STEP),
-    ):
-        if value < 1:
-            raise ConfigError(f"{name} is {value}, expected at least 1")
+    """Returns B: TRAIN.BATCH_SIZE_TOTAL * GRADIENT_ACCUMULATE_STEP."""
     return cfg.TRAIN.BATCH_SIZE_TOTAL * cfg.GRADIENT_ACCUMULATE_STEP
 
 
@@ -227,11 +220,8 @@ def _equal_neighbours(share: range, size: int, key: Callable[[int], Any]) -> lis
 
 def _worker_count(cfg: Any, batches: int) -> int:
     """Returns DATALOADER.NUM_WORKERS, or fewer where there are fewer cores or batches."""
-    wanted = cfg.DATALOADER.NUM_WORKERS
-    if wanted < 0:
-        raise ConfigError(f"DATALOADER.NUM_WORKERS is {wanted}, expected 0 or more")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(wanted, cores, batches)
+    return min(cfg.DATALOADER.NUM_WORKERS, cores, batches)
 
 
 def _pin(cfg: Any) -> bool:
@@ -252,12 +242,22 @@ def _loader(dataset: Dataset, sampler: Any, workers: int, pin: bool) -> DataLoad
     )
 
 
+def _start(loader: DataLoader) -> Iterator[Any]:
+    """Starts the loader processes.
+
+    A forked process inherits OpenCV's pool without its threads, and waits for them for ever: the pool is closed first.
+    """
+    if loader.num_workers:
+        cv2.setNumThreads(1)
+    return iter(loader)
+
+
 def _start_worker(worker: int) -> None:
     """Prepares a loader process.
 
     Ctrl-C and a scheduler's signals reach all processes of a job; the training process decides what they mean (it ends
     the step and saves) and needs its loaders until then. A loader whose parent is gone ends by itself.
     """
-    cv2.setNumThreads(1)  # not a thread per core in each process; torch has seen to its own threads
+    cv2.setNumThreads(1)  # where processes are spawned, not forked; torch has seen to its own threads
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGINT)):
         signal.signal(number, signal.SIG_IGN)

@@ -15,7 +15,8 @@ from segfoundry.utils.errors import ConfigError
 
 def _philox(seed: int, stream: int, index: int) -> np.random.Generator:
     """Returns the generator of one (seed, index); ``stream`` keeps orders and augmentations independent."""
-    return np.random.Generator(np.random.Philox(key=[seed % 2**64, index], counter=[0, 0, 0, stream]))
+    key = np.array([seed % 2**64, index], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=np.array([0, 0, 0, stream], np.uint64)))
 
 
 def permutation(seed: int, epoch: int, length: int, shuffle: bool = True) -> np.ndarray:

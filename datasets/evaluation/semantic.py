@@ -44,7 +44,8 @@ class SemanticEvaluator(Evaluator):
     def __init__(self, categories: Sequence[Category], boundary: bool = False, keep_predictions: bool = True) -> None:
         if len(categories) > IGNORED:
             raise DataError(
-                f"semantic evaluation takes at most {IGNORED} categories, the data set has {len(categories)}"
+                f"semantic evaluation takes at most {IGNORED} categories, the data set has {len(categories)} "
+                "(leave `semantic` out of `evaluators` in the record)"
             )
         self.categories = list(categories)
         self.keep_predictions = keep_predictions

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from segfoundry.datasets.catalog import Record
-from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper, class_count
+from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
-from segfoundry.utils.errors import ConfigError
 
 _COCO = "coco_2017"
 """Record whose evaluation sizes are the keys COCO.INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST."""
@@ -17,31 +16,16 @@ _COCO = "coco_2017"
 
 @TRAIN_MAPPERS.register("panoptic")
 def build_panoptic_train(cfg: Any, record: Record) -> PanopticTrainMapper:
-    """Builds the panoptic training mapper from COCO.INPUT and INPUT.
-
-    Raises:
-        ConfigError: sizes or scales make no sense.
-        DataError: too many categories.
-    """
+    """Builds the panoptic training mapper from COCO.INPUT and INPUT."""
     keys = cfg.COCO.INPUT
-    _positive("COCO.INPUT.IMAGE_SIZE", keys.IMAGE_SIZE)
-    if not 0 < keys.MIN_SCALE <= keys.MAX_SCALE:
-        raise ConfigError(
-            f"COCO.INPUT.MIN_SCALE {keys.MIN_SCALE} and MAX_SCALE {keys.MAX_SCALE}: expected 0 < MIN_SCALE <= MAX_SCALE"
-        )
     jitter = LargeScaleJitter(keys.IMAGE_SIZE, keys.MIN_SCALE, keys.MAX_SCALE, keys.RANDOM_FLIP)
-    return PanopticTrainMapper(jitter, class_count(record.categories), cfg.INPUT.MAX_PIXELS)
+    return PanopticTrainMapper(jitter, len(record.categories), cfg.INPUT.MAX_PIXELS)
 
 
 @EVAL_MAPPERS.register("panoptic")
 def build_panoptic_eval(cfg: Any, record: Record) -> PanopticEvalMapper:
-    """Builds the panoptic evaluation mapper from the record's or the configuration's sizes.
-
-    Raises:
-        ConfigError: a size makes no sense.
-        DataError: too many categories.
-    """
-    return PanopticEvalMapper(eval_resize(cfg, record), class_count(record.categories), cfg.INPUT.MAX_PIXELS)
+    """Builds the panoptic evaluation mapper from the record's or the configuration's sizes."""
+    return PanopticEvalMapper(eval_resize(cfg, record), len(record.categories), cfg.INPUT.MAX_PIXELS)
 
 
 def eval_resize(cfg: Any, record: Record) -> ResizeLongest | ResizeShortest:
@@ -51,14 +35,7 @@ def eval_resize(cfg: Any, record: Record) -> ResizeLongest | ResizeShortest:
         coco = record.name == _COCO
         shortest = keys.MIN_SIZE_TEST if coco else record.min_size_test
         limit = keys.MAX_SIZE_TEST if coco else record.max_size_test
-        _positive("short side of evaluation images", shortest)
         return ResizeShortest(shortest, limit if limit is not None else 2**31)
     if record.max_size_test is not None:
         return ResizeLongest(record.max_size_test)
-    _positive("COCO.INPUT.IMAGE_SIZE", keys.IMAGE_SIZE)
     return ResizeLongest(keys.IMAGE_SIZE)
-
-
-def _positive(name: str, value: int) -> None:
-    if value < 1:
-        raise ConfigError(f"{name} is {value}, expected a positive number of pixels")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image, read_label
 from segfoundry.utils.masks import label_runs
-from segfoundry.utils.structures import Category, PanopticResult, Sample, Targets
+from segfoundry.utils.structures import PanopticResult, Sample, Targets
 
 IGNORED = 255
 
@@ -104,7 +103,7 @@ class PanopticEvalMapper:
         if item.semantic is not None:
             semantic = read_semantic(item, self.classes, self.max_pixels)
             _check_size(item, semantic, image)
-        elif panoptic is not None:
+        elif panoptic is not None and self.classes <= IGNORED:
             semantic = semantic_of(panoptic)
         return Sample(
             image=self.resize(image),
@@ -157,9 +156,11 @@ def read_semantic(item: Item, classes: int, max_pixels: int = MAX_PIXELS) -> np.
     """Reads an item's semantic PNG: (H, W), 0..classes-1 or 255 = ignored.
 
     Raises:
-        DataError: it is a colour picture, or a value is no class.
+        DataError: it is a colour picture, a value is no class, or 255 is one.
     """
     assert item.semantic is not None
+    if classes > IGNORED:
+        raise DataError(f"{item.semantic}: semantic PNGs hold at most {IGNORED} categories, the data set has {classes}")
     labels = read_label(item.semantic, max_pixels)
     if labels.ndim != 2:
         raise DataError(
@@ -181,14 +182,3 @@ def _check_size(item: Item, labels: np.ndarray, image: np.ndarray) -> None:
             f"{item.panoptic or item.semantic}: {labels.shape[1]} x {labels.shape[0]} pixels, "
             f"its image {item.image} has {image.shape[1]} x {image.shape[0]}"
         )
-
-
-def class_count(categories: Sequence[Category]) -> int:
-    """Returns K, refusing data sets whose indices would collide with the value of ignored pixels.
-
-    Raises:
-        DataError: more than 255 categories.
-    """
-    if len(categories) > IGNORED:
-        raise DataError(f"semantic maps hold at most {IGNORED} categories, the data set has {len(categories)}")
-    return len(categories)

@@ -1,0 +1,215 @@
+"""Loaders: the stream does not depend on workers, processes, micro-batches or where it was resumed."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from segfoundry.datasets.build import (
+    build_eval_loader,
+    build_train_loader,
+    images_per_step,
+    num_train_images,
+    steps_per_epoch,
+)
+from segfoundry.datasets.catalog import find_record
+from segfoundry.datasets.formats.panoptic import write_panoptic_png
+from segfoundry.utils.config.engine import load_mapping
+from segfoundry.utils.errors import ConfigError, DataError
+from segfoundry.utils.image_io import write_png
+
+COUNT = 7
+SPLIT = "{images: img, panoptic_json: p.json, panoptic: pan}"
+RECORD = f"""
+name: r
+categories:
+  - {{id: 1, name: wall, color: [1, 2, 3], isthing: false}}
+  - {{id: 2, name: cup, color: [4, 5, 6], isthing: true}}
+splits: {{train: {SPLIT}, val: {SPLIT}}}
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    rng = np.random.default_rng(0)
+    images, annotations = [], []
+    for i in range(COUNT):
+        height, width = (40, 60) if i < 4 else (30 + i, 50)
+        write_png(tmp_path / f"img/{i}.png", rng.integers(0, 255, (height, width, 3), dtype=np.uint8))
+        ids = np.full((height, width), 70000, np.int32)
+        ids[height // 2 :] = 5
+        write_panoptic_png(tmp_path / f"pan/{i}.png", ids)
+        segments = [{"id": 70000, "category_id": 1, "iscrowd": 0}, {"id": 5, "category_id": 2, "iscrowd": 0}]
+        images.append({"id": i, "file_name": f"{i}.png", "height": height, "width": width})
+        annotations.append({"image_id": i, "file_name": f"{i}.png", "segments_info": segments})
+    (tmp_path / "p.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    (tmp_path / "r.yaml").write_text(RECORD)
+    return find_record(str(tmp_path / "r.yaml"), "train")
+
+
+def config(**keys):
+    base = {
+        "MODEL.NAME": "seem_model_v1",
+        "COCO.INPUT.IMAGE_SIZE": 32,
+        "TRAIN.BATCH_SIZE_TOTAL": 4,
+        "TEST.BATCH_SIZE_TOTAL": 2,
+        "DATALOADER.NUM_WORKERS": 0,
+    }
+    return load_mapping({**base, **{k.replace("__", "."): v for k, v in keys.items()}}).cfg
+
+
+def content(batch):
+    """Everything that the model can see of each image."""
+    return [
+        (s.index, s.image_id, p, batch.images[j].numpy().tobytes(), t.masks.numpy().tobytes(), t.labels.tolist())
+        for j, (s, p, t) in enumerate(zip(batch.samples, batch.positions, batch.targets, strict=True))
+    ]
+
+
+def stream(cfg, data, start=0, steps=4, world=1):
+    """The images of each step, over all processes."""
+    ranks = [
+        list(build_train_loader(cfg, data, start_step=start, num_steps=steps, rank=r, world=world))
+        for r in range(world)
+    ]
+    return [[row for rank in ranks for batch in rank[k] for row in content(batch)] for k in range(steps)]
+
+
+@pytest.fixture
+def reference(dataset):
+    return stream(config(), [dataset])
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("world", [1, 2])
+def test_stream_does_not_depend_on_workers_and_processes(dataset, reference, workers, world):
+    assert stream(config(DATALOADER__NUM_WORKERS=workers), [dataset], world=world) == reference
+
+
+def test_stream_does_not_depend_on_micro_batches_and_resume(dataset, reference):
+    cfg = config(TRAIN__BATCH_SIZE_PER_GPU=3)
+    assert stream(cfg, [dataset]) == reference
+    assert stream(cfg, [dataset], start=2, steps=2, world=2) == reference[2:]
+    sizes = [len(b) for b in next(iter(build_train_loader(cfg, [dataset], start_step=0, num_steps=1, rank=0, world=1)))]
+    assert sizes == [2, 2]
+
+
+def test_every_image_comes_once_per_epoch_in_a_new_order(dataset, reference):
+    seen = [row[1] for step in stream(config(), [dataset], steps=7) for row in step]
+    epochs = [seen[i * COUNT : (i + 1) * COUNT] for i in range(4)]
+    assert all(sorted(e) == list(range(COUNT)) for e in epochs)
+    assert len({tuple(e) for e in epochs}) > 1
+    assert stream(config(SEED=1), [dataset]) != reference
+
+
+def test_accumulation_enlarges_the_step(dataset, reference):
+    accumulated = stream(config(TRAIN__BATCH_SIZE_TOTAL=2, GRADIENT_ACCUMULATE_STEP=2), [dataset])
+    assert accumulated == reference
+    assert images_per_step(config(GRADIENT_ACCUMULATE_STEP=3)) == 12
+    assert steps_per_epoch(config(), [dataset]) == COUNT / 4
+    assert num_train_images([dataset, dataset]) == 2 * COUNT
+
+
+@pytest.mark.timeout(60)
+def test_workers_start_although_opencv_has_running_threads(dataset, reference):
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (9, 9), 3)
+        assert stream(config(DATALOADER__NUM_WORKERS=2), [dataset]) == reference
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def test_loading_leaves_the_global_random_state_alone(dataset):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    stream(config(DATALOADER__NUM_WORKERS=1), [dataset])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_image_stops_and_is_named(dataset, workers):
+    path = dataset[1].images / "3.png"
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"3.png.*INPUT.ON_CORRUPT") as error:
+        stream(config(DATALOADER__NUM_WORKERS=workers), [dataset])
+    assert "Traceback" not in str(error.value)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_corrupt_images_are_skipped_counted_and_replaced_alike(dataset, workers):
+    (dataset[1].images / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    cfg = config(INPUT__ON_CORRUPT="skip", DATALOADER__NUM_WORKERS=workers)
+    loader = build_train_loader(cfg, [dataset], start_step=0, num_steps=7, rank=0, world=1)
+    ids = [s.image_id for step in loader for b in step for s in b.samples]
+    assert len(ids) == 28 and 3 not in ids
+    assert len(loader.skipped) == 4 and all("3.png" in text for text in loader.skipped)
+    assert stream(cfg, [dataset], world=2) == stream(config(INPUT__ON_CORRUPT="skip"), [dataset])
+
+
+def test_nothing_readable_is_an_error_even_when_skipping(dataset):
+    for path in dataset[1].images.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match="none of the 7 training images can be read"):
+        stream(config(INPUT__ON_CORRUPT="skip"), [dataset])
+
+
+def test_images_without_a_segment_can_be_left_out(dataset):
+    path = dataset[1].panoptic_json
+    data = json.loads(path.read_text())
+    data["annotations"][2]["segments_info"] = []
+    path.write_text(json.dumps(data))
+    assert steps_per_epoch(config(DATALOADER__FILTER_EMPTY_ANNOTATIONS=True), [dataset]) == (COUNT - 1) / 4
+
+
+@pytest.mark.parametrize(
+    ("keys", "world", "text"),
+    [
+        ({"TRAIN__BATCH_SIZE_TOTAL": 3}, 2, "3 images per step .* 2 processes; choose 2 or 4"),
+        ({"COCO__INPUT__MIN_SCALE": 3.0}, 1, "MIN_SCALE"),
+    ],
+)
+def test_senseless_keys_are_refused(dataset, keys, world, text):
+    with pytest.raises(ConfigError, match=text):
+        stream(config(**keys), [dataset], world=world)
+
+
+def test_training_sets_must_have_the_same_categories(dataset, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(RECORD.replace("name: cup", "name: mug"))
+    with pytest.raises(DataError, match="different categories"):
+        num_train_images([dataset, find_record(str(other), "train")])
+    with pytest.raises(DataError, match="DATASETS.TRAIN is empty"):
+        num_train_images([])
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_shares_are_complete_ordered_and_unpadded(dataset, world, workers):
+    cfg = config(DATALOADER__NUM_WORKERS=workers, TEST__BATCH_SIZE_TOTAL=2 * world)
+    loaders = [build_eval_loader(cfg, *dataset, rank=r, world=world) for r in range(world)]
+    batches = [batch for loader in loaders for batch in loader]
+    assert [s.index for b in batches for s in b.samples] == list(range(COUNT))
+    assert sum(map(len, loaders)) == len(batches)
+    for batch in batches:
+        assert len(batch) <= 2 and all(size == tuple(batch.images.shape[2:]) for size in batch.image_sizes)
+        assert max(batch.images.shape[2:]) == 32 and batch.targets is None
+        for sample in batch.samples:
+            assert sample.panoptic.ids.shape == sample.semantic.shape == sample.output_size
+
+
+def test_evaluation_sizes_of_the_record_win(dataset, tmp_path):
+    (tmp_path / "r.yaml").write_text(RECORD + "min_size_test: 20\nmax_size_test: 28\n")
+    record, split = find_record(str(tmp_path / "r.yaml"), "val")
+    shapes = [tuple(b.images.shape[2:]) for b in build_eval_loader(config(), record, split, rank=0, world=1)]
+    assert shapes[0] == (19, 28) and all(max(s) <= 28 for s in shapes)
+
+
+def test_evaluation_errors_name_the_file(dataset):
+    (dataset[1].images / "6.png").write_bytes(b"")
+    for workers in (0, 1):
+        with pytest.raises(DataError, match="6.png"):
+            list(build_eval_loader(config(DATALOADER__NUM_WORKERS=workers), *dataset, rank=0, world=1))
