@@ -31,7 +31,13 @@ def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.dev
         optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, **kind)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
+    optimizer.register_step_post_hook(_count_versions)
     return optimizer
+
+
+def _count_versions(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+    """Tells torch that the weights changed: fused updates do not, and caches go by a tensor's version."""
+    torch.autograd.graph.increment_version(p for group in optimizer.param_groups for p in group["params"])
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:

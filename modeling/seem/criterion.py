@@ -80,6 +80,12 @@ class SetCriterion(nn.Module):
         empty_weight[-1] = no_object_weight
         self.register_buffer("empty_weight", empty_weight)
 
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        """Loads, but keeps the class weights: they are configuration, whatever a file was trained with."""
+        own = self.empty_weight.clone()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        self.empty_weight.copy_(own)
+
     @classmethod
     def from_config(cls, cfg: Any, num_classes: int) -> SetCriterion:
         """Builds the criterion of ``cfg.MODEL.DECODER`` for ``num_classes`` categories."""

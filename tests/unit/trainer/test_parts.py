@@ -36,6 +36,19 @@ def test_optimizers_and_learning_rate():
         build_optimizer(solver, [], CPU)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_update_shows_in_the_weights_version(device):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = build_optimizer(
+        Shared().SOLVER, [{"params": [weight], "lr": 0.1, "weight_decay": 0.0}], torch.device(device)
+    )
+    assert optimizer.defaults["fused"] is (True if device == "cuda" else None)  # runs on the CPU, too
+    before = weight._version
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    assert weight._version > before
+
+
 def test_average_follows_the_formula_and_is_exchanged_only_inside_the_block():
     weight = torch.nn.Parameter(torch.zeros(3))
     ema = Ema({"w": weight}, 0.5)

@@ -172,6 +172,14 @@ def test_only_the_buffer_of_class_weights_is_in_the_state():
     assert {name: value.tolist() for name, value in state.items()} == {"empty_weight": pytest.approx([1.0] * K + [0.3])}
 
 
+def test_loaded_weights_do_not_change_the_class_weights_of_the_configuration():
+    fine_tuned = criterion(no_object_weight=0.3)
+    fine_tuned.load_state_dict(criterion(no_object_weight=0.1).state_dict(), strict=True)
+    output, truths = predictions(), targets()
+    expected = criterion(no_object_weight=0.3)(output, truths, RNG, range(3))
+    assert_equal_losses(fine_tuned(output, truths, RNG, range(3)), expected)
+
+
 @pytest.mark.parametrize("counts", [(0, 0, 0), (0, 4, 0), (Q + 3, 0, 1)])
 def test_gradients_are_finite_and_reach_every_head(counts):
     output = predictions()
