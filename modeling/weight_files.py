@@ -86,7 +86,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: if it is absent, damaged, holds code, or holds no tensors.
     """
     path = Path(path)
-    file = _file_in(path) if path.is_dir() else path
+    file = weights_in_folder(path) if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file")
     state = _unwrap(_read(file))
@@ -95,8 +95,14 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def _file_in(folder: Path) -> Path:
-    """Returns the weight file inside a folder."""
+def weights_in_folder(folder: Path) -> Path:
+    """Returns the weight file inside a checkpoint or run folder of this product or of SEEM's trainer.
+
+    Raises:
+        CheckpointError: if there is none.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no folder")
     for pattern in IN_FOLDER:
         matches = [p for p in folder.glob(pattern) if p.is_file()]
         if matches:

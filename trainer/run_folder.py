@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
+from segfoundry.modeling.weight_files import weights_in_folder
 from segfoundry.trainer.callbacks.log import truncate_records
 from segfoundry.trainer.checkpoints import Checkpoint, CheckpointStore, open_checkpoint
 from segfoundry.utils.config.engine import Resolved, diff, load_config
@@ -194,11 +195,14 @@ def _as_checkpoint(path: Path) -> Path:
 def run_weights(path: Path) -> Path:
     """Returns the weight file a folder stands for: a run's best, else its newest checkpoint's, else the folder's own.
 
+    Folders of other trainers count, too.
+
     Raises:
         CheckpointError: if there is none.
     """
     best = RunFolder(path).best
     if best.is_file():
         return best
-    own = path / "model.safetensors"
-    return own if own.is_file() else _as_checkpoint(path) / "model.safetensors"
+    if any(CheckpointStore(folder).steps() for folder in (path / "checkpoints", path)):
+        return _as_checkpoint(path) / "model.safetensors"
+    return weights_in_folder(path)

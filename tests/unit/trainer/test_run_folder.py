@@ -175,3 +175,16 @@ def test_weights_of_a_folder(tmp_path):
     assert run_weights(tmp_path) == best
     with pytest.raises(CheckpointError, match="no folder"):
         run_weights(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("place", ["default/module_training_states.pt", "model_state_dict_best.pt", "model.safetensors"])
+def test_weights_of_other_trainers_folders(tmp_path, place):
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    assert run_weights(tmp_path) == file
+
+
+def test_a_folder_without_weights_names_what_was_looked_for(tmp_path):
+    with pytest.raises(CheckpointError, match=r"looked for.*model_state_dict_best\.pt"):
+        run_weights(tmp_path)
