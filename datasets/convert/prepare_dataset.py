@@ -128,6 +128,9 @@ def prepare_color_masks(
     sentences = sentences or OwnSentences()
     if not 0 < options.split <= 1:
         raise DataError(f"--split {options.split}: expected the share of training images, above 0 and at most 1")
+    for name in ("min_area", "tolerance"):
+        if getattr(options.rules, name) < 0:
+            raise DataError(f"--{name} {getattr(options.rules, name)}: expected 0 or more")
     check_output(output, force=options.force, inputs=[images, masks, *inputs], replaceable=made_by_prepare)
     pairs, orphans = pair_files(images, masks, options.mask_suffix)
     if orphans and not options.skip_orphans:
@@ -203,9 +206,10 @@ def _convert_all(
     options: PrepareOptions,
 ) -> PrepareSummary:
     part_of = {name: part for part, members in parts.items() for name in members}
+    ids = _image_ids(list(pairs))
     tasks = [
-        _Task(i, name, images / name, masks / mask, folder / part_of[name], table, sentences, options)
-        for i, (name, mask) in enumerate(pairs.items(), 1)
+        _Task(ids[name], name, images / name, masks / mask, folder / part_of[name], table, sentences, options)
+        for name, mask in pairs.items()
     ]
     collected: dict[str, list[_Done]] = {part: [] for part in parts}
     faulty: list[_Done] = []
@@ -227,6 +231,14 @@ def _convert_all(
             counts[index_of[segment["category_id"]]] += 1
     dropped = sum(d.dropped for results in collected.values() for d in results)
     return PrepareSummary(folder, {part: len(results) for part, results in collected.items()}, counts, dropped, [])
+
+
+def _image_ids(names: Sequence[str]) -> dict[str, int]:
+    """Returns image name -> id: the number where all names are numbers (as COCO's are), else 1, 2, 3, ..."""
+    stems = [Path(name).stem for name in names]
+    if all(stem.isascii() and stem.isdigit() for stem in stems) and len({int(stem) for stem in stems}) == len(stems):
+        return {name: int(stem) for name, stem in zip(names, stems, strict=True)}
+    return {name: number for number, name in enumerate(names, 1)}
 
 
 def _convert_one(task: _Task) -> _Done:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ class _Task:
     """One image to be compared."""
 
     image_id: Any
+    pred_id: Any
     gt_png: Path
     gt: dict[int, SegmentInfo]
     pred_png: Path
@@ -140,6 +141,8 @@ def _tasks(
         if entry["image_id"] in predicted:
             raise DataError(f"{prediction.json}: image {entry['image_id']} is listed twice")
         predicted[entry["image_id"]] = entry
+    if not any(entry["image_id"] in predicted for entry in annotations):
+        predicted = _joined_by_name(annotations, predicted)
     seen = set()
     for entry in annotations:
         image_id = entry["image_id"]
@@ -154,11 +157,28 @@ def _tasks(
             )
         yield _Task(
             image_id,
+            predicted[image_id]["image_id"],
             truth.folder / entry["file_name"],
             _segments(truth.json, entry, categories),
             prediction.folder / predicted[image_id]["file_name"],
             _segments(prediction.json, predicted[image_id], categories),
         )
+
+
+def _joined_by_name(
+    annotations: Sequence[Mapping[str, Any]], predicted: Mapping[Any, dict[str, Any]]
+) -> dict[Any, dict[str, Any]]:
+    """Files predictions, none of whose image ids is known, under the ids of the ground truth with the same PNG name.
+
+    Tools that see pictures without their JSON cannot know its ids. Returns the predictions as they were unless the
+    names of all images agree.
+    """
+    by_stem = {Path(entry["file_name"]).stem: entry for entry in predicted.values()}
+    stems = {entry["image_id"]: Path(entry["file_name"]).stem for entry in annotations}
+    if len(by_stem) < len(predicted) or len(set(stems.values())) < len(stems) or not set(stems.values()) <= set(by_stem):
+        return dict(predicted)
+    warnings.warn("no image id of the predictions is known; joined by the names of the PNG files", stacklevel=4)
+    return {image_id: by_stem[stem] for image_id, stem in stems.items()}
 
 
 def _segments(path: Path, annotation: Mapping[str, Any], categories: Mapping[int, bool]) -> dict[int, SegmentInfo]:
@@ -217,7 +237,7 @@ def _hotcoco_counts(
     module = hotcoco()
     if module is None or not protocol.reference_area or protocol.crowd_union:
         return None
-    if not tasks or not all(isinstance(task.image_id, int) for task in tasks):
+    if not tasks or not all(isinstance(task.image_id, int) and task.pred_id == task.image_id for task in tasks):
         return None
     if any(segment.claimed_area is None for task in tasks for segment in task.gt.values()):
         return None

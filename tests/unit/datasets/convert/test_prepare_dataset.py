@@ -190,6 +190,7 @@ def test_tolerance_accepts_small_differences(raw, tmp_path):
     mask[0, 0] = (122, 119, 120)
     Image.fromarray(mask).save(raw / "masks" / "b.png")
     fails(raw, tmp_path, "not in the table", rules=MaskRules(tolerance=1))
+    fails(raw, tmp_path, "--tolerance -1: expected 0 or more", rules=MaskRules(tolerance=-1))
     prepare(raw, tmp_path / "out", rules=MaskRules(tolerance=2), split=1)
     assert read_panoptic_png(tmp_path / "out" / "train" / "panoptic" / "b.png")[0, 0] == 120 * (1 + 256 + 65536)
 
@@ -261,3 +262,12 @@ def test_empty_folder(raw, tmp_path):
     for path in (raw / "images").iterdir():
         path.unlink()
     fails(raw, tmp_path, "no image files")
+
+
+def test_names_that_are_numbers_become_the_image_ids(raw, tmp_path):
+    for kind in ("images", "masks"):
+        for number, path in enumerate(sorted((raw / kind).iterdir())):
+            path.rename(path.with_name(f"{number * 10:04d}{path.suffix}"))
+    prepare(raw, tmp_path / "out", split=1.0)
+    ids = {i["file_name"]: i["id"] for i in read(tmp_path / "out" / "train", "panoptic.json")["images"]}
+    assert ids and all(int(name.split(".")[0]) == image_id for name, image_id in ids.items())

@@ -162,3 +162,21 @@ def test_ground_truth_category_that_is_not_defined_is_an_error(copy):
     edit(copy / "gt.json", lambda d: d["categories"].pop(0))
     with pytest.raises(DataError, match="category 1, which the ground truth does not define"):
         score_panoptic(*sides(copy))
+
+
+def test_unknown_image_ids_are_joined_by_the_names_of_the_pngs(copy):
+    expected = score_panoptic(*sides(copy))
+
+    def rename(data):
+        for entry in [*data["annotations"], *data.get("images", [])]:
+            key = "image_id" if "image_id" in entry else "id"
+            entry[key] = f"picture {entry[key]}"
+
+    edit(copy / "pred_damaged.json", rename)
+    for protocol in (PanopticProtocol(), REFERENCE):
+        with pytest.warns(UserWarning, match="joined by the names"):
+            result = score_panoptic(*sides(copy), protocol=protocol)
+        assert result["All"] == expected["All"]
+    edit(copy / "pred_damaged.json", lambda data: data["annotations"].pop())
+    with pytest.raises(DataError, match="2 of 2 images"):
+        score_panoptic(*sides(copy))
