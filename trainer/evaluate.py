@@ -20,7 +20,7 @@ from segfoundry.trainer.callbacks.pictures import WorstPictures
 from segfoundry.trainer.distributed import Processes
 from segfoundry.trainer.memory import memory_errors
 from segfoundry.trainer.precision import Precision
-from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.errors import ConfigError, UserError
 from segfoundry.utils.files import atomic_write_json, atomic_write_text
 from segfoundry.utils.logging import get_logger
 from segfoundry.utils.structures import Request
@@ -93,17 +93,28 @@ def evaluate(
 
     Returns:
         On process 0 kind -> metrics in percent; elsewhere an empty mapping; None on all when broken off.
+
+    Raises:
+        UserError: on all processes, when one of them cannot read its data or has too little memory.
     """
     evaluators = build_evaluators(record, split, evaluation_kinds(cfg, record, split))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]
     request = Request(tasks=tuple(evaluator.task for evaluator in evaluators.values()))
     started = time.perf_counter()
-    with evaluation_mode(model), memory_errors(processes.device, _MEMORY_KEYS):
-        model.set_vocabulary(record.categories)
-        complete = _predict_all(model, cfg, record, split, request, consumers, processes, precision, stopped)
-    # The states travel even when one process was told to stop: all must learn of it at the same place.
-    if not all(processes.all_gather(complete)):
+    complete, failure = False, None
+    try:
+        with evaluation_mode(model), memory_errors(processes.device, _MEMORY_KEYS):
+            model.set_vocabulary(record.categories)
+            complete = _predict_all(model, cfg, record, split, request, consumers, processes, precision, stopped)
+    except UserError as error:
+        failure = error
+    # All processes learn here, at the same place, that one of them met bad data or was told to stop.
+    outcomes = processes.all_gather((complete, failure and str(failure)))
+    for _, text in outcomes:
+        if text:
+            raise UserError(text) from failure
+    if not all(finished for finished, _ in outcomes):
         return None
     gathered = processes.gather([consumer.state() for consumer in consumers])
     if gathered is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +60,9 @@ class Loop:
         processes: the processes of the job.
         stop: signals that ask for an early end.
         callbacks: called in this order; taking one out does not change the result of training.
+
+    Attributes:
+        settled: the state is that of a complete step; false while one changes it.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Loop:
         self.data_seconds = self.step_seconds = 0.0
         self._parameters = list(state.trained.values())
         self._source: Iterable[list[Batch]] = ()
+        self._batches: Iterator[list[Batch]] = iter(())
+        self.settled = True
 
     @property
     def step(self) -> int:
@@ -112,39 +117,51 @@ class Loop:
         Raises:
             UserError: bad training data, out of memory, or non-finite numbers too often.
         """
-        error: BaseException | None = None
         try:
             self.emit("start")
             signal = self._run()
-        except BaseException as caught:
-            error = caught
-            raise
-        finally:
+        except BaseException as error:
             self.emit("stop", error)
+            raise
+        self.emit("stop", None)
         return signal
 
     def _run(self) -> int:
         self.model.train()
         self._source = self.data(self.step) if not self.done else ()
-        batches = iter(self._source)
-        while not self.done:
-            started = time.perf_counter()
-            micro_batches, failure = self._fetch(batches)
-            signal, totals = self._agree(micro_batches, failure)
-            if signal:
-                return signal
-            self.data_seconds = time.perf_counter() - started
-            with memory_errors(self.processes.device, TRAINING_KEYS):
-                self._train_step(micro_batches, totals)
-            self.step_seconds = time.perf_counter() - started
-            self.emit("step")
-            self.model.train()
+        self._batches = iter(self._source)
+        try:
+            while not self.done:
+                signal = self._next_step()
+                if signal:
+                    return signal
+        finally:
+            # Ends the loader processes now: one that lived until the exit would be waited for without end, because
+            # it ignores the signal that Python sends to it there.
+            self._batches = iter(())
         return max(self.processes.all_gather(self.stop.received))
 
-    def _fetch(self, batches: Any) -> tuple[list[Batch], str]:
+    def _next_step(self) -> int:
+        """Trains one step and tells the callbacks, or returns the signal to stop for."""
+        started = time.perf_counter()
+        micro_batches, failure = self._fetch()
+        signal, totals = self._agree(micro_batches, failure)
+        if signal:
+            return signal
+        self.data_seconds = time.perf_counter() - started
+        self.settled = False
+        with memory_errors(self.processes.device, TRAINING_KEYS):
+            self._train_step(micro_batches, totals)
+        self.settled = True
+        self.step_seconds = time.perf_counter() - started
+        self.emit("step")
+        self.model.train()
+        return 0
+
+    def _fetch(self) -> tuple[list[Batch], str]:
         """Returns the step's micro-batches, or the text of the data error that the other processes must hear of."""
         try:
-            return next(batches), ""
+            return next(self._batches), ""
         except UserError as error:
             return [], str(error)
         except Exception:
@@ -248,4 +265,4 @@ class Loop:
 
 
 class DataFailure(UserError):
-    """Training data could not be read; the weights are those of the last complete step."""
+    """Training data could not be read."""

@@ -9,6 +9,15 @@ from safetensors.torch import load_file
 from ..support.tiny_run import TRAINABLE, records, run, write_config
 
 
+def test_bad_data_of_one_process_is_one_message_from_both(tmp_path):
+    config = write_config(tmp_path, EVAL_AT_START=True)
+    images = sorted((tmp_path / "data").rglob("*.jpg")) or sorted((tmp_path / "data").rglob("images/*.png"))
+    images[-1].write_bytes(b"")
+    done = run("train", "--conf_files", config, "--num-gpus", "2")
+    assert done.returncode == 2
+    assert f"error: {images[-1]}: the file is empty" in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("arch", TRAINABLE)
 def test_training_and_evaluation_equal_one_process(tmp_path, arch):
     config = write_config(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.checkpoints import Checkpoint, CheckpointStore
+from segfoundry.utils.errors import UserError
 from segfoundry.utils.logging import get_logger
 
 if TYPE_CHECKING:
@@ -52,10 +53,9 @@ class CheckpointCallback(Callback):
             self._save(loop)
 
     def stop(self, loop: Loop, error: BaseException | None) -> None:
-        """Saves after a stop signal or a data error, when the state is that of a complete step not yet saved."""
-        from segfoundry.trainer.loop import DataFailure
-
-        if (error is None or isinstance(error, DataFailure)) and self._saved != self._mark(loop):
+        """Saves after a stop signal or a user's error, when the state is that of a complete step not yet saved."""
+        savable = error is None or isinstance(error, UserError) and loop.settled
+        if savable and self._saved != self._mark(loop):
             self._save(loop)
 
     @staticmethod

@@ -114,6 +114,25 @@ def test_events_come_in_order_and_stop_hears_of_errors():
     assert recorder.events == ["start", "step", "DataFailure"]
 
 
+def test_an_error_ends_the_data_while_its_traceback_is_still_held():
+    ended = []
+
+    class Loader:
+        def __iter__(self):
+            try:
+                yield from ([batch(step, (0,))] for step in range(9))
+            finally:
+                ended.append(True)
+
+    class Broken(Callback):
+        def step(self, loop):
+            raise UserError("evaluation image missing")
+
+    with pytest.raises(UserError) as held:
+        toy_loop(toy_state(), 5, source=lambda start: Loader(), callbacks=[Broken()]).run()
+    assert ended and held.tb is not None
+
+
 def poisoned(bad_steps, max_steps):
     def source(start):
         for step in range(start, max_steps):
