@@ -24,7 +24,7 @@ FREE_KEYS = (
     "VERBOSE",
     "FIND_UNUSED_PARAMETERS", "PORT", "CUDA", "DETERMINISTIC", "CHECKPOINT.*", "DATALOADER.NUM_WORKERS",
     "SOLVER.MAX_NUM_EPOCHS", "SOLVER.MAX_ITERS", "TRAIN.BATCH_SIZE_PER_GPU", "TRAIN.EVAL_EVERY*", "TRAIN.NONFINITE_MAX",
-    "TEST.BATCH_SIZE_TOTAL",
+    "TRAIN.BEST_METRIC", "TEST.BATCH_SIZE_TOTAL", "INPUT.ON_CORRUPT", "MODEL.BACKBONE.*.USE_CHECKPOINT",
 )  # fmt: skip
 
 
@@ -61,8 +61,9 @@ class RunFolder:
         return self.path / "eval" / dataset
 
     def holds_run(self) -> bool:
-        """True when a run was started here before."""
-        return self.config.is_file() or bool(self.store.steps())
+        """True when something was trained here; a start that failed before its first step left nothing to protect."""
+        logged = self.metrics.is_file() and self.metrics.stat().st_size > 0
+        return logged or self.best.is_file() or bool(self.store.steps())
 
     def open(self, resolved: Resolved, resume: str, config_text: str) -> Checkpoint | None:
         """Locks the folder and finds out where the run goes on. Only the first process calls this.
@@ -90,7 +91,7 @@ class RunFolder:
                 f"{self.path} already holds a run and --resume never was given; choose another EXP_NAME or SAVE_DIR, "
                 "or continue it with --resume auto. Nothing was changed."
             )
-        if self.config.is_file():
+        if self.config.is_file() and self.holds_run():
             self._compare(resolved)
         self.store.clean()
         found = self._newest(resume, resolved)

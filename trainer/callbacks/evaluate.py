@@ -94,7 +94,8 @@ class EvaluateCallback(Callback):
         name = pick_metric(self.metric, metrics) if self.evaluators else None
         value = metrics.get(name) if name else None
         best = loop.state.counters.best
-        if best is not None and best["value"] is not None and (value is None or value <= best["value"]):
+        comparable = best is not None and best["value"] is not None and (name is None or best["metric"] == name)
+        if comparable and (value is None or value <= best["value"]):
             return
         loop.state.counters.best = {"metric": name, "value": value, "step": loop.step}
         if loop.processes.main:
@@ -121,5 +122,7 @@ def pick_metric(wanted: str, metrics: dict[str, float]) -> str | None:
     if len(found) != 1:
         known = json.dumps(sorted(metrics))
         problem = "is no metric of this evaluation" if not found else f"fits several metrics: {', '.join(found)}"
-        raise ConfigError(f"TRAIN.BEST_METRIC {wanted!r} {problem}{did_you_mean(wanted, metrics)} Known: {known}")
+        raise ConfigError(
+            f"TRAIN.BEST_METRIC {wanted!r} {problem}{did_you_mean(wanted, metrics) or '.'} Known: {known}"
+        )
     return found[0]

@@ -73,7 +73,17 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
 def test_what_does_not_shape_the_result_may_change(tmp_path):
     with_checkpoints(tmp_path, 2)
     free = {"SOLVER__MAX_ITERS": 99, "LOG_EVERY": 3, "DEVICE": "cpu", "TRAIN__BATCH_SIZE_PER_GPU": 1, "WANDB": True}
+    free |= {"INPUT__ON_CORRUPT": "skip", "TRAIN__BEST_METRIC": "AP", "MODEL__BACKBONE__FOCAL__USE_CHECKPOINT": True}
     assert opened(tmp_path, **free, DATALOADER__NUM_WORKERS=0, SAVE_DIR="x").step == 2
+
+
+def test_a_start_that_failed_before_its_first_step_binds_nobody(tmp_path):
+    opened(tmp_path, WEIGHT=True, RESUME_FROM="mistyped.pt")
+    assert opened(tmp_path, "never", WEIGHT=True, RESUME_FROM="right.pt") is None
+    assert "right.pt" in (tmp_path / "config.yaml").read_text()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    with pytest.raises(ConfigError, match="right.pt"):
+        opened(tmp_path, WEIGHT=True, RESUME_FROM="other.pt")
 
 
 def test_a_damaged_checkpoint_is_set_aside(tmp_path):
@@ -177,7 +187,9 @@ def test_weights_of_a_folder(tmp_path):
         run_weights(tmp_path / "missing")
 
 
-@pytest.mark.parametrize("place", ["default/module_training_states.pt", "model_state_dict_best.pt", "model.safetensors"])
+@pytest.mark.parametrize(
+    "place", ["default/module_training_states.pt", "model_state_dict_best.pt", "model.safetensors"]
+)
 def test_weights_of_other_trainers_folders(tmp_path, place):
     file = tmp_path / place
     file.parent.mkdir(exist_ok=True)

@@ -83,6 +83,13 @@ def test_a_named_metric_decides(tmp_path):
     assert state.counters.best["value"] == 95 and state.counters.best["step"] == 3
 
 
+def test_a_record_of_another_metric_does_not_count(tmp_path):
+    state = toy_state()
+    state.counters.best = {"metric": "set/semantic/mIoU", "value": 95.0, "step": 0}
+    toy_loop(state, 1, callbacks=[evaluation(tmp_path, [30], metric="panoptic/PQ")]).run()
+    assert state.counters.best == {"metric": "set/panoptic/PQ", "value": 30.0, "step": 1}
+
+
 def test_averaged_weights_are_evaluated_and_saved_as_best(tmp_path):
     state = toy_state(ema=0.9)
     seen = []
@@ -158,6 +165,14 @@ def test_no_checkpoint_after_a_programming_error(tmp_path):
     with pytest.raises(ZeroDivisionError):
         toy_loop(toy_state(), 5, callbacks=[Broken(), saver]).run()
     assert [step for step, _ in store.steps()] == [2]
+
+
+def test_an_evaluation_that_fails_loses_no_step(tmp_path):
+    store, saver = checkpoints(tmp_path)
+    broken = evaluation(tmp_path, [10, 20], every=3, metric="mistyped")
+    with pytest.raises(ConfigError, match="mistyped"):
+        toy_loop(toy_state(), 5, callbacks=[broken, saver]).run()
+    assert [step for step, _ in store.steps()] == [3, 2]
 
 
 def test_crossing_of_periods():
