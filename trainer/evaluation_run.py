@@ -82,7 +82,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
     ranks = read_ranks(port=cfg.PORT)
     setup_logging(quiet=not ranks.main)
     device = pick_device(cfg.DEVICE, ranks)
-    with StopSignals() as stop, Processes(ranks, device) as processes:
+    with StopSignals("breaking the evaluation off after this batch") as stop, Processes(ranks, device) as processes:
         plan = _for_categories(plan, trained_categories(path))
         seed_all(cfg.SEED)
         model = build_model(plan.cfg, plan.categories)
@@ -105,6 +105,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
                 stopped=lambda: stop.received,
             )
             if summary is None:
+                log.warning("evaluation of %s broken off; none of its results were written", label)
                 return stop.exit_code or 1
             _report(label, summary, target / label)
     if ranks.main and output is None:

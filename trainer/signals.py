@@ -23,11 +23,15 @@ class StopSignals:
     The same signal again within a second is taken for the first one delivered twice (torchrun and Slurm both pass
     signals on); any later one restores the default behaviour and ends the process.
 
+    Args:
+        promise: what happens next, told to the user.
+
     Attributes:
         received: number of the signal, 0 when none came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, promise: str = "writing a checkpoint at the end of this step") -> None:
+        self.promise = promise
         self.received = 0
         self._since = 0.0
         self._owner = os.getpid()
@@ -53,10 +57,7 @@ class StopSignals:
         now = time.monotonic()
         if not self.received:
             self.received, self._since = number, now
-            log.warning(
-                "%s: writing a checkpoint at the end of this step; send it again to end at once",
-                signal.Signals(number).name,
-            )
+            log.warning("%s: %s; send it again to end at once", signal.Signals(number).name, self.promise)
         elif number != self.received or now - self._since > _SAME_SECONDS:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -1,8 +1,11 @@
 """How the command line ends: exit codes and messages."""
 
 import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -45,6 +48,7 @@ def test_the_code_of_the_verb_is_the_exit_code(verb, code):
         (DataError("image.png: cut off"), "error: image.png: cut off"),
         (OSError(errno.ENOSPC, "No space left on device", "out.png"), "error: out.png: no space left"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.yaml"), "error: a.yaml: No such file"),
+        (MemoryError("Unable to allocate 7 PiB"), "error: out of memory"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), "error: runs: Permission denied"),
     ],
 )
@@ -62,6 +66,21 @@ def test_faults_of_the_program_keep_their_traceback(verb):
 
 def test_interrupted(verb):
     assert verb(KeyboardInterrupt()) == 130
+
+
+def test_sigterm_tidies_up_like_ctrl_c(capsys, monkeypatch):
+    done = []
+
+    def act(args):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            done.append("tidy")
+
+    monkeypatch.setattr(module, "_run", act)
+    assert module.main(["probe"]) == 143 and done == ["tidy"]
+    assert capsys.readouterr().err == "terminated\n" and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_wrong_options_name_the_help(verb, capsys):

@@ -5,9 +5,14 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from segfoundry import __version__
 from segfoundry.trainer.cli.common import UsageError, VerbParser
@@ -29,6 +34,10 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 _INTERRUPTED = 130
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what Ctrl-C tidies up is tidied up then, too."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
@@ -36,25 +45,50 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; None: those of this process.
 
     Returns:
-        Exit code: 0 done, 1 a check found faults (verb-specific) or the program failed, 2 bad input, 130 interrupted.
+        Exit code: 0 done, 1 a check found faults (verb-specific) or the program failed, 2 bad input, 130 interrupted,
+        143 terminated.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     try:
-        return _run(words)
+        with _termination():
+            return _run(words)
     except UserError as error:
         return _fail(str(error), debug)
+    except Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except MemoryError as error:
+        text = "out of memory; lower the image size, the batch size or the number of loader processes"
+        return _fail(f"{text} ({error})" if str(error) else text, debug)
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
             raise
         return _fail(_disk_text(error), debug)
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Raises ``Terminated`` on SIGTERM, unless the caller of ``main`` handles that signal in its own way."""
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise Terminated
 
 
 def _run(words: list[str]) -> int:
