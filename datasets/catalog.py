@@ -81,9 +81,10 @@ def find_record(name: str, default_split: str) -> tuple[Record, Split]:
     record, named_split = find_data_set(name)
     wanted = named_split or default_split
     if wanted not in record.splits:
+        base, _ = _without_split(name)
         raise DataError(
             f"{record.path}: data set {record.name!r} has no split {wanted!r}"
-            f"{did_you_mean(wanted, record.splits) or '.'} Splits: {', '.join(record.splits)} (write {name}:SPLIT)."
+            f"{did_you_mean(wanted, record.splits) or '.'} Splits: {', '.join(record.splits)} (write {base}:SPLIT)."
         )
     return record, record.splits[wanted]
 
@@ -94,20 +95,24 @@ def find_data_set(name: str) -> tuple[Record, str | None]:
     Raises:
         DataError: nothing of that name (lists what was searched), or a faulty record.
     """
-    base, _, split = name.rpartition(":")
-    if base and split and "/" not in split and not Path(name).exists():
-        name = base
-    else:
-        split = ""
+    name, split = _without_split(name)
     searched: list[str] = []
     found = _from_path(name, searched) or _from_environment(name, searched) or _from_builtin(name, searched)
     if found is None:
         found = _from_detectron2(name, searched)
     if found is None:
         close = did_you_mean(name, [*builtin_names(), *_environment_names()])
-        raise DataError(f"no data set {name!r}{close or '.'} Searched: " + "; ".join(searched) + ".")
+        raise DataError(
+            f"no data set {name!r}{close or '.'} Searched: {'; '.join(searched)}. Name a record file, such as the one "
+            "that `prepare` writes."
+        )
     record, alias_split = found
     return record, split or alias_split
+
+
+def _without_split(name: str) -> tuple[str, str]:
+    base, _, split = name.rpartition(":")
+    return (base, split) if base and split and "/" not in split and not Path(name).exists() else (name, "")
 
 
 def load_items(record: Record, split: Split) -> list[Item]:

@@ -117,8 +117,8 @@ def load_predictor(
     report = load_weights(model, file)
     log.log(20 if report.complete else 30, "%s", report.text())
     model.to(device).eval()
-    categories = parse_classes(classes) if classes else trained
-    if classes:
+    categories = parse_classes(classes) if classes is not None else trained
+    if classes is not None:
         model.set_vocabulary(categories)
     resize = eval_resize(cfg, _size_record(cfg, header, trained))
     return Predictor(model, cfg, categories, resize, build_precision(cfg, device), device, file)

@@ -34,6 +34,9 @@ _PNG_OPTIONS = [
 ]
 _BOMB_LOCK = threading.Lock()
 
+# OpenCV's own complaints name no file; ours follow, with the path.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a photograph as it is meant to be seen.

@@ -58,6 +58,9 @@ KINDS: dict[str, Kind] = {
     # JSON
     "image-id-duplicate": Kind(ERROR, "image id given twice", "give each image its own id"),
     "file-name-duplicate": Kind(ERROR, "file name given twice", "one entry per file"),
+    "annotations-empty": Kind(
+        ERROR, "no annotation at all", "annotate the images, or take the split out of the record"
+    ),
     "annotation-missing": Kind(
         ERROR, "image entry without annotation", "add one (an empty list of segments is allowed)"
     ),

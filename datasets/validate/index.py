@@ -37,6 +37,8 @@ def index_split(record: Record, split: Split, findings: Findings, limits: Limits
     except DataError as error:
         findings.add("json-invalid", split.name, str(error))
         return []
+    if not data["annotations"]:
+        findings.add("annotations-empty", split.name, str(split.panoptic_json))
     _check_json(record, split, data, findings)
     return _panoptic_targets(record, split, data, (images, pngs, semantic), findings, limits)
 

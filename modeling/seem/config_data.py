@@ -26,7 +26,9 @@ class Crop:
 class CocoInput:
     """Training images of every data set."""
 
-    IMAGE_SIZE: int = key(1024, "Side of the square training image in pixels; best a multiple of 32.", minimum=32)
+    IMAGE_SIZE: int = key(
+        1024, "Side of the square training image in pixels; best a multiple of 32.", minimum=32, maximum=16384
+    )
     MIN_SCALE: float = key(0.1, "Smallest random enlargement of the image relative to IMAGE_SIZE before the crop.")
     MAX_SCALE: float = key(2.0, "Largest random enlargement of the image relative to IMAGE_SIZE before the crop.")
     RANDOM_FLIP: str = key(

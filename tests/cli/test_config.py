@@ -111,6 +111,7 @@ def test_other_processes_of_a_job_print_no_notices(capsys, monkeypatch):
         (["--explain", "SOLVER.BASE_RL"], "did you mean SOLVER.BASE_LR"),
         (["--diff", FOCALL], "--diff takes one file"),
         (["--explain", "SEED", "--document"], "not allowed with"),
+        (["--overrides", "", "1"], "unknown key ''"),
         (["stray"], "unexpected word 'stray'"),
     ],
 )
@@ -122,6 +123,8 @@ def test_wrong_command_lines(fails, words, problem):
 
 def test_missing_configuration_and_wrong_verbs(fails):
     assert "--conf_files" in fails("config")
+    assert "unknown option --conf, did you mean '--conf_files'" in fails("train", "--conf", FOCALL)
+    assert "KEY VALUE follow --overrides" in fails("train", "--conf_files", FOCALL, "--dry-run", "SEED", "1")
     assert "unknown verb 'trian', did you mean 'train'" in fails("trian")
 
 

@@ -78,6 +78,8 @@ def test_no_weights_names_the_keys(trained, capsys):
     assert "WEIGHT True RESUME_FROM" in capsys.readouterr().err
     assert main(["evaluate"]) == 2
     assert "--conf_files" in capsys.readouterr().err
+    assert main(["evaluate", "--weights", "no/run"]) == 2
+    assert "no/run: no such file" in capsys.readouterr().err
 
 
 def test_foreign_damaged_and_missing_weights_are_refused(trained, tmp_path, capsys):

@@ -32,6 +32,12 @@ def test_faults_exit_1_and_only_the_chosen_split_counts(kitchen, capsys):
     assert main(["validate", f"{kitchen}:val", "--workers", "0"]) == 0
 
 
+def test_a_split_without_annotations_is_an_error(kitchen, capsys):
+    (kitchen / "train" / "panoptic.json").write_text('{"images": [], "annotations": [], "categories": []}')
+    assert main(["validate", str(kitchen), "--workers", "0"]) == 1
+    assert "annotations-empty" in capsys.readouterr().out
+
+
 def test_bad_input_exits_2(kitchen, capsys):
     assert main(["validate", "nowhere"]) == 2
     assert "Searched" in capsys.readouterr().err

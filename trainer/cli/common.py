@@ -55,6 +55,10 @@ class VerbParser(argparse.ArgumentParser):
             UsageError: on an unknown option, a missing one, or a key without a value.
         """
         rest, collected = self._take_greedy(list(words))
+        # Before argparse misses a required option that was only mistyped.
+        mistyped = [w for w in rest if w.startswith("--") and w.partition("=")[0] not in (*self._options(), "--")]
+        if mistyped:
+            self.error(self._unknown(mistyped))
         args, unknown = self.parse_known_args(rest, namespace)
         if unknown:
             self.error(self._unknown(unknown))
@@ -95,7 +99,9 @@ class VerbParser(argparse.ArgumentParser):
     def _unknown(self, words: list[str]) -> str:
         word = next((w for w in words if w.startswith("-")), words[0])
         if not word.startswith("-"):
-            return f"unexpected word {word!r}"
+            return (
+                f"unexpected word {word!r}{'; KEY VALUE follow --overrides' if '.' in word or word.isupper() else ''}"
+            )
         return f"unknown option {word}{did_you_mean(word.partition('=')[0], self._options())}"
 
 

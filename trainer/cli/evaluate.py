@@ -34,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
 
     run_folder = Path(args.weights) if args.weights and (Path(args.weights) / "config.yaml").is_file() else None
     if not args.conf_files and run_folder is None:
+        if args.weights and not Path(args.weights).exists():
+            raise ConfigError(f"--weights {args.weights}: no such file or run folder")
         raise ConfigError("no configuration: give --conf_files, or --weights with a run folder that holds config.yaml")
     files = args.conf_files or [str(run_folder / "config.yaml")] if run_folder else args.conf_files
     plan = check_evaluation(resolve(args, conf_files=files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from segfoundry.utils.errors import UserError, did_you_mean
@@ -116,7 +117,7 @@ def _option(parser: argparse._ActionsContainer, flag: str, **settings) -> None:
 def _mode(given: dict) -> str:
     if "convert" in given and given["convert"] not in KINDS:
         kind = given["convert"]
-        raise UserError(f"--convert {kind}: unknown kind{did_you_mean(kind, KINDS)} Known: {', '.join(KINDS)}.")
+        raise UserError(f"--convert {kind}: unknown kind{did_you_mean(kind, KINDS) or '.'} Known: {', '.join(KINDS)}.")
     modes = [m for m, on in (("--embedded", "embedded" in given), (given.get("convert", ""), "convert" in given)) if on]
     if len(modes) > 1:
         raise UserError("--embedded and --convert exclude each other")
@@ -173,8 +174,9 @@ def _report(summary) -> None:
     if summary.orphans:
         print(f"{len(summary.orphans)} files without a partner were left out")
     print(f"record: {summary.record}")
-    print(f"next: python entry.py validate {summary.record}")
-    names = " ".join(f"DATASETS.{key} [{summary.record}]" for key in ("TRAIN", "TEST"))
+    record = shlex.quote(str(summary.record))
+    print(f"next: python entry.py validate {record}")
+    names = " ".join(f"DATASETS.{key} {record}" for key in ("TRAIN", "TEST"))
     print(f"      python entry.py train --conf_files CONFIG.yaml --overrides {names}")
 
 

@@ -288,7 +288,7 @@ class _Tree:
             return f"{BASE_KEY} ({entry.place}) works in files only"
         close = closest_keys(path, self.arch.leaves)
         hint = f", did you mean {' or '.join(close)}?" if close else "; 'entry.py config' lists all keys."
-        return f"unknown key {path} ({entry.place}){hint}"
+        return f"unknown key {path or repr(path)} ({entry.place}){hint}"
 
 
 def closest_keys(name: str, known: Iterable[str], count: int = 3) -> list[str]:

@@ -105,6 +105,7 @@ def test_own_vocabulary(run, images, tmp_path):
     names = [(c["id"], c["name"], c["isthing"]) for c in json.loads((out / "categories.json").read_text())]
     assert names == [(1, "dog", 1), (2, "road", 0)]
     assert max(read_label(p).max() for p in (out / "semantic").iterdir()) < 2
+    assert main([*words, "--force", "--classes", ""]) == 2
 
 
 @pytest.mark.parametrize("text", ["a,,b", "a,a", "a:person", ""])
