@@ -52,7 +52,9 @@ class Case:
 
     @functools.cached_property
     def outputs(self) -> list[str]:
-        """Names of the recorded outputs, without opening their values."""
+        """Names of the recorded outputs, without opening their values; none when their file is missing."""
+        if not self.path.with_suffix(".safetensors").is_file():
+            return []
         with safe_open(self.path.with_suffix(".safetensors"), "pt") as file:
             return sorted(name.removeprefix("out/") for name in file.keys() if name.startswith("out/"))  # noqa: SIM118
 
@@ -161,7 +163,9 @@ def _folder() -> Path:
 
 @functools.cache
 def _cases(system: str) -> list[Case]:
-    return [Case(system, path.stem, path) for path in sorted((_folder() / system).glob("*.json"))]
+    # Half a case is a case, too: it fails for what it lacks.
+    files = [path for suffix in ("json", "safetensors") for path in (_folder() / system).glob(f"*.{suffix}")]
+    return [Case(system, path.stem, path) for path in sorted({path.with_suffix(".json") for path in files})]
 
 
 @functools.cache

@@ -62,6 +62,16 @@ def test_unknown_case_and_empty_folder_fail(folder):
     assert all(reason is None and "no runner" in str(error) for reason, error in run().values())
 
 
+@pytest.mark.parametrize(("lost", "outputs"), [("json", "yz"), ("safetensors", ["(no outputs)"])])
+def test_half_a_case_fails(folder, lost, outputs):
+    goldens.runner("toy", "*")(scaler)
+    write(folder, "scaler")
+    (folder / "toy" / f"scaler.{lost}").unlink()
+    results = run()
+    assert set(results) == {f"golden-toy-scaler-{output}" for output in outputs}
+    assert all(reason is None and isinstance(error, FileNotFoundError) for reason, error in results.values())
+
+
 def test_only_unbuilt_outputs_may_stand_in_the_table(folder):
     goldens.runner("toy", "*")(lambda case: {"y": torch.zeros(2)})
     write(folder, "scaler")

@@ -32,7 +32,7 @@ def instance_outputs(result: InstanceResult, name: str) -> dict[str, Tensor]:
     return {f"{name}.{key}": torch.from_numpy(value) for key, value in values.items()}
 
 
-@runner("seem", "postprocess")
+@runner("seem", "postprocess*")
 def run(case: Case) -> dict[str, Tensor]:
     config, inputs = case.config, case.group("in")
     logits, masks = inputs["mask_cls"], inputs["mask_logits"]
