@@ -46,7 +46,8 @@ class PanopticTrainMapper:
         _check_size(item, numbers, image)
         geometry = self.jitter.draw(*image.shape[:2], rng)
         placed = geometry.labels(numbers)
-        present = np.flatnonzero(np.bincount(placed.ravel(), minlength=len(labels) + 1)[1:]) + 1
+        starts, _ = label_runs(placed)
+        present = np.flatnonzero(np.bincount(placed.ravel()[starts], minlength=len(labels) + 1)[1:]) + 1
         masks = placed == present.astype(placed.dtype)[:, None, None]
         return Sample(
             image=geometry.image(image),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -63,7 +64,7 @@ class Geometry:
         """Transforms a label map with nearest-neighbour lookup at pixel centres.
 
         Args:
-            labels: (H, W) integers.
+            labels: (H, W) uint8, uint16 or int32.
             fill: value outside of the window.
 
         Returns:
@@ -74,7 +75,8 @@ class Geometry:
         return self._place(labels.take(rows, axis=0).take(columns, axis=1), fill)
 
     def _place(self, part: np.ndarray, fill: int) -> np.ndarray:
-        part = part[:: -1 if self.flip_vertical else 1, :: -1 if self.flip_horizontal else 1]
+        if self.flip_vertical or self.flip_horizontal:
+            part = cv2.flip(part, -1 if self.flip_vertical and self.flip_horizontal else int(self.flip_horizontal))
         if self.window == self.canvas:
             return np.ascontiguousarray(part)
         canvas = np.full((*self.canvas, *part.shape[2:]), fill, part.dtype)

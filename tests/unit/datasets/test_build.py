@@ -112,7 +112,7 @@ def test_accumulation_enlarges_the_step(dataset, reference):
     assert num_train_images([dataset, dataset]) == 2 * COUNT
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(20)
 def test_workers_start_although_opencv_has_running_threads(dataset, reference):
     threads = cv2.getNumThreads()
     cv2.setNumThreads(4)
