@@ -175,7 +175,8 @@ def _joined_by_name(
     """
     by_stem = {Path(entry["file_name"]).stem: entry for entry in predicted.values()}
     stems = {entry["image_id"]: Path(entry["file_name"]).stem for entry in annotations}
-    if len(by_stem) < len(predicted) or len(set(stems.values())) < len(stems) or not set(stems.values()) <= set(by_stem):
+    unique = len(by_stem) == len(predicted) and len(set(stems.values())) == len(stems)
+    if not unique or not by_stem.keys() >= set(stems.values()):
         return dict(predicted)
     warnings.warn("no image id of the predictions is known; joined by the names of the PNG files", stacklevel=4)
     return {image_id: by_stem[stem] for image_id, stem in stems.items()}
