@@ -118,8 +118,11 @@ def main() -> None:
     import cv2
     import torch
 
+    from segfoundry.utils.allocator import keep_freed_memory
+
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+    keep_freed_memory()  # as in the loader processes; both sides profit
     with tempfile.TemporaryDirectory() as folder:
         items = make_items(Path(folder), args.images)
         ours, bare = pipeline(items, args.size), decode_and_resize(items, args.size)

@@ -17,6 +17,7 @@ from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
 from segfoundry.datasets.samplers import MicroBatch, plan_step, shard
 from segfoundry.datasets.stream import SKIPPED, TrainStream, training_items
+from segfoundry.utils.allocator import keep_freed_memory
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.logging import get_logger
 from segfoundry.utils.structures import Batch
@@ -110,7 +111,7 @@ def build_train_loader(
         cfg.TRAIN.SHUFFLE,
         cfg.INPUT.ON_CORRUPT == "skip",
     )
-    steps = _Steps(start_step, num_steps, images_per_step(cfg), rank, world, cfg.TRAIN.BATCH_SIZE_PER_GPU)
+    steps = _Steps(start_step, num_steps, images_per_step(cfg), rank, world, largest_micro_batch(cfg, world))
     workers = _worker_count(cfg, len(steps) * len(steps[0]) if len(steps) else 0)
     return TrainLoader(stream, steps, workers, _pin(cfg))
 
@@ -134,6 +135,16 @@ def build_eval_loader(
 def images_per_step(cfg: Any) -> int:
     """Returns B: TRAIN.BATCH_SIZE_TOTAL * GRADIENT_ACCUMULATE_STEP."""
     return cfg.TRAIN.BATCH_SIZE_TOTAL * cfg.GRADIENT_ACCUMULATE_STEP
+
+
+def largest_micro_batch(cfg: Any, world: int) -> int:
+    """Returns the most images that a process computes at once.
+
+    That is its share of TRAIN.BATCH_SIZE_TOTAL, so that GRADIENT_ACCUMULATE_STEP costs time and no memory, or
+    TRAIN.BATCH_SIZE_PER_GPU where that is smaller.
+    """
+    share = -(-cfg.TRAIN.BATCH_SIZE_TOTAL // world)
+    return min(cfg.TRAIN.BATCH_SIZE_PER_GPU or share, share)
 
 
 def num_train_images(datasets: Sequence[tuple[Record, Split]], drop_empty: bool = False) -> int:
@@ -258,6 +269,7 @@ def _start_worker(worker: int) -> None:
     Ctrl-C and a scheduler's signals reach all processes of a job; the training process decides what they mean (it ends
     the step and saves) and needs its loaders until then. A loader whose parent is gone ends by itself.
     """
+    keep_freed_memory()
     cv2.setNumThreads(1)  # where processes are spawned, not forked; torch has seen to its own threads
     for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGINT)):
         signal.signal(number, signal.SIG_IGN)

@@ -55,9 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores the files, prints the table, writes the JSON."""
+    from segfoundry.utils.allocator import keep_freed_memory
     from segfoundry.utils.files import atomic_write_json
 
     _check(args)
+    keep_freed_memory()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         result, table = _SCORERS[args.task](args)
@@ -72,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuses options that are missing, or that the task does not read."""
-    from segfoundry.trainer.cli.common import UsageError
+    from segfoundry.trainer.cli.common import UsageError, check_result_file
 
     missing = [f"--{name}" for name in _NEEDED[args.task] if getattr(args, name) is None]
     if args.task == "semantic":
@@ -90,6 +92,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError(f"--workers is {args.workers}, expected at least 1")
     if args.num_classes is not None and not 1 <= args.num_classes <= 255:
         raise UsageError(f"--num_classes is {args.num_classes}, expected 1..255")
+    check_result_file("--output", args.output, "metric_version")
 
 
 def _panoptic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
