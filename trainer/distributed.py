@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import re
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,6 +22,8 @@ T = TypeVar("T")
 
 # The first process may score a large data set alone while the others wait.
 _TIMEOUT = timedelta(hours=4)
+# What gloo says in the processes that remain.
+_PEER_GONE = re.compile(r"Connection (closed by peer|reset by peer)|Broken pipe")
 
 
 class Processes:
@@ -60,6 +63,8 @@ class Processes:
             dist.barrier(group=self._host)
         self._host = None
         dist.destroy_process_group()
+        if isinstance(error, RuntimeError) and _PEER_GONE.search(str(error)):
+            raise UserError("another process of this job ended early; its message says why") from error
 
     def all_gather(self, value: Any) -> list[Any]:
         """Returns every process's (picklable) value, in rank order, on all processes."""

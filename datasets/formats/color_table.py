@@ -140,7 +140,7 @@ def parse_color_table(data: Any, where: str) -> ColorTable:
         for name in row:
             if name not in _KEYS:
                 raise DataError(
-                    f"{place}: unknown key {name!r}{did_you_mean(str(name), _KEYS)} Known: {', '.join(_KEYS)}."
+                    f"{place}: unknown key {name!r}{did_you_mean(str(name), _KEYS) or '.'} Known: {', '.join(_KEYS)}."
                 )
         color = _row_color(row, place)
         if row.get("kind") == "ignore":
@@ -198,7 +198,8 @@ def _coding(row: Mapping[str, Any], color: Color, where: str) -> Coding:
     rule = row.get("instances")
     if rule is not None and rule not in INSTANCE_RULES:
         raise DataError(
-            f"{where}.instances: {rule!r}{did_you_mean(str(rule), INSTANCE_RULES)} Known: {', '.join(INSTANCE_RULES)}."
+            f"{where}.instances: {rule!r}{did_you_mean(str(rule), INSTANCE_RULES) or '.'} "
+            f"Known: {', '.join(INSTANCE_RULES)}."
         )
     shades = tuple(dict.fromkeys([color, *_color_list(row.get("shades"), f"{where}.shades")]))
     box = None

@@ -65,7 +65,9 @@ def read_sentences(path: str | Path, categories: Sequence[Category]) -> OwnSente
     used = [*by_category, *(e["category"] for entries in by_image.values() for e in entries if "category" in e)]
     for name in used:
         if name not in names:
-            raise DataError(f"{path}: no category {name!r}{did_you_mean(name, names)} Categories: {', '.join(names)}.")
+            raise DataError(
+                f"{path}: no category {name!r}{did_you_mean(name, names) or '.'} Categories: {', '.join(names)}."
+            )
     return OwnSentences(by_category, {str(image): entries for image, entries in by_image.items()})
 
 

@@ -256,7 +256,7 @@ def _parse_evaluators(value: Any, where: str) -> tuple[str, ...] | None:
     for kind in value:
         if kind not in EVALUATORS:
             raise DataError(
-                f"{where}: unknown {kind!r}{did_you_mean(str(kind), EVALUATORS)} Known: {', '.join(EVALUATORS)}."
+                f"{where}: unknown {kind!r}{did_you_mean(str(kind), EVALUATORS) or '.'} Known: {', '.join(EVALUATORS)}."
             )
     return tuple(dict.fromkeys(value))
 
@@ -271,7 +271,8 @@ def _parse_aliases(value: Any, splits: Mapping[str, Split], where: str) -> dict[
     for name, split in value.items():
         if split is not None and split not in splits:
             raise DataError(
-                f"{where}.{name}: no split {split!r}{did_you_mean(str(split), splits)} Splits: {', '.join(splits)}."
+                f"{where}.{name}: no split {split!r}{did_you_mean(str(split), splits) or '.'} "
+                f"Splits: {', '.join(splits)}."
             )
     return value
 
@@ -281,7 +282,9 @@ def _check_mapping(value: Any, known: Sequence[str], where: str, required: Seque
         raise DataError(f"{where}: expected a mapping with the keys {', '.join(known)}, found {type(value).__name__}")
     for name in value:
         if name not in known:
-            raise DataError(f"{where}: unknown key {name!r}{did_you_mean(str(name), known)} Known: {', '.join(known)}.")
+            raise DataError(
+                f"{where}: unknown key {name!r}{did_you_mean(str(name), known) or '.'} Known: {', '.join(known)}."
+            )
     for name in required:
         if value.get(name) is None:
             raise DataError(f"{where}: the key `{name}` is missing")

@@ -49,6 +49,7 @@ def test_the_code_of_the_verb_is_the_exit_code(verb, code):
         (OSError(errno.ENOSPC, "No space left on device", "out.png"), "error: out.png: no space left"),
         (FileNotFoundError(errno.ENOENT, "No such file or directory", "a.yaml"), "error: a.yaml: No such file"),
         (MemoryError("Unable to allocate 7 PiB"), "error: out of memory"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "out"), "error: out: Is a directory"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), "error: runs: Permission denied"),
     ],
 )

@@ -126,3 +126,13 @@ def test_scoring_needs_no_torch(files):
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment, cwd=files, capture_output=True)
+
+
+def test_a_result_replaces_only_an_earlier_result(files, capsys):
+    words = ["panoptic", "--gt_json", files / "gt.json", "--pred_json", files / "pred.json", "--output"]
+    before = (files / "gt.json").read_bytes()
+    assert score(*words, files / "gt.json") == 2
+    assert "something else than an earlier result" in capsys.readouterr().err
+    assert (files / "gt.json").read_bytes() == before
+    assert score(*words, files) == 2 and "is a folder" in capsys.readouterr().err
+    assert score(*words, files / "m.json") == score(*words, files / "m.json") == 0

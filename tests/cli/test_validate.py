@@ -32,6 +32,15 @@ def test_faults_exit_1_and_only_the_chosen_split_counts(kitchen, capsys):
     assert main(["validate", f"{kitchen}:val", "--workers", "0"]) == 0
 
 
+def test_findings_replace_only_earlier_findings(kitchen, tmp_path, capsys):
+    words = ["validate", str(kitchen), "--workers", "0", "--json"]
+    before = (kitchen / "kitchen.yaml").read_bytes()
+    assert main([*words, str(kitchen / "kitchen.yaml")]) == 2
+    assert "something else than an earlier result" in capsys.readouterr().err
+    assert (kitchen / "kitchen.yaml").read_bytes() == before
+    assert main([*words, f"{tmp_path}/f.json"]) == main([*words, f"{tmp_path}/f.json"]) == 0
+
+
 def test_a_split_without_annotations_is_an_error(kitchen, capsys):
     (kitchen / "train" / "panoptic.json").write_text('{"images": [], "annotations": [], "categories": []}')
     assert main(["validate", str(kitchen), "--workers", "0"]) == 1

@@ -18,6 +18,15 @@ def test_bad_data_of_one_process_is_one_message_from_both(tmp_path):
     assert f"error: {images[-1]}: the file is empty" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_the_others_say_one_line_when_the_first_process_ends(tmp_path):
+    config = write_config(tmp_path, EVAL_AT_START=True)
+    (tmp_path / "runs" / "seem").mkdir(parents=True)
+    (tmp_path / "runs" / "seem" / "eval").write_text("in the way")
+    done = run("train", "--conf_files", config, "--num-gpus", "2")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "runs/seem/eval" in done.stderr
+
+
 @pytest.mark.parametrize("arch", TRAINABLE)
 def test_training_and_evaluation_equal_one_process(tmp_path, arch):
     config = write_config(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -116,6 +117,30 @@ def expects_key(words: Sequence[str]) -> bool:
     for word in words:
         value_next = not value_next and "=" not in word
     return not value_next
+
+
+def check_result_file(option: str, path: str | None, mark: str) -> None:
+    """Refuses a place for a JSON result that holds anything else than an earlier result.
+
+    Args:
+        option: option that names the place, for the message.
+        path: the place; None: nothing is to be written.
+        mark: a key of every result of this kind.
+
+    Raises:
+        UsageError: a folder, or a file that the command did not write, is there.
+    """
+    if path is not None and os.path.isdir(path):
+        raise UsageError(f"{option} {path} is a folder; name a file")
+    if path is None or not os.path.isfile(path):
+        return
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError):
+        content = None
+    if not (isinstance(content, dict) and mark in content):
+        raise UsageError(f"{option} {path} holds something else than an earlier result; name another file")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:

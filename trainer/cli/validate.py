@@ -46,11 +46,13 @@ def run(args: argparse.Namespace) -> int:
     from segfoundry.datasets.catalog import find_data_set
     from segfoundry.datasets.validate.scan import Limits
     from segfoundry.datasets.validate.validate import validate_record
+    from segfoundry.trainer.cli.common import check_result_file
     from segfoundry.utils.errors import DataError, UserError
     from segfoundry.utils.files import atomic_write_json
 
     if not 0 <= args.max_void <= 1:
         raise UserError(f"--max-void {args.max_void}: expected a share between 0 and 1")
+    check_result_file("--json", args.json, "findings")
     record, name = find_data_set(args.dataset)
     if name is not None and name not in record.splits:
         raise DataError(f"{record.path}: no split {name!r}. Splits: {', '.join(record.splits)}.")
