@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from segfoundry.datasets.catalog import Record, Split
 from segfoundry.datasets.evaluation.base import Evaluator
@@ -11,8 +11,9 @@ from segfoundry.datasets.evaluation.panoptic import PanopticEvaluator
 from segfoundry.datasets.evaluation.semantic import SemanticEvaluator
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.registry import Registry
+from segfoundry.utils.structures import Category
 
-EVALUATORS: Registry[type[Evaluator]] = Registry("evaluator")
+EVALUATORS: Registry[Callable[[Sequence[Category]], Evaluator]] = Registry("evaluator")
 for _evaluator in (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator):
     EVALUATORS.register(_evaluator.kind)(_evaluator)
 

@@ -90,7 +90,7 @@ class InstanceEvaluator(Evaluator):
             truth += [{**row, "image_id": number} for row in image["truth"]]
             detections += [{**row, "image_id": number} for row in image["detections"]]
         labels = category_labels(self.categories)
-        per_type = {}
+        per_type: dict[str, dict[str, Any]] = {}
         for iou_type in IOU_TYPES:
             scores = average_precision(images, truth, detections, things, iou_type, self.accelerate)
             per_type[iou_type] = {name: _percent(scores[name]) for name in SCALARS}

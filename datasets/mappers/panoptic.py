@@ -44,7 +44,7 @@ class PanopticTrainMapper:
         image = read_image(item.image, self.max_pixels)
         numbers, labels = self._numbered(item)
         _check_size(item, numbers, image)
-        geometry = self.jitter.draw(*image.shape[:2], rng)
+        geometry = self.jitter.draw(image.shape[0], image.shape[1], rng)
         placed = geometry.labels(numbers)
         starts, _ = label_runs(placed)
         present = np.flatnonzero(np.bincount(placed.ravel()[starts], minlength=len(labels) + 1)[1:]) + 1
