@@ -17,7 +17,7 @@ from segfoundry.datasets.convert.color_masks import MaskRules, UnknownColor, seg
 from segfoundry.datasets.convert.mask_errors import describe_unknown, size_mismatch
 from segfoundry.datasets.convert.parallel import run_parallel
 from segfoundry.datasets.convert.segment_ids import SegmentIds
-from segfoundry.datasets.convert.staging import MANIFEST, check_output, made_by_prepare, staged
+from segfoundry.datasets.convert.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
 from segfoundry.datasets.formats.color_table import ColorTable
 from segfoundry.datasets.formats.grounding import OwnSentences, own_segment_sentences, template_sentences
 from segfoundry.datasets.formats.listing import list_images
@@ -143,7 +143,8 @@ def prepare_color_masks(
     with staged(output) as (folder,):
         summary = _convert_all(pairs, parts, masks, images, folder, table, sentences, options)
         _write_record(folder / f"{name}.yaml", name, table, parts, options)
-        atomic_write_json(folder / MANIFEST, _manifest(images, masks, options, summary))
+        manifest = _manifest(images, masks, options, summary) | {"files": count_files(folder) + 1}
+        atomic_write_json(folder / MANIFEST, manifest)
     return PrepareSummary(output / f"{name}.yaml", summary.images, summary.segments, summary.dropped, orphans)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,17 @@ def holds_only_png(folder: Path) -> bool:
 
 
 def made_by_prepare(folder: Path) -> bool:
-    """Says whether a folder was written by ``prepare``."""
-    return (folder / MANIFEST).is_file()
+    """Says whether ``prepare`` wrote a folder and nobody added a file to it since."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return count_files(folder) <= manifest["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def count_files(folder: Path) -> int:
+    """Returns the number of files in a folder, sub-folders included."""
+    return sum(not path.is_dir() for path in folder.rglob("*"))
 
 
 def check_output(

@@ -119,3 +119,13 @@ def test_two_interrupts_leave_nothing_and_no_process(tmp_path, seconds):
     _, text = process.communicate(timeout=30)  # waits for the workers too: they hold the pipe
     assert process.returncode in (0, 130), text
     assert [p.name for p in tmp_path.iterdir()] in ([], ["demo"]), "temporary folders were left behind"
+
+
+def test_counts_are_whole_numbers_and_without_a_held_back_part_nothing_is_evaluated(tmp_path, capsys):
+    raw = write_raw(tmp_path / "raw")
+    words = ["prepare", "--images", f"{raw}/images", "--masks", f"{raw}/masks", "--colors", f"{raw}/colors.yaml"]
+    words += ["--output", f"{tmp_path}/my set"]
+    assert main([*words, "--workers", "-3"]) == 2
+    assert "argument --workers: '-3': expected a whole number" in capsys.readouterr().err
+    assert main([*words, "--workers", "0", "--split", "1"]) == 0
+    assert f"DATASETS.TRAIN '{tmp_path}/my set/my set.yaml' DATASETS.TEST '[]'" in capsys.readouterr().out

@@ -119,6 +119,13 @@ def expects_key(words: Sequence[str]) -> bool:
     return not value_next
 
 
+def whole_number(text: str) -> int:
+    """Reads an option's value that counts something, for ``type=``."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")
+    return int(text)
+
+
 def check_result_file(option: str, path: str | None, mark: str) -> None:
     """Refuses a place for a JSON result that holds anything else than an earlier result.
 

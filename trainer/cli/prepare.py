@@ -6,6 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from segfoundry.trainer.cli.common import whole_number
 from segfoundry.utils.errors import UserError, did_you_mean
 
 HELP = "Turn masks or COCO annotations into a data set (record, panoptic and semantic PNGs, sentences)."
@@ -42,7 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write: a new folder, or a file for converters that give a JSON",
     )
     _option(parser, "--force", action="store_true", help="replace an earlier result (never other files)")
-    _option(parser, "--workers", type=int, metavar="N", help="processes (default: as many as processors, at most 8)")
+    _option(
+        parser,
+        "--workers",
+        type=whole_number,
+        metavar="N",
+        help="processes (default: as many as processors, at most 8)",
+    )
     _option(parser, "--seed", type=int, metavar="N", help="of split, segment colours and sentences (default 0)")
     masks = parser.add_argument_group("colour-coded masks")
     _option(masks, "--images", metavar="DIR", help="images, sub-folders included")
@@ -58,8 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("component", "color"),
         help="how things are split: connected pixels (default), or one instance per exact colour",
     )
-    _option(masks, "--min_area", type=int, metavar="PIXELS", help="smaller things become unlabelled (default 0)")
-    _option(masks, "--tolerance", type=int, metavar="N", help="largest colour difference per channel (default 0)")
+    _option(
+        masks, "--min_area", type=whole_number, metavar="PIXELS", help="smaller things become unlabelled (default 0)"
+    )
+    _option(
+        masks, "--tolerance", type=whole_number, metavar="N", help="largest colour difference per channel (default 0)"
+    )
     _option(masks, "--sentences", metavar="FILE", help="your own sentences (YAML or JSON); templates fill the gaps")
     _option(masks, "--mask_suffix", metavar="TEXT", help="what mask names have behind the image's name, e.g. _mask")
     _option(masks, "--copy", action="store_true", help="copy images instead of hard-linking them")
@@ -83,7 +94,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _option(convert, "--things_only", action="store_true", help="leave stuff out")
     _option(convert, "--things_other", action="store_true", help="all things become one category")
     _option(convert, "--dataset_ids", action="store_true", help="semantic PNGs hold category ids, 0 = unlabelled")
-    _option(convert, "--void", type=int, metavar="N", help="two-channel PNGs: R value of unlabelled pixels (default 0)")
+    _option(
+        convert,
+        "--void",
+        type=whole_number,
+        metavar="N",
+        help="two-channel PNGs: R value of unlabelled pixels (default 0)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -176,7 +193,8 @@ def _report(summary) -> None:
     print(f"record: {summary.record}")
     record = shlex.quote(str(summary.record))
     print(f"next: python entry.py validate {record}")
-    names = " ".join(f"DATASETS.{key} {record}" for key in ("TRAIN", "TEST"))
+    test = record if summary.images.get("val") else "'[]'"
+    names = f"DATASETS.TRAIN {record} DATASETS.TEST {test}"
     print(f"      python entry.py train --conf_files CONFIG.yaml --overrides {names}")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segfoundry.trainer.cli.common import check_result_file, whole_number
+
 HELP = "Check a data set before training: files, sizes, ids, areas, categories, balance."
 EXAMPLES = """
   python entry.py validate data/kitchen/kitchen.yaml
@@ -28,16 +30,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-area",
         "--min_area",
-        type=int,
+        type=whole_number,
         default=16,
         metavar="PIXELS",
         help="smaller segments are reported (default 16)",
     )
     parser.add_argument(
-        "--samples", type=int, default=12, metavar="N", help="overlays per split in the report (default 12)"
+        "--samples", type=whole_number, default=12, metavar="N", help="overlays per split in the report (default 12)"
     )
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="processes (default: as many as processors, at most 8)"
+        "--workers", type=whole_number, metavar="N", help="processes (default: as many as processors, at most 8)"
     )
 
 
@@ -46,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     from segfoundry.datasets.catalog import find_data_set
     from segfoundry.datasets.validate.scan import Limits
     from segfoundry.datasets.validate.validate import validate_record
-    from segfoundry.trainer.cli.common import check_result_file
     from segfoundry.utils.errors import DataError, UserError
     from segfoundry.utils.files import atomic_write_json
 

@@ -224,6 +224,14 @@ def test_nothing_is_overwritten_unasked(raw, tmp_path):
     fails(raw, tmp_path, "does not replace", force=True, skip_orphans=True)
 
 
+def test_force_never_removes_a_file_that_somebody_added(raw, tmp_path):
+    prepare(raw, tmp_path / "out")
+    (tmp_path / "out" / "train" / "notes.txt").write_text("mine")
+    fails(raw, tmp_path, "holds other files than an earlier result", force=True)
+    (tmp_path / "out" / "train" / "notes.txt").unlink()
+    prepare(raw, tmp_path / "out", force=True)
+
+
 def test_failure_with_force_keeps_the_old_result(raw, tmp_path):
     prepare(raw, tmp_path / "out")
     (raw / "masks" / "e.png").write_bytes(b"")
