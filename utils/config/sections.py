@@ -53,7 +53,10 @@ class Train:
         4, "Images per optimizer step over all processes, before GRADIENT_ACCUMULATE_STEP.", minimum=1
     )
     BATCH_SIZE_PER_GPU: int = key(
-        0, "Largest micro-batch of one process; the rest is accumulated. 0: no limit.", minimum=0
+        0,
+        "Largest micro-batch of one process; the rest is accumulated. 0: its share of BATCH_SIZE_TOTAL, which is the "
+        "limit anyway.",
+        minimum=0,
     )
     SHUFFLE: bool = key(True, "New order of the training images in each epoch.")
     ASPECT_RATIO_GROUPING: bool = key(True, "", no_effect="training crops are square")

@@ -112,6 +112,22 @@ def test_accumulation_enlarges_the_step(dataset, reference):
     assert num_train_images([dataset, dataset]) == 2 * COUNT
 
 
+@pytest.mark.parametrize(
+    ("total", "times", "per_gpu", "world", "sizes"),
+    [
+        (2, 3, 0, 1, [2, 2, 2]),
+        (2, 3, 4, 1, [2, 2, 2]),
+        (4, 2, 1, 2, [1, 1, 1, 1]),
+        (4, 1, 0, 2, [2]),
+        (1, 4, 0, 2, [1, 1]),
+    ],
+)
+def test_accumulation_takes_no_more_memory_than_one_batch(dataset, total, times, per_gpu, world, sizes):
+    keys = {"TRAIN__BATCH_SIZE_TOTAL": total, "GRADIENT_ACCUMULATE_STEP": times, "TRAIN__BATCH_SIZE_PER_GPU": per_gpu}
+    (step,) = build_train_loader(config(**keys), [dataset], start_step=0, num_steps=1, rank=0, world=world)
+    assert [len(batch) for batch in step] == sizes
+
+
 @pytest.mark.timeout(20)
 def test_workers_start_although_opencv_has_running_threads(dataset, reference):
     threads = cv2.getNumThreads()
