@@ -19,10 +19,7 @@ from segfoundry.datasets.samplers import MicroBatch, plan_step, shard
 from segfoundry.datasets.stream import SKIPPED, TrainStream, training_items
 from segfoundry.utils.allocator import keep_freed_memory
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.logging import get_logger
 from segfoundry.utils.structures import Batch
-
-log = get_logger(__name__)
 
 PREFETCH = 2
 """Batches that each worker prepares ahead."""
@@ -53,9 +50,8 @@ class TrainLoader:
         batch = next(loaded)
         if isinstance(batch, DataError):
             raise batch
-        for text in (t for sample in batch.samples for t in sample.extra.pop(SKIPPED, [])):
-            self.skipped.append(text)
-            log.warning("training image left out (%d so far): %s", len(self.skipped), text)
+        for sample in batch.samples:
+            self.skipped += sample.extra.pop(SKIPPED, [])
         return batch
 
 

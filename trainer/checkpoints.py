@@ -26,15 +26,12 @@ from segfoundry.trainer.state import TrainState
 from segfoundry.utils.errors import CheckpointError
 from segfoundry.utils.files import (
     TEMP_MARK,
-    DiskError,
     atomic_write_json,
     check_free_space,
     crc32,
     disk_errors,
-    free_bytes,
     fsync_file,
     fsync_folder,
-    human_size,
 )
 from segfoundry.utils.logging import get_logger
 
@@ -44,7 +41,7 @@ _NAME = re.compile(r"step-(\d{8,})$")
 _OLD = ".replaced-"
 _FORMAT = 1
 _SELF = '"crc32_of_this_file": "'
-_FULL = re.compile(r"os error (?:27|28|122)\b")  # EFBIG, ENOSPC, EDQUOT
+_NUMBER = re.compile(r"os error (\d+)")
 
 
 @dataclass(frozen=True)
@@ -169,17 +166,16 @@ def _exchange(temporary: Path, final: Path) -> None:
 
 
 @contextmanager
-def _full_disk(target: Path, size: int) -> Iterator[None]:
-    """Turns safetensors' text for a full disk into a DiskError."""
-    try:
-        yield
-    except SafetensorError as error:
-        if not _FULL.search(str(error)):
-            raise
-        raise DiskError(
-            f"cannot write {target}: the disk is full ({human_size(size)} needed, "
-            f"{human_size(free_bytes(target))} free). Nothing that was there before is lost."
-        ) from error
+def _write_errors(target: Path, size: int) -> Iterator[None]:
+    """Turns safetensors' text for a system error back into that error, and a full disk into a DiskError."""
+    with disk_errors(target, size):
+        try:
+            yield
+        except SafetensorError as error:
+            number = _NUMBER.search(str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(target)) from error
 
 
 def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], target: Path) -> None:
@@ -198,7 +194,7 @@ def write_safetensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str
         place = (tensor.data_ptr(), tensor.numel())
         separate[name] = tensor.clone() if place in seen else tensor
         seen.add(place)
-    with _full_disk(target, sum(t.numel() * t.element_size() for t in separate.values())):
+    with _write_errors(target, sum(t.numel() * t.element_size() for t in separate.values())):
         save_file(separate, path, metadata={"format": "pt", **metadata})
     fsync_file(path)
 

@@ -125,7 +125,8 @@ class RunFolder:
             before = load_config([self.config]).cfg
         except UserError as error:
             raise ConfigError(
-                f"{self.path} holds a run whose configuration this version cannot read: {error}"
+                f"{self.path} holds a run whose configuration this version cannot read: {error}. "
+                "Restore config.yaml, or choose another EXP_NAME. Nothing was changed."
             ) from error
         _refuse_differences(
             diff(before, resolved.cfg), str(self.path), "another run is in", from_weights=resolved.cfg.WEIGHT

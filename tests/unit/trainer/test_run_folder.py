@@ -70,6 +70,13 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
     assert (tmp_path / "config.yaml").read_text() == before
 
 
+def test_a_damaged_configuration_says_what_to_do(tmp_path):
+    with_checkpoints(tmp_path, 2)
+    (tmp_path / "config.yaml").write_text("A: [")
+    with pytest.raises(ConfigError, match="Restore config.yaml, or choose another EXP_NAME"):
+        opened(tmp_path)
+
+
 def test_what_does_not_shape_the_result_may_change(tmp_path):
     with_checkpoints(tmp_path, 2)
     free = {"SOLVER__MAX_ITERS": 99, "LOG_EVERY": 3, "DEVICE": "cpu", "TRAIN__BATCH_SIZE_PER_GPU": 1, "WANDB": True}
