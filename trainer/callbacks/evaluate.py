@@ -94,9 +94,10 @@ class EvaluateCallback(Callback):
         name = pick_metric(self.metric, metrics) if self.evaluators else None
         value = metrics.get(name) if name else None
         best = loop.state.counters.best
-        comparable = best is not None and best["value"] is not None and (name is None or best["metric"] == name)
-        if comparable and (value is None or value <= best["value"]):
-            return
+        if best is not None and best["value"] is not None and name in (None, best["metric"]):
+            # A record of another metric (TRAIN.BEST_METRIC changed) cannot be compared.
+            if value is None or value <= best["value"]:
+                return
         loop.state.counters.best = {"metric": name, "value": value, "step": loop.step}
         if loop.processes.main:
             write_weights(self.best, loop.state.weights(), {**self.about, **loop.state.counters.best})
