@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -254,9 +256,26 @@ def _start(loader: DataLoader) -> Iterator[Any]:
 
     A forked process inherits OpenCV's pool without its threads, and waits for them for ever: the pool is closed first.
     """
-    if loader.num_workers:
-        cv2.setNumThreads(1)
-    return iter(loader)
+    if not loader.num_workers:
+        return iter(loader)
+    cv2.setNumThreads(1)
+    batches = iter(loader)
+    # The one registered last runs first: before torch and multiprocessing wait for processes that ignore their signal.
+    atexit.unregister(_end_loaders)
+    atexit.register(_end_loaders)
+    return batches
+
+
+def _end_loaders() -> None:
+    """Ends loader processes that are still there when this process exits, as after an error whose traceback holds them.
+
+    Python would ask them with SIGTERM, which they ignore, and wait for ever.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler takes a killed loader for a failure
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
 
 
 def _start_worker(worker: int) -> None:

@@ -1,6 +1,9 @@
 """Loaders: the stream does not depend on workers, processes, micro-batches or where it was resumed."""
 
 import json
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -19,6 +22,9 @@ from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import write_png
+
+from ...support.tiny_data import write_dataset
+from ...support.tiny_run import ROOT
 
 COUNT = 7
 SPLIT = "{images: img, panoptic_json: p.json, panoptic: pan}"
@@ -229,3 +235,22 @@ def test_evaluation_errors_name_the_file(dataset):
     for workers in (0, 1):
         with pytest.raises(DataError, match="6.png"):
             list(build_eval_loader(config(DATALOADER__NUM_WORKERS=workers), *dataset, rank=0, world=1))
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", ["pass", "raise RuntimeError('in a step')"])
+def test_a_process_that_still_holds_its_loader_ends(tmp_path, end):
+    program = f"""
+from segfoundry.datasets.build import build_train_loader
+from segfoundry.datasets.catalog import find_record
+from segfoundry.utils.config.engine import load_mapping
+cfg = load_mapping({{"MODEL.NAME": "seem_model_v1", "DATALOADER.NUM_WORKERS": 2, "COCO.INPUT.IMAGE_SIZE": 32}}).cfg
+data = [find_record({str(write_dataset(tmp_path))!r}, "train")]
+batches = iter(build_train_loader(cfg, data, start_step=0, num_steps=9, rank=0, world=1))
+next(batches)
+{end}
+"""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=40)
+    assert done.returncode == (0 if end == "pass" else 1)
+    assert "killed" not in done.stderr
