@@ -71,8 +71,8 @@ def score_panoptic(
         accelerate: use hotcoco when possible.
 
     Returns:
-        panopticapi's layout in 0..1: ``All``, ``Things``, ``Stuff`` (pq, sq, rq, n) and ``per_class`` by category id,
-        None where nothing counts; further ``counts`` by category id (tp, fp, fn, iou_sum), ``images``, ``unit``,
+        panopticapi's layout in 0..1: ``All``, ``Things``, ``Stuff`` (pq, sq, rq, n; None where n is 0) and ``per_class``
+        by category id, zeros where it never occurs; further ``counts`` by category id (tp, fp, fn, iou_sum), ``images``, ``unit``,
         ``metric_version``, ``protocol``, ``ground_truth_sha256``.
 
     Raises:
@@ -87,8 +87,12 @@ def score_panoptic(
         tally = _tally(tasks, protocol, workers)
         _warn(tally, protocol)
         counts = {category: tally.counts(category) for category in categories}
+    measured = quality(counts, categories)
+    # As panopticapi lists them: zeros where a category never occurs. Those enter no mean; `counts` tells them apart.
+    per_class = {c: {name: value or 0.0 for name, value in q.items()} for c, q in measured["per_class"].items()}
     return {
-        **quality(counts, categories),
+        **measured,
+        "per_class": per_class,
         "counts": {c: {"tp": n.tp, "fp": n.fp, "fn": n.fn, "iou_sum": n.iou_sum} for c, n in counts.items()},
         "images": len(tasks),
         "unit": "fraction",
@@ -111,7 +115,7 @@ def panoptic_table(result: Mapping[str, Any], names: Mapping[int, str]) -> str:
     rows = [
         [names.get(c, str(c)), *_percents(q), counts[c]["tp"], counts[c]["fp"], counts[c]["fn"]]
         for c, q in result["per_class"].items()
-        if q["pq"] is not None
+        if counts[c]["tp"] + counts[c]["fp"] + counts[c]["fn"]
     ]
     overall = text_table(["panoptic, %", "PQ", "SQ", "RQ", "n"], groups)
     return overall + "\n" + text_table(["category", "PQ", "SQ", "RQ", "TP", "FP", "FN"], rows)

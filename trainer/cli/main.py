@@ -63,6 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("terminated", file=sys.stderr)
         return 128 + signal.SIGTERM
     except KeyboardInterrupt:
+        if argv is None:  # an impatient second Ctrl-C must not turn the orderly end into a traceback
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
@@ -104,6 +106,9 @@ def _run(words: list[str]) -> int:
     verb = words[0]
     if verb not in VERBS:
         raise UsageError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}.")
+    # Must stand before torch is loaded. Threads that spin while they wait cost little on an idle machine, but with a
+    # loader process or another program on the same cores a training step takes up to ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"segfoundry.trainer.cli.{verb}")
     parser = VerbParser(verb, module.HELP, module.EXAMPLES)
     module.add_arguments(parser)

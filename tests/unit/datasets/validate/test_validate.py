@@ -176,6 +176,7 @@ PLANTED = {
     # JSON
     "image-id-duplicate": lambda d: d.json["images"].append({**d.json["images"][0], "file_name": "other.jpg"}),
     "file-name-duplicate": lambda d: d.json["images"][1].update(file_name=d.names[0]),
+    "annotations-empty": lambda d: d.json.update(images=[], annotations=[]),
     "annotation-missing": lambda d: d.json["annotations"].pop(),
     "annotation-duplicate": lambda d: d.json["annotations"].append(d.json["annotations"][0]),
     "annotation-orphan": lambda d: d.json["images"].pop(),
