@@ -71,9 +71,9 @@ def score_panoptic(
         accelerate: use hotcoco when possible.
 
     Returns:
-        panopticapi's layout in 0..1: ``All``, ``Things``, ``Stuff`` (pq, sq, rq, n; None where n is 0) and ``per_class``
-        by category id, zeros where it never occurs; further ``counts`` by category id (tp, fp, fn, iou_sum), ``images``, ``unit``,
-        ``metric_version``, ``protocol``, ``ground_truth_sha256``.
+        panopticapi's layout in 0..1: ``All``, ``Things``, ``Stuff`` (pq, sq, rq, n; None where n is 0) and
+        ``per_class`` by category id, zeros where it never occurs; further ``counts`` by category id (tp, fp, fn,
+        iou_sum), ``images``, ``unit``, ``metric_version``, ``protocol``, ``ground_truth_sha256``.
 
     Raises:
         DataError: a file is missing or faulty, an id or category is unknown, sizes differ; names file and image.
