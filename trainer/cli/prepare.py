@@ -51,6 +51,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes (default: as many as processors, at most 8)",
     )
     _option(parser, "--seed", type=int, metavar="N", help="of split, segment colours and sentences (default 0)")
+    _option(parser, "--embedded", choices=("scenes",), help="draw the embedded data set (300 + 40 small pictures)")
+    _add_mask_options(parser)
+    _add_converter_options(parser)
+
+
+def _add_mask_options(parser: argparse.ArgumentParser) -> None:
     masks = parser.add_argument_group("colour-coded masks")
     _option(masks, "--images", metavar="DIR", help="images, sub-folders included")
     _option(
@@ -76,7 +82,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _option(masks, "--copy", action="store_true", help="copy images instead of hard-linking them")
     _option(masks, "--skip_orphans", action="store_true", help="leave out files without a partner")
     _option(masks, "--alias", nargs="+", metavar="NAME[:SPLIT]", help="further names the record answers to in $DATASET")
-    _option(parser, "--embedded", choices=("scenes",), help="draw the embedded data set (300 + 40 small pictures)")
+
+
+def _add_converter_options(parser: argparse.ArgumentParser) -> None:
     convert = parser.add_argument_group("converters")
     _option(convert, "--convert", metavar="KIND", help=", ".join(KINDS))
     _option(
