@@ -59,3 +59,13 @@ def test_training_and_evaluation_equal_one_process(tmp_path, arch):
     assert records(two, "eval")[0]["metrics"] == records(one, "eval")[0]["metrics"]
     assert json.loads((two / "environment.json").read_text())["processes"] == 2
     assert (two / "log.txt").read_text().count("step 1/3") == 1
+
+
+@pytest.mark.parametrize("arch", TRAINABLE)
+def test_equal_micro_batches_give_equal_weights_to_the_last_bit(tmp_path, arch):
+    config = write_config(tmp_path, arch, SOLVER__MAX_ITERS=4, TRAIN__BATCH_SIZE_TOTAL=4, TRAIN__BATCH_SIZE_PER_GPU=2)
+    for name, processes in (("one", 0), ("two", 2)):
+        done = run("train", "--conf_files", config, "--overrides", "EXP_NAME", name, processes=processes)
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / f"runs/{n}/checkpoints/step-00000004/model.safetensors") for n in ("one", "two"))
+    assert one.keys() == two.keys() and all(torch.equal(two[name], value) for name, value in one.items())
