@@ -127,7 +127,7 @@ def load_items(record: Record, split: Split) -> list[Item]:
     if split.registered is not None:
         from segfoundry.datasets.detectron2_bridge import load_registered_items
 
-        return load_registered_items(record, split)
+        return load_registered_items(split)
     images = Listing(split.images, "image")
     semantic = None if split.semantic is None else Listing(split.semantic, "semantic PNG")
     if split.panoptic_json is None:

@@ -50,7 +50,7 @@ def find_registered(name: str) -> Record | None:
     return Record(name, Path(f"detectron2:{name}"), images, categories, None, {split.name: split})
 
 
-def load_registered_items(record: Record, split: Split) -> list[Item]:
+def load_registered_items(split: Split) -> list[Item]:
     """Lists the images that a detectron2 registration gives.
 
     Raises:

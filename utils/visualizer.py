@@ -16,7 +16,6 @@ import numpy as np
 
 from segfoundry.utils.structures import Category, InstanceResult, PanopticResult
 
-VOID_COLOR = (128, 128, 128)
 ERROR_COLORS = {
     "wrong category": (220, 40, 40),
     "right category, wrong instance": (245, 160, 30),

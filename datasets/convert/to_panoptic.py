@@ -20,8 +20,6 @@ from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import read_label
 from segfoundry.utils.structures import Category
 
-OVERLAP_RULES = ("error", "area", "score", "order")
-
 
 @dataclass(frozen=True)
 class ConvertOptions:

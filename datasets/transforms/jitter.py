@@ -8,8 +8,6 @@ import numpy as np
 
 from segfoundry.datasets.transforms.geometry import Geometry
 
-FLIPS = ("horizontal", "vertical", "none")
-
 
 @dataclass(frozen=True)
 class LargeScaleJitter:

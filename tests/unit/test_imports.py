@@ -103,7 +103,10 @@ def test_guard_answers_a_bare_import(folder):
 LIGHT_COMMANDS = [
     ["--help"],
     ["--version"],
-    *([verb, "--help"] for verb in ("train", "evaluate", "predict", "prepare", "validate", "score", "config")),
+    *(
+        [verb, "--help"]
+        for verb in ("train", "evaluate", "predict", "prepare", "validate", "score", "config", "report")
+    ),
     ["config", "--conf_files", "configs/seem/tiny.yaml"],
 ]
 HEAVY = ("torch", "torchvision", "transformers", "timm", "open_clip", "wandb", "matplotlib")

@@ -6,11 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = "measure a model on a data set"
+HELP = "Measure a model on data sets."
 EXAMPLES = """
-  evaluate --weights runs/kitchen
-  evaluate --weights runs/kitchen --overrides DATASETS.TEST '[other.yaml:test]'
-  evaluate --conf_files configs/seem/focalt_unicl_lang_v1.yaml --overrides WEIGHT True RESUME_FROM seem_focalt_v1.pt"""
+  python entry.py evaluate --weights runs/kitchen
+  python entry.py evaluate --weights runs/kitchen --overrides DATASETS.TEST '[other.yaml:test]'
+  python entry.py evaluate --conf_files configs/seem/focalt_unicl_lang_v1.yaml \\
+      --overrides WEIGHT True RESUME_FROM seem_focalt_v1.pt"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,12 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-HELP = "measure prediction files of any tool against ground truth"
+HELP = "Measure prediction files of any tool against ground truth."
 EXAMPLES = """
-  score panoptic --gt_json val.json --pred_json pred.json --output metrics.json     (PNGs in val/ and pred/)
-  score semantic --gt_folder val/semantic --pred_folder out/semantic --record kitchen.yaml
-  score semantic --gt_folder val/semantic --pred_json sem_seg_predictions.json --record kitchen.yaml
-  score instances --gt_json instances_val.json --pred_json coco_instances_results.json"""
+  python entry.py score panoptic --gt_json val.json --pred_json pred.json --output metrics.json   (PNGs: val/, pred/)
+  python entry.py score semantic --gt_folder val/semantic --pred_folder out/semantic --record kitchen.yaml
+  python entry.py score semantic --gt_folder val/semantic --pred_json sem_seg_predictions.json --record kitchen.yaml
+  python entry.py score instances --gt_json instances_val.json --pred_json coco_instances_results.json"""
 
 _NEEDED = {
     "panoptic": ("gt_json", "pred_json"),

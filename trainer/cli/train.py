@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "train or fine-tune a model"
+HELP = "Train or fine-tune a model."
 EXAMPLES = """
-  train --conf_files configs/seem/tiny.yaml --overrides DATASETS.TRAIN '[my.yaml]' DATASETS.TEST '[my.yaml]'
-  train --conf_files configs/seem/focalt_unicl_lang_v1.yaml --dry-run
-  train --conf_files configs/seem/focall_unicl_lang_v1.yaml --overrides WEIGHT True RESUME_FROM pretrained.pt
-  train --conf_files A.yaml --num-gpus 4            (the same as torchrun --nproc_per_node=4 entry.py train ...)
+  python entry.py train --conf_files configs/seem/tiny.yaml \\
+      --overrides DATASETS.TRAIN '[my.yaml]' DATASETS.TEST '[my.yaml]'
+  python entry.py train --conf_files configs/seem/focalt_unicl_lang_v1.yaml --dry-run
+  python entry.py train --conf_files configs/seem/focall_unicl_lang_v1.yaml \\
+      --overrides WEIGHT True RESUME_FROM pretrained.pt
+  python entry.py train --conf_files A.yaml --num-gpus 4   (as torchrun --nproc_per_node=4 entry.py train ...)
 
 Running the same command again continues the run; SIGTERM, SIGINT and SIGUSR1 write a checkpoint first."""
 
