@@ -19,12 +19,13 @@ from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import find_weights, load_weights
+from segfoundry.modeling.checkpoint import find_weights, load_weights, read_state_dict
 from segfoundry.trainer.distributed import Ranks, pick_device
 from segfoundry.trainer.evaluate import evaluation_mode
 from segfoundry.trainer.memory import memory_errors
 from segfoundry.trainer.precision import Precision, build_precision
 from segfoundry.trainer.run_folder import run_weights
+from segfoundry.utils.config.architectures import recognise
 from segfoundry.utils.config.engine import Resolved, load_config
 from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
 from segfoundry.utils.logging import get_logger
@@ -97,7 +98,8 @@ def load_predictor(
 
     Args:
         weights: run folder, checkpoint folder or weight file. What this program wrote carries its configuration and
-            category names; a bare published file needs ``conf_files`` and stands for COCO's categories.
+            category names; a bare published file is recognised by its parameters, any other one needs ``conf_files``;
+            both stand for COCO's categories.
         conf_files: configuration files; merged over the one the weights carry.
         overrides: words ``KEY VALUE`` or ``KEY=VALUE``.
         config_overrides: pieces of a JSON object.
@@ -171,16 +173,23 @@ def _configuration(
     config_overrides: Sequence[str],
 ) -> Resolved:
     if carried is None:
-        if not conf_files:
-            raise ConfigError(
-                f"{file} carries no configuration (published weights do not); name the one it was trained with, "
-                "e.g. --conf_files configs/seem/focalt_unicl_lang_v1.yaml"
-            )
-        return load_config(conf_files, overrides, config_overrides)
+        return load_config(conf_files or [_recognised(file)], overrides, config_overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(carried, encoding="utf-8")
         return load_config([path, *conf_files], overrides, config_overrides)
+
+
+def _recognised(file: Path) -> Path:
+    """Returns the shipped configuration of a published weight file, which carries none of its own."""
+    config = recognise({name: tuple(tensor.shape) for name, tensor in read_state_dict(file).items()})
+    if config is None:
+        raise ConfigError(
+            f"{file} carries no configuration and is no published file with one of ours; name the one it was trained "
+            "with, e.g. --conf_files configs/seem/focalt_unicl_lang_v1.yaml"
+        )
+    log.info("%s has the layout of %s, which is used", file, config.name)
+    return config
 
 
 def _trained_categories(file: Path, carried: str | None) -> tuple[Category, ...]:

@@ -5,6 +5,7 @@ Key names are the published ones, because job scripts use them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +97,21 @@ def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
         if wanted[name]
     ]
     return {"mask": wanted["mask"], "spatial": False, "grounding": False}, notices
+
+
+def shipped_config(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Returns the file below ``configs`` that describes a published weight file, or None.
+
+    Args:
+        shapes: parameter name -> shape.
+    """
+    stem = shapes.get("backbone.patch_embed.proj.weight")
+    fpn = "sem_seg_head.pixel_decoder.input_proj.weight" in shapes  # the deformable decoder has a list of them
+    if stem is None or not fpn or "sem_seg_head.predictor.spatial_featured.weight" not in shapes:
+        return None
+    depthwise = "backbone.layers.0.blocks.0.dw1.weight" in shapes
+    published = {(192, False): "seem/focall_unicl_lang_v1.yaml", (96, True): "seem/focalt_unicl_lang_v1.yaml"}
+    return published.get((stem[0], depthwise))
 
 
 def tiny() -> dict[str, Any]:

@@ -13,8 +13,8 @@ HELP = (
 EXAMPLES = """
   python entry.py predict --weights runs/demo --input photos --output predictions
   python entry.py predict --weights runs/demo --input 'photos/**/*.jpg' clip.mp4 --output predictions --tasks panoptic
-  python entry.py predict --weights seem_focalt_v1.pt --conf_files configs/seem/focalt_unicl_lang_v1.yaml \\
-      --input photo.jpg --output predictions --classes 'person,bicycle,road:stuff,sky:stuff'
+  python entry.py predict --weights seem_focalt_v1.pt --input photo.jpg \\
+      --output predictions --classes 'person,bicycle,road:stuff,sky:stuff'
 """
 TASKS = ("panoptic", "semantic", "instance")
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from segfoundry.utils.config.schema import Leaf, collect
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import ConfigError, did_you_mean
-from segfoundry.utils.paths import product_root
+from segfoundry.utils.paths import configs_root, product_root
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ def find_architecture(model_name: str) -> Architecture:
             f"MODEL.NAME {model_name!r} is unknown{did_you_mean(model_name, names) or '.'} Known: {known}."
         )
     return names[model_name]
+
+
+def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Path | None:
+    """Returns the shipped configuration of a published weight file, or None when no architecture knows it.
+
+    A config module may define ``shipped_config(shapes)``, which returns a path below ``configs``.
+
+    Args:
+        shapes: parameter name -> shape.
+    """
+    for architecture in architectures().values():
+        shipped_config = getattr(architecture.module, "shipped_config", None)
+        name = None if shipped_config is None else shipped_config(shapes)
+        if name is not None:
+            return configs_root() / name
+    return None
 
 
 def training_notices(cfg: Any) -> list[str]:

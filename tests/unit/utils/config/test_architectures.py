@@ -1,19 +1,24 @@
 """Keys belong to an architecture; the schema itself is consistent."""
 
+import json
 import types
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from segfoundry.utils.config import architectures as module
 from segfoundry.utils.config import engine
+from segfoundry.utils.config.architectures import recognise
 from segfoundry.utils.config.document import document
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.config.schema import collect, key, section
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.config.values import check_range, convert
 from segfoundry.utils.errors import ConfigError
-from segfoundry.utils.paths import product_root
+from segfoundry.utils.paths import configs_root, product_root
+
+GOLDENS = Path(__file__).parents[3] / "goldens"
 
 
 @dataclass(kw_only=True)
@@ -73,3 +78,12 @@ def test_the_key_reference_is_current():
     assert page.read_text(encoding="utf-8") == document(), (
         "run: python entry.py config --document > docs/configuration.md"
     )
+
+
+@pytest.mark.parametrize("name", ["focall", "focalt"])
+def test_published_weights_are_recognised_by_their_shapes(name):
+    shapes = json.loads((GOLDENS / "seem_state_dicts" / f"{name}.json").read_text())
+    config = recognise({key: tuple(shape) for key, shape in shapes.items()})
+    assert config == configs_root() / "seem" / f"{name}_unicl_lang_v1.yaml" and config.is_file()
+    shapes["backbone.patch_embed.proj.weight"] = [16, 3, 7, 7]
+    assert recognise(shapes) is None and recognise({}) is None
