@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
         plan = _for_categories(plan, trained_categories(path))
         seed_all(cfg.SEED)
         model = build_model(plan.cfg, plan.categories)
-        log.info("%s", load_weights(model, path).text())
+        report = load_weights(model, path)
+        log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
         model.to(device)
         precision = build_precision(plan.cfg, device)
         done: list[str] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ def load_predictor(
     device = pick_device(cfg.DEVICE, Ranks())
     model = build_model(cfg, trained)
     report = load_weights(model, file)
-    log.log(20 if report.complete else 30, "%s", report.text())
+    log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
     model.to(device).eval()
     categories = parse_classes(classes) if classes is not None else trained
     if classes is not None:
