@@ -25,13 +25,15 @@ class ProgressCallback(Callback):
         if not (loop.processes.main and sys.stderr.isatty()):
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
+        steps = 2 * len(str(loop.settings.max_steps)) + 1
+        # On a narrow terminal the figures at the end are cut, never the step and the remaining time.
         columns = (
-            TextColumn("training"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(table_column=Column(min_width=steps, no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(min_width=len("0:00:00"), no_wrap=True)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="crop")),
         )
         self._bar = Progress(*columns, console=console(), transient=True)
         self._task = self._bar.add_task("", total=loop.settings.max_steps, completed=loop.step)
