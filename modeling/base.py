@@ -42,9 +42,11 @@ class MetaArch(nn.Module, ABC):
         monitors: figures for people (never part of the objective); filled by ``losses``, read by the log.
         parts: label -> prefix of parameter names, for the table printed at start; the longest prefix wins. Empty: the
             top-level modules.
+        mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
     """
 
     parts: ClassVar[dict[str, str]] = {}
+    mapper: ClassVar[str] = "panoptic"
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:

@@ -150,7 +150,7 @@ def _predict_all(
     stopped: Callable[[], int],
 ) -> bool:
     """Feeds every image of this process's share to the consumers; returns False when told to stop."""
-    loader = build_eval_loader(cfg, record, split, rank=processes.rank, world=processes.world)
+    loader = build_eval_loader(cfg, record, split, rank=processes.rank, world=processes.world, mapper=model.mapper)
     total = len(loader) if hasattr(loader, "__len__") else 0
     started = shown = time.perf_counter()
     images = 0

@@ -14,6 +14,7 @@ import torch
 
 from segfoundry.datasets.build import build_train_loader, num_train_images, steps_per_epoch
 from segfoundry.datasets.formats.record import category_mapping
+from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.checkpoint import find_weights, load_weights
 from segfoundry.modeling.finetune import apply_policy, param_groups, param_table
@@ -185,12 +186,20 @@ def loop_settings(cfg: Any, steps: int) -> LoopSettings:
     )
 
 
-def train_data(plan: Plan, steps: int, processes: Processes) -> Callable[[int], Iterable[list[Batch]]]:
-    """Returns the function that gives this process's micro-batches from a step on."""
+def train_data(
+    plan: Plan, steps: int, processes: Processes, mapper: str = MetaArch.mapper
+) -> Callable[[int], Iterable[list[Batch]]]:
+    """Returns the function that gives this process's micro-batches from a step on; ``mapper`` is the model's."""
 
     def data(start: int) -> Iterable[list[Batch]]:
         return build_train_loader(
-            plan.cfg, plan.train, start_step=start, num_steps=steps - start, rank=processes.rank, world=processes.world
+            plan.cfg,
+            plan.train,
+            start_step=start,
+            num_steps=steps - start,
+            rank=processes.rank,
+            world=processes.world,
+            mapper=mapper,
         )
 
     return data
@@ -226,7 +235,7 @@ def _build_loop(
     return Loop(
         model,
         state,
-        train_data(plan, length.steps, processes),
+        train_data(plan, length.steps, processes, state.model.mapper),
         loop_settings(cfg, length.steps),
         processes=processes,
         stop=stop,

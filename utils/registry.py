@@ -41,7 +41,7 @@ class Registry(Generic[T]):
             ConfigError: if there is none; names the closest and all known ones.
         """
         if name not in self._entries:
-            hint = did_you_mean(name, self._entries)
+            hint = did_you_mean(name, self._entries) or "."
             raise ConfigError(f"unknown {self.kind} {name!r}{hint} Known: {', '.join(sorted(self._entries))}.")
         return self._entries[name]
 

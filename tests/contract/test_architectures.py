@@ -7,6 +7,7 @@ import torch
 from segfoundry.datasets.build import build_eval_loader, build_train_loader
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.trainer.distributed import Processes
+from segfoundry.trainer.dry_run import dry_run
 from segfoundry.trainer.environment import seed_step
 from segfoundry.trainer.evaluate import evaluate, evaluation_mode
 from segfoundry.trainer.launch import Ranks
@@ -17,6 +18,7 @@ from segfoundry.trainer.run import build_training, loop_settings, train_data
 from segfoundry.trainer.signals import StopSignals
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.draws import Draws
+from segfoundry.utils.errors import UserError
 from segfoundry.utils.structures import Request
 
 from ..support.tiny_run import TRAINABLE, write_config
@@ -68,7 +70,7 @@ def loop(plan, state, steps, callbacks=()):
     return Loop(
         state.model,
         state,
-        train_data(plan, steps, ONE),
+        train_data(plan, steps, ONE, state.model.mapper),
         loop_settings(plan.cfg, steps),
         processes=ONE,
         stop=StopSignals(),
@@ -213,6 +215,15 @@ def test_evaluation_keeps_the_modes_of_all_modules(plan, state):
     summary = evaluate(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
     assert summary and [m.training for m in state.model.modules()] == before
     assert all(p.grad is None for p in state.model.parameters())
+
+
+def test_the_architecture_names_its_mappers(plan, state, monkeypatch):
+    monkeypatch.setattr(type(state.model), "mapper", "absent")
+    record, split = plan.test[0]
+    with pytest.raises(UserError, match="evaluation mapper.*absent"):
+        evaluate(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
+    with pytest.raises(UserError, match="training mapper.*absent"):
+        dry_run(plan)
 
 
 def test_modes_return_after_an_error():
