@@ -106,8 +106,8 @@ def _run(words: list[str]) -> int:
     verb = words[0]
     if verb not in VERBS:
         raise UsageError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}.")
-    # Must stand before torch is loaded. Threads that spin while they wait cost little on an idle machine, but with a
-    # loader process or another program on the same cores a training step takes up to ten times as long.
+    # Must stand before torch is loaded. On two idle cores waiting threads that spin gain nothing that could be measured;
+    # beside one other busy process a training step takes 1.7 times as long with them (docs/benchmarks.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"segfoundry.trainer.cli.{verb}")
     parser = VerbParser(verb, module.HELP, module.EXAMPLES)
