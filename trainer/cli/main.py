@@ -106,7 +106,7 @@ def _run(words: list[str]) -> int:
     verb = words[0]
     if verb not in VERBS:
         raise UsageError(f"unknown verb {verb!r}{did_you_mean(verb, VERBS) or '.'} Verbs: {', '.join(VERBS)}.")
-    # Must stand before torch is loaded. On two idle cores waiting threads that spin gain nothing that could be measured;
+    # Must stand before torch is loaded. On two idle cores threads that spin while they wait gain nothing measurable;
     # beside one other busy process a training step takes 1.7 times as long with them (docs/benchmarks.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"segfoundry.trainer.cli.{verb}")
