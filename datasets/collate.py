@@ -42,11 +42,13 @@ def collate(samples: Sequence[Sample], positions: Sequence[int] | None = None) -
 
 
 def _padded(targets: Targets, height: int, width: int) -> Targets:
-    masks = targets.masks
-    if masks.shape[1:] != (height, width):
-        full = np.zeros((len(masks), height, width), bool)
-        full[:, : masks.shape[1], : masks.shape[2]] = masks
-        masks = full
-    return Targets(
-        torch.from_numpy(np.ascontiguousarray(masks)), torch.from_numpy(np.asarray(targets.labels, np.int64))
-    )
+    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width)."""
+
+    def convert(array: np.ndarray) -> torch.Tensor:
+        if array.ndim == 3 and array.shape[1:] != (height, width):
+            full = np.zeros((len(array), height, width), bool)
+            full[:, : array.shape[1], : array.shape[2]] = array
+            array = full
+        return torch.from_numpy(np.ascontiguousarray(array, np.int64 if array.ndim == 1 else None))
+
+    return targets.map(convert)

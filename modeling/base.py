@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch, Category, Prediction, Request
+from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes
 
 
 @dataclass
@@ -43,10 +43,12 @@ class MetaArch(nn.Module, ABC):
         parts: label -> prefix of parameter names, for the table printed at start; the longest prefix wins. Empty: the
             top-level modules.
         mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
+        prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
     """
 
     parts: ClassVar[dict[str, str]] = {}
     mapper: ClassVar[str] = "panoptic"
+    prompt_kinds: frozenset[str] = frozenset()
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:
@@ -80,7 +82,11 @@ class MetaArch(nn.Module, ABC):
         """
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
-        """Returns this batch's share of each loss normaliser; the trainer sums them into ``batch.totals``."""
+        """Returns this batch's share of each loss normaliser, for ``batch.totals``.
+
+        The trainer sums the shares of all micro-batches and processes; of names that start with "max_" it takes the
+        largest.
+        """
         return {"images": float(len(batch))}
 
     @abstractmethod
@@ -93,6 +99,54 @@ class MetaArch(nn.Module, ABC):
 
     def set_vocabulary(self, categories: Sequence[Category]) -> None:  # noqa: B027
         """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it."""
+
+    def encode(self, batch: Batch) -> Any:
+        """Runs the part of the network that no prompt changes, once per image.
+
+        Args:
+            batch: B images of one padded size.
+
+        Returns:
+            An object for ``decode``, ``prompted`` and ``reference``; it can be reused for any number of rounds.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
+
+    def decode(self, encoded: Any, request: Request) -> list[Prediction]:
+        """Returns what ``predict`` does, from encoded images."""
+        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
+
+    def prompted(
+        self,
+        encoded: Any,
+        prompts: Sequence[Prompts],
+        previous: Sequence[Tensor | None] | None = None,
+        rng: Draws | None = None,
+    ) -> list[PromptedMasks]:
+        """Answers the prompts of each encoded image.
+
+        Args:
+            encoded: what ``encode`` returned for B images.
+            prompts: of each image; images may have different numbers of objects.
+            previous: per image, the logits (N, h, w) of the last round for its stroked objects, in the same order,
+                or None in the first round.
+            rng: source of random draws; None: a fixed one, so that equal prompts have equal answers.
+
+        Returns:
+            One answer per image.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
+
+    def full_masks(self, encoded: Any, answers: Sequence[PromptedMasks]) -> list[Tensor]:
+        """Returns the answers' masks (N + T, H, W) bool at each image's original size."""
+        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
+
+    def reference(self, encoded: Any, strokes: Strokes) -> Any:
+        """Returns what strokes of one object on one encoded image show, to look for it in other images.
+
+        Raises:
+            UserError: the architecture has no such prompt; says which has.
+        """
+        raise NotImplementedError(f"{type(self).__name__} takes no reference prompts")
 
     def compile_parts(self) -> list[nn.Module]:
         """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""

@@ -170,22 +170,18 @@ class Loop:
             raise
 
     def _agree(self, micro_batches: list[Batch], failure: str) -> tuple[int, dict[str, float]]:
-        """Sums the loss normalisers over micro-batches and processes, and lets all stop at the same step.
+        """Joins the loss normalisers of micro-batches and processes, and lets all stop at the same step.
 
         Returns:
             The signal to stop for (0: go on) and the normalisers of the whole step.
         """
-        mine: dict[str, float] = {}
-        for batch in micro_batches:
-            for name, value in self.state.model.normalizers(batch).items():
-                mine[name] = mine.get(name, 0.0) + float(value)
+        mine = _join({}, *(self.state.model.normalizers(batch) for batch in micro_batches))
         totals: dict[str, float] = {}
         everyone = self.processes.all_gather((self.stop.received, failure, mine))
         for _, text, share in everyone:
             if text:
                 raise DataFailure(text)
-            for name, value in share.items():
-                totals[name] = totals.get(name, 0.0) + value
+            totals = _join(totals, share)
         return max(signal for signal, _, _ in everyone), totals
 
     def _train_step(self, micro_batches: list[Batch], totals: dict[str, float]) -> None:
@@ -266,3 +262,13 @@ class Loop:
 
 class DataFailure(UserError):
     """Training data could not be read."""
+
+
+def _join(*shares: dict[str, float]) -> dict[str, float]:
+    """Joins shares of the loss normalisers: sums, or the largest for names that start with "max_"."""
+    joined: dict[str, float] = {}
+    for share in shares:
+        for name, value in share.items():
+            known = joined.get(name, 0.0)
+            joined[name] = max(known, float(value)) if name.startswith("max_") else known + float(value)
+    return joined

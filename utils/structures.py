@@ -6,7 +6,7 @@ K categories. A *category index* is the position of a category in the record's l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +89,58 @@ class Prediction:
         semantic: (H, W) int64 category index per pixel.
         panoptic: panoptic map.
         instances: scored instances.
+        phrases: (T, H, W) bool, the mask of each text of the request.
+        click_ious: (N, R) float64, overlap 0..1 of each prompted object after each round of simulated clicks.
         extra: further named results of an architecture.
     """
 
     semantic: np.ndarray | None = None
     panoptic: PanopticResult | None = None
     instances: InstanceResult | None = None
+    phrases: np.ndarray | None = None
+    click_ious: np.ndarray | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Strokes:
+    """Prompts drawn on one image, for N objects, as pixels.
+
+    Attributes:
+        positive: (N, H, W) bool array or tensor, pixels said to belong to the object.
+        negative: (N, H, W) bool, pixels said not to belong to it.
+    """
+
+    positive: Any
+    negative: Any
+
+
+@dataclass
+class SpatialTargets:
+    """Objects of one training image that are prompted by strokes, at the size of the training image.
+
+    Attributes:
+        masks: (N, H, W) bool array or tensor; an object too small for a prompt has an empty mask and no stroke.
+        strokes: (N, H, W) bool, the first positive stroke of each object.
+    """
+
+    masks: Any
+    strokes: Any
+
+
+@dataclass
+class TextTargets:
+    """Texts of one training image and the masks they name, at the size of the training image.
+
+    Attributes:
+        texts: M sentences; equal ones mean the same.
+        masks: (M, H, W) bool array or tensor; none is empty.
+        kind: "text" for sentences of the data set, "class" for class names that stand in for them.
+    """
+
+    texts: list[str]
+    masks: Any
+    kind: str = "text"
 
 
 @dataclass
@@ -105,10 +150,58 @@ class Targets:
     Attributes:
         masks: (M, H, W) bool array or tensor; crowd segments and VOID are left out; no mask is empty.
         labels: (M,) int64 category indices.
+        spatial: objects prompted by strokes, or None when the data set's mapper makes none.
+        texts: sentences and their masks, or None when the mapper makes none.
     """
 
     masks: Any
     labels: Any
+    spatial: SpatialTargets | None = None
+    texts: TextTargets | None = None
+
+    def map(self, change: Callable[[Any], Any]) -> Targets:
+        """Returns the targets with every array or tensor replaced by ``change`` of it."""
+        spatial, texts = self.spatial, self.texts
+        return Targets(
+            change(self.masks),
+            change(self.labels),
+            spatial and SpatialTargets(change(spatial.masks), change(spatial.strokes)),
+            texts and TextTargets(texts.texts, change(texts.masks), texts.kind),
+        )
+
+
+@dataclass
+class ObjectTruth:
+    """Objects of one evaluation image that are segmented by simulated clicks.
+
+    Attributes:
+        masks: (N, H, W) bool at the original size.
+        ignored: (H, W) bool at the original size, pixels that count neither way, or None.
+        input_masks: (N, h, w) bool at the size of ``Sample.image``.
+        strokes: (N, h, w) bool at the size of ``Sample.image``: the first prompt of each object.
+        input_ignored: (h, w) bool at the size of ``Sample.image``, or None.
+    """
+
+    masks: np.ndarray
+    ignored: np.ndarray | None
+    input_masks: np.ndarray
+    strokes: np.ndarray
+    input_ignored: np.ndarray | None = None
+
+
+@dataclass
+class PhraseTruth:
+    """Texts of one evaluation image and the masks they name.
+
+    Attributes:
+        texts: T sentences.
+        masks: (M, H, W) bool at the original size.
+        owner: (T,) int64, which mask each text names.
+    """
+
+    texts: list[str]
+    masks: np.ndarray
+    owner: np.ndarray
 
 
 @dataclass
@@ -125,6 +218,8 @@ class Sample:
         targets: training targets, or None.
         panoptic: ground truth at the original size for evaluation, or None.
         semantic: (H, W) uint8/int64 category indices with 255 = ignored at the original size, or None.
+        objects: objects to segment by simulated clicks, for evaluation, or None.
+        phrases: texts and their masks for evaluation, or None.
     """
 
     image: np.ndarray
@@ -135,6 +230,8 @@ class Sample:
     targets: Targets | None = None
     panoptic: PanopticResult | None = None
     semantic: np.ndarray | None = None
+    objects: ObjectTruth | None = None
+    phrases: PhraseTruth | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -146,11 +243,12 @@ class Batch:
         images: (B, 3, H, W) uint8 RGB 0..255, zero-padded right and bottom to the largest image of the batch.
         image_sizes: (height, width) of each image without padding.
         samples: the samples, image arrays dropped (``image`` is an empty array).
-        targets: per image, masks (M, H, W) bool tensor padded like ``images`` and labels (M,) int64 tensor; None when
-            there is no ground truth.
+        targets: per image, tensors: masks (M, H, W) bool padded like ``images``, labels (M,) int64, and those of the
+            prompted objects and texts; None when there is no ground truth.
         positions: position of each image within the optimizer step's whole batch, 0..BATCH_SIZE_TOTAL *
             GRADIENT_ACCUMULATE_STEP - 1: the key of this sample's random draws, whichever process holds it.
-        totals: loss normalisers summed over the whole step (all micro-batches, all processes); None: this batch alone.
+        totals: loss normalisers of the whole step (all micro-batches, all processes): the sum of the shares, or their
+            largest where the name starts with "max_"; None: this batch alone.
     """
 
     images: Tensor
@@ -166,14 +264,12 @@ class Batch:
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """Returns the batch with its tensors on ``device``; host-side fields are shared."""
         move = lambda t: t.to(device, non_blocking=non_blocking)  # noqa: E731
-        targets = None if self.targets is None else [Targets(move(t.masks), move(t.labels)) for t in self.targets]
+        targets = None if self.targets is None else [t.map(move) for t in self.targets]
         return Batch(move(self.images), self.image_sizes, self.samples, targets, self.positions, self.totals)
 
     def pin_memory(self) -> Batch:
         """Returns the batch with its tensors in page-locked memory; the data loader calls it."""
-        targets = self.targets
-        if targets is not None:
-            targets = [Targets(t.masks.pin_memory(), t.labels.pin_memory()) for t in targets]
+        targets = None if self.targets is None else [t.map(lambda tensor: tensor.pin_memory()) for t in self.targets]
         return Batch(self.images.pin_memory(), self.image_sizes, self.samples, targets, self.positions, self.totals)
 
 
@@ -182,9 +278,42 @@ class Request:
     """What to predict.
 
     Attributes:
-        tasks: any of "panoptic", "semantic", "instance"; None: what the configuration switches on.
+        tasks: any of "panoptic", "semantic", "instance", "phrases"; None: what the configuration switches on.
         categories: vocabulary, in index order; None: the one set last with ``MetaArch.set_vocabulary``.
+        texts: per image, the texts whose masks the task "phrases" asks for.
     """
 
     tasks: Sequence[str] | None = None
     categories: Sequence[Category] | None = None
+    texts: Sequence[Sequence[str]] | None = None
+
+
+@dataclass
+class Prompts:
+    """What a user points at in one image: N objects by strokes, T by texts, one after the other.
+
+    Attributes:
+        strokes: of N objects, at the size of the network's input without padding; or None.
+        texts: T sentences.
+        reference: an object shown on another image (``MetaArch.reference``), or None.
+        texts_explain_strokes: the texts also describe the stroked objects (the two may look at each other).
+    """
+
+    strokes: Strokes | None = None
+    texts: tuple[str, ...] = ()
+    reference: Any = None
+    texts_explain_strokes: bool = False
+
+
+@dataclass
+class PromptedMasks:
+    """Answer to :class:`Prompts`: one mask per prompted object, stroked objects first, then texts, then the reference.
+
+    Attributes:
+        logits: (N + T, h, w) float32 tensor of mask logits at the network's stride, above 0 inside; handed back as
+            ``previous`` they are the memory of the next round.
+        scores: (N + T,) float32 tensor, confidence 0..1.
+    """
+
+    logits: Tensor
+    scores: Tensor

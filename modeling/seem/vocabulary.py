@@ -14,38 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segfoundry.modeling.seem.language import LanguageEncoder, normalize
-from segfoundry.modeling.seem.templates import TEMPLATES
 from segfoundry.modeling.seem.tokenizer import Tokenizer, lengths
 from segfoundry.utils.draws import Draws
+from segfoundry.utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 
 BACKGROUND = "background"
 PROMPTS = ("templates", "plain")
-# COCO's panoptic names of merged and left-over stuff end in these.
-_SUFFIXES = ("-other", "-merged", "-stuff")
 # Matrix products give a row the same bits whatever the other rows are, as long as their number stays the same.
 _BATCH = 16
-
-
-def clean_name(name: str) -> str:
-    """Returns a class name without COCO's "-other", "-merged" and "-stuff"."""
-    for suffix in _SUFFIXES:
-        name = name.replace(suffix, "")
-    return name
-
-
-def training_prompt(name: str, template: int) -> str:
-    """Returns the sentence for a class name in one training step.
-
-    Args:
-        name: class name.
-        template: index into ``TEMPLATES``.
-    """
-    return TEMPLATES[template].format(clean_name(name).replace(",", "").replace("+", " "))
-
-
-def evaluation_prompts(name: str) -> list[str]:
-    """Returns the sentences, one per template, whose mean embedding stands for a class name in evaluation."""
-    return [template.format(clean_name(name)) for template in TEMPLATES]
 
 
 class ClassEmbeddings:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from segfoundry.modeling.seem.language import LanguageEncoder, normalize
-from segfoundry.modeling.seem.templates import TEMPLATES
-from segfoundry.modeling.seem.vocabulary import ClassEmbeddings, evaluation_prompts, training_prompt
+from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
 from segfoundry.utils.draws import Draws
+from segfoundry.utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 
 from ....support.standin_tokenizer import StandInTokenizer
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from segfoundry.modeling.seem.language import LanguageEncoder, normalize
-from segfoundry.modeling.seem.vocabulary import ClassEmbeddings, training_prompt
+from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
+from segfoundry.utils.text_templates import training_prompt
 
 from .....support.goldens import Case, runner
 from .....support.standin_tokenizer import StandInTokenizer

@@ -87,3 +87,28 @@ TEMPLATES: tuple[str, ...] = (
     "a photo of a small {}.",
     "a tattoo of the {}.",
 )
+
+# COCO's panoptic names of merged and left-over stuff end in these.
+_SUFFIXES = ("-other", "-merged", "-stuff")
+
+
+def clean_name(name: str) -> str:
+    """Returns a class name without COCO's "-other", "-merged" and "-stuff"."""
+    for suffix in _SUFFIXES:
+        name = name.replace(suffix, "")
+    return name
+
+
+def training_prompt(name: str, template: int) -> str:
+    """Returns the sentence for a class name in one training step.
+
+    Args:
+        name: class name.
+        template: index into ``TEMPLATES``.
+    """
+    return TEMPLATES[template].format(clean_name(name).replace(",", "").replace("+", " "))
+
+
+def evaluation_prompts(name: str) -> list[str]:
+    """Returns the sentences, one per template, whose mean embedding stands for a class name in evaluation."""
+    return [template.format(clean_name(name)) for template in TEMPLATES]
