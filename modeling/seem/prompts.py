@@ -1,7 +1,7 @@
 """Prompts as SEEM's decoder takes them; ``modeling/seem/model.py`` makes them from strokes, texts and references.
 
-Letters in shapes: B images, N prompted objects (the most of any image), T text tokens, C channels of the decoder, D mask
-width, H and W rows and columns of the padded network input, h and w those at stride 4.
+Letters in shapes: B images, N prompted objects (the most of any image), T text tokens, C channels of the decoder, D
+mask width, H and W rows and columns of the padded network input, h and w those at stride 4.
 """
 
 from __future__ import annotations
