@@ -107,12 +107,16 @@ class MetaArch(nn.Module, ABC):
             batch: B images of one padded size.
 
         Returns:
-            An object for ``decode``, ``prompted`` and ``reference``; it can be reused for any number of rounds.
+            An object for ``decode``, ``select``, ``prompted`` and ``reference``; it serves any number of rounds.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no prompts")
 
     def decode(self, encoded: Any, request: Request) -> list[Prediction]:
         """Returns what ``predict`` does, from encoded images."""
+        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
+
+    def select(self, encoded: Any, places: Sequence[int]) -> Any:
+        """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
         raise NotImplementedError(f"{type(self).__name__} takes no prompts")
 
     def prompted(

@@ -174,19 +174,22 @@ class Targets:
 class ObjectTruth:
     """Objects of one evaluation image that are segmented by simulated clicks.
 
+    They are kept as maps, not as one mask each: an image may have hundreds.
+
     Attributes:
-        masks: (N, H, W) bool at the original size.
-        ignored: (H, W) bool at the original size, pixels that count neither way, or None.
-        input_masks: (N, h, w) bool at the size of ``Sample.image``.
-        strokes: (N, h, w) bool at the size of ``Sample.image``: the first prompt of each object.
-        input_ignored: (h, w) bool at the size of ``Sample.image``, or None.
+        labels: (H, W) int16 at the original size: 1..N = objects, 0 = none, -1 = counts neither way.
+        input_labels: (h, w) int16, the same at the size of ``Sample.image``; every object has a pixel.
+        strokes: N arrays (P,) int64, positions in the flattened (h, w) image: the first prompt of each object.
+        texts: N phrases or names, one for each object, or empty.
     """
 
-    masks: np.ndarray
-    ignored: np.ndarray | None
-    input_masks: np.ndarray
-    strokes: np.ndarray
-    input_ignored: np.ndarray | None = None
+    labels: np.ndarray
+    input_labels: np.ndarray
+    strokes: list[np.ndarray]
+    texts: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.strokes)
 
 
 @dataclass
@@ -195,7 +198,7 @@ class PhraseTruth:
 
     Attributes:
         texts: T sentences.
-        masks: (M, H, W) bool at the original size.
+        masks: (M, H, W) bool at the original size; an empty one: the text names nothing in the image.
         owner: (T,) int64, which mask each text names.
     """
 
