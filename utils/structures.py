@@ -200,11 +200,14 @@ class PhraseTruth:
         texts: T sentences.
         masks: (M, H, W) bool at the original size; an empty one: the text names nothing in the image.
         owner: (T,) int64, which mask each text names.
+        strokes: M arrays (P,) int64, positions in the flattened image ``Sample.image``: a prompt of each mask, where
+            texts are asked for together with strokes; else empty.
     """
 
     texts: list[str]
     masks: np.ndarray
     owner: np.ndarray
+    strokes: list[np.ndarray] = field(default_factory=list)
 
 
 @dataclass
@@ -299,13 +302,15 @@ class Prompts:
         strokes: of N objects, at the size of the network's input without padding; or None.
         texts: T sentences.
         reference: an object shown on another image (``MetaArch.reference``), or None.
-        texts_explain_strokes: the texts also describe the stroked objects (the two may look at each other).
+        texts_explain_strokes: the texts also describe the stroked objects, which may look at them.
+        strokes_explain_texts: the strokes also show what the texts name, which may look at them.
     """
 
     strokes: Strokes | None = None
     texts: tuple[str, ...] = ()
     reference: Any = None
     texts_explain_strokes: bool = False
+    strokes_explain_texts: bool = False
 
 
 @dataclass

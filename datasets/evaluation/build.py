@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from segfoundry.datasets.catalog import Record, Split
 from segfoundry.datasets.evaluation.base import Evaluator
 from segfoundry.datasets.evaluation.instance import InstanceEvaluator
+from segfoundry.datasets.evaluation.interactive import InteractiveEvaluator
 from segfoundry.datasets.evaluation.panoptic import PanopticEvaluator
+from segfoundry.datasets.evaluation.referring import ReferringEvaluator
 from segfoundry.datasets.evaluation.semantic import SemanticEvaluator
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.registry import Registry
-from segfoundry.utils.structures import Category
 
-EVALUATORS: Registry[Callable[[Sequence[Category]], Evaluator]] = Registry("evaluator")
-for _evaluator in (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator):
+EVALUATORS: Registry[Callable[..., Evaluator]] = Registry("evaluator")
+for _evaluator in (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator, InteractiveEvaluator, ReferringEvaluator):
     EVALUATORS.register(_evaluator.kind)(_evaluator)
 
+_NEEDS = {
+    "panoptic": "panoptic annotations",
+    "instance": "panoptic annotations",
+    "semantic": "semantic or panoptic annotations",
+    "interactive": "panoptic annotations or object PNGs",
+    "referring": "phrases (`grounding`)",
+}
 
-def build_evaluators(record: Record, split: Split, kinds: Sequence[str]) -> dict[str, Evaluator]:
+
+def possible_kinds(split: Split) -> list[str]:
+    """Returns the kinds of evaluator that a split's annotations allow."""
+    panoptic = split.panoptic_json is not None or split.registered is not None
+    possible = {
+        "panoptic": panoptic,
+        "instance": panoptic,
+        "semantic": panoptic or split.semantic is not None,
+        "interactive": panoptic or getattr(split, "objects", None) is not None,
+        "referring": split.grounding is not None or getattr(split, "referring", None) is not None,
+    }
+    return [kind for kind, is_possible in possible.items() if is_possible]
+
+
+def build_evaluators(
+    record: Record, split: Split, kinds: Sequence[str], options: Mapping[str, Mapping[str, Any]] | None = None
+) -> dict[str, Evaluator]:
     """Builds evaluators.
 
     Args:
         record: the data set.
         split: what is going to be evaluated.
-        kinds: any of "panoptic", "semantic", "instance".
+        kinds: any of "panoptic", "semantic", "instance", "interactive", "referring".
+        options: kind -> keyword arguments of its evaluator.
 
     Returns:
         Evaluators by kind, in the order of ``kinds``.
@@ -33,12 +60,19 @@ def build_evaluators(record: Record, split: Split, kinds: Sequence[str]) -> dict
         ConfigError: unknown kind.
         DataError: the split's annotations do not allow one of them.
     """
-    truth = () if split.panoptic_json is None else (split.panoptic_json,)
-    evaluators = {kind: EVALUATORS.get(kind)(record.categories) for kind in kinds}
+    options = options or {}
+    evaluators = {kind: EVALUATORS.get(kind)(record.categories, **options.get(kind, {})) for kind in kinds}
+    possible = possible_kinds(split)
     for kind, evaluator in evaluators.items():
-        evaluator.truth_files = truth
-        if kind != "semantic" and split.panoptic_json is None and split.registered is None:
+        evaluator.truth_files = _truth_files(split, kind)
+        if kind not in possible:
             raise DataError(
-                f"{record.path}: split {split.name!r} has no panoptic annotations, the {kind} evaluator needs them"
+                f"{record.path}: split {split.name!r} has no {_NEEDS[kind]}, the {kind} evaluator needs them"
             )
     return evaluators
+
+
+def _truth_files(split: Split, kind: str) -> tuple[Path, ...]:
+    """Returns the files whose digests tell which ground truth a figure belongs to."""
+    file = split.grounding if kind == "referring" else split.panoptic_json
+    return (file,) if file is not None and file.is_file() else ()

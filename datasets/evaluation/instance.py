@@ -31,6 +31,7 @@ class InstanceEvaluator(Evaluator):
 
     kind = "instance"
     task = "instance"
+    table_file = "instance_per_class.txt"
 
     def __init__(self, categories: Sequence[Category], accelerate: bool = True) -> None:
         self.categories = list(categories)

@@ -36,6 +36,7 @@ class PanopticEvaluator(Evaluator):
 
     kind = "panoptic"
     task = "panoptic"
+    table_file = "panoptic_per_class.txt"
 
     def __init__(
         self,

@@ -151,7 +151,9 @@ class RefInput:
     MIN_SIZE_TEST: int = key(512, "", no_effect=_RECORD)
     MAX_SIZE_TEST: int = key(1024, "", no_effect=_RECORD)
     FORMAT: str = key("RGB", "", no_effect=_MAPPER)
-    SPATIAL: bool = key(False, "", no_effect=_STROKES)
+    SPATIAL: bool = key(
+        False, "In referring evaluation, give the first prompt of each object along; its phrases may look at it."
+    )
 
 
 @dataclass(kw_only=True)
@@ -217,11 +219,30 @@ class Polygon:
 
 @dataclass(kw_only=True)
 class StrokeEval:
-    MODE: str = key("best", "", no_effect=_STROKES)
+    """Simulated clicks of the evaluation (kind "interactive" in TEST.EVALUATORS or the data set record)."""
+
+    MODE: str = key(
+        "best",
+        "Where a click goes inside the larger error region: best (innermost pixel) or best_random (any pixel off its "
+        "border). The reference refuses random as well.",
+        choices=("best", "best_random"),
+    )
+    START: str = key(
+        "Point",
+        "First prompt of each object; a data set's split may name another one (pascalvoc_val_Box, say).",
+        choices=("Point", "Box", "Scribble", "Polygon", "Circle"),
+    )
+    OBJECTS: str = key(
+        "segments",
+        "Objects of panoptic data: all segments, or things only; crowds never. Unlabelled pixels count neither way.",
+        choices=("segments", "things"),
+    )
     NEGATIVE: bool = key(False, "", no_effect="never read by the reference")
-    MAX_ITER: int = key(20, "", no_effect=_STROKES)
-    IOU_ITER: int = key(1, "", no_effect=_STROKES)
-    GROUNDING: bool = key(False, "", no_effect=_STROKES)
+    MAX_ITER: int = key(20, "Clicks per object, the first prompt included; the NoC of an object that fails.", minimum=1)
+    IOU_ITER: int = key(1, "Click whose mean IoU is reported as miou@iterN, 1..MAX_ITER.", minimum=1)
+    GROUNDING: bool = key(
+        False, "Give the phrase or category name of each object along with its strokes; the strokes may look at it."
+    )
 
 
 @dataclass(kw_only=True)

@@ -67,7 +67,8 @@ class Train:
     EVAL_EVERY_EPOCHS: float = key(1.0, "Evaluate every N epochs; 0: only by EVAL_EVERY and at the end.", minimum=0)
     BEST_METRIC: str = key(
         "",
-        "Metric that decides the best weights, DATASET/KIND/METRIC or its end; empty: PQ, else mIoU, else AP of the first test set.",
+        "Metric that decides the best weights, DATASET/KIND/METRIC or its end (of noc@... and nof@... the smallest); "
+        "empty: PQ, else mIoU, else AP, else noc@0.85 of the first test set.",
     )
     EMA: float = key(
         0.0, "Decay of an exponential moving average of the weights, used in evaluation; 0: off.", minimum=0, maximum=1
@@ -84,8 +85,19 @@ class TestAug:
 class Test:
     BATCH_SIZE_TOTAL: int = key(8, "Images per evaluation batch over all processes.", minimum=1)
     DETECTIONS_PER_IMAGE: int = key(100, "Instances kept per image.", minimum=1)
-    NAME: str = key("coco_eval", "", no_effect="evaluators come from the data set record")
-    IOU_TYPE: list[str] = key(["bbox", "segm"], "", no_effect="evaluators come from the data set record")
+    EVALUATORS: list[str] = key(
+        [],
+        "What is measured: panoptic, instance, semantic, interactive (clicks), referring (phrases), as far as a data "
+        "set's annotations allow; empty: what its record says, or else panoptic, instance and semantic.",
+        choices=("panoptic", "instance", "semantic", "interactive", "referring"),
+    )
+    SENTENCES: str = key(
+        "first",
+        "Sentences of an object that referring segmentation is measured with: its first (SEEM) or all (RefCOCO).",
+        choices=("first", "all"),
+    )
+    NAME: str = key("coco_eval", "", no_effect="TEST.EVALUATORS, or else the data set record, decides")
+    IOU_TYPE: list[str] = key(["bbox", "segm"], "", no_effect="TEST.EVALUATORS, or else the data set record, decides")
     USE_MULTISCALE: bool = key(False, "", no_effect="test-time augmentation is not built")
     MODEL_FILE: str = key("", "", no_effect="RESUME_FROM names the weights")
     AUG: TestAug = section(TestAug)
