@@ -14,7 +14,6 @@ PENDING = {
     "seem_v1_*/*pred_g*": GROUNDING,
     "seem_v0_*/*": OTHER_DECODERS,
     "seem_demo*/*": OTHER_DECODERS,
-    "next_click*/*": "simulated clicks are not built",
     "full_model*/grounding_mask": GROUNDING,
     "full_model*/interactive.*": SPATIAL,
     "full_model*/train.loss_spatial_*": SPATIAL,
