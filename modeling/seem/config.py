@@ -19,6 +19,7 @@ from segfoundry.modeling.seem.config_data import (
     StrokeSampler,
     VocSection,
     VosSection,
+    check_strokes,
 )
 from segfoundry.modeling.seem.config_model import Model
 from segfoundry.utils.config.schema import key, section
@@ -167,6 +168,7 @@ def check(cfg: Any) -> None:
     _check_name("MODEL.DECODER.NAME", model.DECODER.NAME, _DECODERS)
     _check_backbone(model.BACKBONE)
     _check_widths(cfg)
+    check_strokes(cfg.STROKE_SAMPLER)
     if not any(active_tasks(cfg)[0].values()):
         raise ConfigError(
             "MODEL.DECODER.MASK.ENABLED False leaves no task: the spatial and grounding tasks are not built"

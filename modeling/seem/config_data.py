@@ -5,9 +5,12 @@ Only COCO.INPUT sizes the training images, of every data set. The other sections
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from segfoundry.utils.config.schema import key, section
+from segfoundry.utils.errors import ConfigError, did_you_mean
 
 _RECORD = "a data set record gives the evaluation size (min_size_test, max_size_test)"
 _LOADER = "DATALOADER decides, for every data set"
@@ -193,28 +196,39 @@ class BddSection:
     TEST: BddBatch = section(BddBatch)
 
 
+STROKE_SHAPES = ("Point", "Polygon", "Scribble", "Circle")
+STROKE_PRESETS = ("rand_curve", "rand_curve_small", "object_like", "object_like_middle", "object_like_small")
+_NUM_STROKES = "Strokes of a prompt: uniformly 1 to this many."
+_PRESET = "Kinds of random walk; one is drawn per object."
+_WEIGHTS = "Relative frequency of each STROKE_PRESET; they need not add up to 1."
+
+
 @dataclass(kw_only=True)
 class Circle:
-    NUM_STROKES: int = key(5, "", no_effect=_STROKES)
-    STROKE_PRESET: list[str] = key(["object_like", "object_like_middle", "object_like_small"], "", no_effect=_STROKES)
-    STROKE_PROB: list[float] = key([0.33, 0.33, 0.33], "", no_effect=_STROKES)
+    """Broad brush strokes."""
+
+    NUM_STROKES: int = key(5, _NUM_STROKES, minimum=1)
+    STROKE_PRESET: list[str] = key(["object_like", "object_like_middle", "object_like_small"], _PRESET)
+    STROKE_PROB: list[float] = key([0.33, 0.33, 0.33], _WEIGHTS, minimum=0)
 
 
 @dataclass(kw_only=True)
 class Scribble:
-    NUM_STROKES: int = key(5, "", no_effect=_STROKES)
-    STROKE_PRESET: list[str] = key(["rand_curve", "rand_curve_small"], "", no_effect=_STROKES)
-    STROKE_PROB: list[float] = key([0.5, 0.5], "", no_effect=_STROKES)
+    """Thin brush strokes."""
+
+    NUM_STROKES: int = key(5, _NUM_STROKES, minimum=1)
+    STROKE_PRESET: list[str] = key(["rand_curve", "rand_curve_small"], _PRESET)
+    STROKE_PROB: list[float] = key([0.5, 0.5], _WEIGHTS, minimum=0)
 
 
 @dataclass(kw_only=True)
 class Point:
-    NUM_POINTS: int = key(20, "", no_effect=_STROKES)
+    NUM_POINTS: int = key(20, "Pixels of a training prompt of points: uniformly 1 to this many.", minimum=1)
 
 
 @dataclass(kw_only=True)
 class Polygon:
-    MAX_POINTS: int = key(9, "", no_effect=_STROKES)
+    MAX_POINTS: int = key(9, "Corners of a closed curve: uniformly 1 to this many.", minimum=1)
 
 
 @dataclass(kw_only=True)
@@ -249,12 +263,44 @@ class StrokeEval:
 class StrokeSampler:
     """Simulated strokes of the interactive task."""
 
-    MAX_CANDIDATE: int = key(1, "", no_effect=_STROKES)
-    CANDIDATE_PROBS: list[float] = key([0.25] * 4, "", no_effect=_STROKES)
-    CANDIDATE_NAMES: list[str] = key(["Point", "Polygon", "Scribble", "Circle"], "", no_effect=_STROKES)
+    MAX_CANDIDATE: int = key(1, "Most objects of a training image that get a simulated prompt.", minimum=1)
+    CANDIDATE_PROBS: list[float] = key(
+        [0.25] * 4, "Relative frequency of each CANDIDATE_NAMES; they need not add up to 1.", minimum=0
+    )
+    CANDIDATE_NAMES: list[str] = key(
+        list(STROKE_SHAPES), "Shapes of the simulated prompts of training: Point, Polygon, Scribble, Circle."
+    )
     DILATION: int = key(3, "", no_effect=_STROKES)
     CIRCLE: Circle = section(Circle)
     SCRIBBLE: Scribble = section(Scribble)
     POINT: Point = section(Point)
     POLYGON: Polygon = section(Polygon)
     EVAL: StrokeEval = section(StrokeEval)
+
+
+def check_strokes(keys: Any) -> None:
+    """Checks names and weights of the section STROKE_SAMPLER.
+
+    Raises:
+        ConfigError: unknown shape or preset, or weights that do not fit the names.
+    """
+    _check_choice("", keys, "CANDIDATE_NAMES", "CANDIDATE_PROBS", STROKE_SHAPES)
+    _check_choice("SCRIBBLE.", keys.SCRIBBLE, "STROKE_PRESET", "STROKE_PROB", STROKE_PRESETS)
+    _check_choice("CIRCLE.", keys.CIRCLE, "STROKE_PRESET", "STROKE_PROB", STROKE_PRESETS)
+
+
+def _check_choice(where: str, keys: Any, names_key: str, weights_key: str, known: Sequence[str]) -> None:
+    names, weights = keys[names_key], keys[weights_key]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known) or "."
+            raise ConfigError(f"STROKE_SAMPLER.{where}{names_key}: unknown {name!r}{hint} Known: {', '.join(known)}.")
+    if not names:
+        raise ConfigError(f"STROKE_SAMPLER.{where}{names_key} is empty; known: {', '.join(known)}")
+    if len(weights) != len(names):
+        raise ConfigError(
+            f"STROKE_SAMPLER.{where}{weights_key} has {len(weights)} number{'s' * (len(weights) != 1)}, "
+            f"{where}{names_key} {len(names)} name{'s' * (len(names) != 1)}: give one for each"
+        )
+    if sum(weights) <= 0:
+        raise ConfigError(f"STROKE_SAMPLER.{where}{weights_key} {list(weights)}: at least one must be above 0")
