@@ -33,7 +33,8 @@ class LayerOutput:
     at a few points samples the features there and never builds full masks (:func:`mask_logits` does).
 
     Attributes:
-        logits: (B, Q, K + 1) class logits of the object queries; the last class is "background".
+        logits: (B, Q, K + 1) class logits of the object queries; the last class is "background". Q is 0 when the pass
+            left the object queries out (``DecoderPrompts.objects``).
         mask_embed: (B, Q, D) mask embeddings of the object queries.
         embed: (B, Q, P) class embeddings of the object queries before normalisation.
         grounding: queries that answer texts, or None when there is no text prompt.
@@ -57,12 +58,14 @@ class DecoderOutput:
         mask_features: (B, D, H, W) features at stride 4.
         positive_means: (B, N, D) mean mask feature under the positive strokes of each object; None without strokes.
         negative_means: (B, N, D) likewise for the negative strokes.
+        reference_means: (B, M, D) mean mask feature under the strokes on reference images; None without references.
     """
 
     layers: list[LayerOutput]
     mask_features: Tensor
     positive_means: Tensor | None = None
     negative_means: Tensor | None = None
+    reference_means: Tensor | None = None
 
     @property
     def final(self) -> LayerOutput:

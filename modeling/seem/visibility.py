@@ -8,12 +8,18 @@ Letters in shapes: B images, N variables of a group, T variables of all groups, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from segfoundry.utils.errors import ConfigError
+
+# Numbers of variables that belong to no object.
+_PADDING = -1
+_UNOWNED = -2
 
 # The order in which groups are concatenated.
 _CROSS_KINDS = ("queries", "memories", "tokens")
@@ -37,6 +43,11 @@ class Group:
     owner: Tensor | None = None
     valid: Tensor | None = None
 
+    @classmethod
+    def of_tokens(cls, content: Tensor, owner: Tensor | None = None, valid: Tensor | None = None) -> Group:
+        """Returns tokens (B, N, C), whose position is their content, without gradient."""
+        return cls(content, content.detach(), owner, valid)
+
 
 @dataclass(frozen=True)
 class AttentionArch:
@@ -47,7 +58,6 @@ class AttentionArch:
         self_groups: groups that take part in self-attention, in order of concatenation.
         visible: group -> groups that its variables may look at.
         masked: groups whose padding is hidden (``Group.valid``).
-        duplicated: group -> group whose variables it starts from.
         num_memories: memory slots.
         queries_per_object: spatial queries per prompted object.
     """
@@ -56,13 +66,17 @@ class AttentionArch:
     self_groups: tuple[str, ...]
     visible: Mapping[str, tuple[str, ...]]
     masked: tuple[str, ...]
-    duplicated: Mapping[str, str]
     num_memories: int
     queries_per_object: int
 
     @classmethod
     def from_config(cls, arch: Mapping[str, Any]) -> AttentionArch:
-        """Reads the section; the order of kinds is fixed, the order within a kind is that of VARIABLE."""
+        """Reads the section; the order of kinds is fixed, the order within a kind is that of VARIABLE.
+
+        Raises:
+            ConfigError: tokens that read the image, or queries that start from anything but the object queries.
+        """
+        _check_section(arch)
         variables, crossing, seeing = arch["VARIABLE"], arch["CROSS_ATTENTION"], arch["SELF_ATTENTION"]
 
         def names(kinds: tuple[str, ...], table: Mapping[str, Any]) -> tuple[str, ...]:
@@ -78,17 +92,25 @@ class AttentionArch:
             self_groups=names(_SELF_KINDS, seeing),
             visible={f"{k}_{s}": tuple(cols) for k, rows in seeing.items() for s, cols in rows.items()},
             masked=tuple(arch["MASKING"]),
-            duplicated={f"{k}_{s}": group for k, rows in arch["DUPLICATION"].items() for s, group in rows.items()},
             num_memories=int(arch["SPATIAL_MEMORIES"]),
             queries_per_object=int(arch["QUERY_NUMBER"]),
         )
+
+    @property
+    def query_groups(self) -> tuple[str, ...]:
+        """The groups that predict masks, in order of concatenation."""
+        return tuple(name for name in self.cross_groups if name.startswith("queries_"))
+
+    def opened(self, row: str, column: str) -> AttentionArch:
+        """Returns a copy in which the group ``row`` looks at the group ``column``, too."""
+        return replace(self, visible={**self.visible, row: (*self.visible[row], column)})
 
 
 def self_attention_mask(arch: AttentionArch, groups: Mapping[str, Group]) -> Tensor | None:
     """Builds the self-attention mask of the groups that are present.
 
     A row sees a column when the table lists the column's group for the row's group, both are valid, and, if both have
-    owners, the owners agree (padding sees padding).
+    owners, the owners agree (padding sees padding). Rows without owner see what any object owns, but no padding.
 
     Args:
         arch: the visibility table.
@@ -102,8 +124,13 @@ def self_attention_mask(arch: AttentionArch, groups: Mapping[str, Group]) -> Ten
     free = all(groups[n].owner is None and (groups[n].valid is None or n not in arch.masked) for n in names)
     if free and all(set(names) <= set(arch.visible[n]) for n in names):
         return None
-    rows = [torch.cat([_block_mask(arch, groups, row, column) for column in names], dim=2) for row in names]
-    return torch.cat(rows, dim=1)
+    owner, valid = _owners(names, groups), _validity(arch, names, groups)
+    table = torch.tensor([[column in arch.visible[row] for column in names] for row in names], device=owner.device)
+    counts = torch.tensor([groups[name].content.shape[1] for name in names], device=owner.device)
+    place = torch.arange(len(names), device=owner.device).repeat_interleave(counts, output_size=owner.shape[1])
+    rows, columns = owner[:, :, None], owner[:, None]
+    agree = (rows == columns) | (columns == _UNOWNED) | ((rows == _UNOWNED) & (columns != _PADDING))
+    return ~(table[place][:, place] & agree & valid[:, :, None] & valid[:, None])
 
 
 def cross_attention_mask(mask_logits: Tensor) -> Tensor:
@@ -119,15 +146,32 @@ def cross_attention_mask(mask_logits: Tensor) -> Tensor:
     return forbidden & ~forbidden.all(dim=-1, keepdim=True)
 
 
-def _block_mask(arch: AttentionArch, groups: Mapping[str, Group], row: str, column: str) -> Tensor:
-    """Returns the part (B, rows, columns) of the mask where group ``row`` looks at group ``column``."""
-    above, beside = groups[row], groups[column]
-    shape = (above.content.shape[0], above.content.shape[1], beside.content.shape[1])
-    seen = torch.full(shape, column in arch.visible[row], dtype=torch.bool, device=above.content.device)
-    if above.owner is not None and beside.owner is not None:
-        seen = seen & (above.owner[:, :, None] == beside.owner[:, None])
-    if above.valid is not None and row in arch.masked:
-        seen = seen & above.valid[:, :, None]
-    if beside.valid is not None and column in arch.masked:
-        seen = seen & beside.valid[:, None]
-    return ~seen
+def _owners(names: Sequence[str], groups: Mapping[str, Group]) -> Tensor:
+    """Returns the owner (B, T) of every variable of the named groups."""
+    return torch.cat([_full(groups[name], groups[name].owner, _UNOWNED) for name in names], dim=1)
+
+
+def _validity(arch: AttentionArch, names: Sequence[str], groups: Mapping[str, Group]) -> Tensor:
+    """Returns (B, T) bool: False at padding that the table hides."""
+    known = [groups[name].valid if name in arch.masked else None for name in names]
+    return torch.cat([_full(groups[name], valid, True) for name, valid in zip(names, known, strict=True)], dim=1)
+
+
+def _full(group: Group, values: Tensor | None, default: int | bool) -> Tensor:
+    """Returns values (B or 1, N) for a whole batch, or the default for all variables."""
+    shape = group.content.shape[:2]
+    return torch.full(shape, default, device=group.content.device) if values is None else values.expand(shape)
+
+
+def _check_section(arch: Mapping[str, Any]) -> None:
+    crossing = [source for source, on in arch["CROSS_ATTENTION"].get("tokens", {}).items() if on]
+    if crossing:
+        raise ConfigError(
+            f"ATTENTION_ARCH.CROSS_ATTENTION.tokens.{crossing[0]} is on, but tokens do not read the image"
+        )
+    for kind, rows in arch["DUPLICATION"].items():
+        for source, group in rows.items():
+            if group != "queries_object":
+                raise ConfigError(
+                    f"ATTENTION_ARCH.DUPLICATION.{kind}.{source} is {group!r}; queries start from queries_object"
+                )

@@ -8,10 +8,6 @@ GROUNDING = "text prompts (grounding queries and tokens) are not built"
 OTHER_DECODERS = "the v0 and demo decoders are not built"
 
 PENDING = {
-    "seem_v1_*/*pred_s*": SPATIAL,
-    "seem_v1_*/*pred_?spatials": SPATIAL,
-    "seem_v1_*/prev_mask": SPATIAL,
-    "seem_v1_*/*pred_g*": GROUNDING,
     "seem_v0_*/*": OTHER_DECODERS,
     "seem_demo*/*": OTHER_DECODERS,
     "full_model*/grounding_mask": GROUNDING,

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.seem.decoder import AdapterOptions, SeemDecoder, resize_features
+from segfoundry.modeling.seem.decoder import SeemDecoder
+from segfoundry.modeling.seem.decoder_base import AdapterOptions
+from segfoundry.modeling.seem.image_levels import resize_features
 from segfoundry.modeling.seem.language import LanguageEncoder, normalize
 from segfoundry.modeling.seem.outputs import mask_logits
 from segfoundry.modeling.seem.visibility import AttentionArch

@@ -1,15 +1,19 @@
-"""The v1 decoder: predictions of the object queries (which see no prompt), and who sees whom among all groups."""
+"""The decoders: predictions with and without prompts, and who sees whom, on recorded draws."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from segfoundry.modeling.seem.decoder import AdapterOptions, SeemDecoder
+from segfoundry.modeling.seem.decoder import SeemDecoder
+from segfoundry.modeling.seem.decoder_base import AdapterOptions, QueryDecoder
 from segfoundry.modeling.seem.language import LanguageEncoder
-from segfoundry.modeling.seem.outputs import DecoderOutput
-from segfoundry.modeling.seem.visibility import AttentionArch, Group, self_attention_mask
+from segfoundry.modeling.seem.outputs import DecoderOutput, mask_logits
+from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
+from segfoundry.modeling.seem.selection import stroke_masks
+from segfoundry.modeling.seem.visibility import AttentionArch
 
 from .....support.goldens import Case, runner
 
@@ -24,9 +28,45 @@ class TextScale(nn.Module):
         self.logit_scale = nn.Parameter(torch.ones([]))
 
 
-def build_decoder(c: dict) -> SeemDecoder:
+class RecordedChoices:
+    """Replays the rows, slots and pixels that a case recorded, in place of the step's draws.
+
+    Pixels are chosen by the largest uniform numbers: recorded ones get a number just below 1, the others 0.
+    """
+
+    def __init__(self, inputs: dict[str, Tensor], prefix: str = "") -> None:
+        self.rows = inputs.get(f"{prefix}object_query_index")
+        self.slots = inputs.get(f"{prefix}memory_index_draws")
+        self.pixels: dict[tuple[str, int | None], Tensor] = {}
+        draws = iter(sorted(name for name in inputs if name.startswith("point_draw.")))
+        for sign, what, image in _recorded_order(inputs):
+            self.pixels[f"stroke/{sign}/{what}", image] = inputs[next(draws)]
+
+    def integers(self, purpose: str, high: int, shape: Sequence[int], **_: object) -> Tensor:
+        drawn = self.rows if purpose == "spatial_queries" else self.slots[int(purpose.removeprefix("memory/"))]
+        assert drawn.shape == tuple(shape) and drawn.max() < high
+        return drawn
+
+    def uniform(self, purpose: str, shape: Sequence[int], *, sample: int | None = None, **_: object) -> Tensor:
+        return torch.zeros(tuple(shape)).index_fill(0, self.pixels[purpose, sample], 0.999)
+
+
+def _recorded_order(inputs: dict[str, Tensor]) -> list[tuple[str, str, int]]:
+    """Returns sign, purpose and image of each recorded draw of pixels: means first, then levels; none of no pixels."""
+    images = range(sum(name.startswith("pos_mask.") for name in inputs))
+    signs = (("positive", "pos_mask"), ("negative", "neg_mask"))
+    return [
+        (sign, what, image)
+        for what in ("mean", "0", "1", "2")
+        for sign, name in signs
+        for image in images
+        if inputs[f"{name}.{image}"].any()
+    ]
+
+
+def build_decoder(c: dict, kind: type[QueryDecoder] = SeemDecoder) -> QueryDecoder:
     """Builds the decoder that a case's configuration describes."""
-    return SeemDecoder(
+    return kind(
         TextScale(),
         AttentionArch.from_config(c["ATTENTION_ARCH"]),
         in_channels=c["CONVS_DIM"],
@@ -38,63 +78,77 @@ def build_decoder(c: dict) -> SeemDecoder:
         num_layers=c["DEC_LAYERS"] - 1,
         num_queries=c["NUM_OBJECT_QUERIES"],
         pre_norm=c["PRE_NORM"],
+        max_spatial_len=(c["MAX_SPATIAL_LEN"],) * 4,
         adapters=AdapterOptions("dense", "reference") if c["FINE_TUNE"] else None,
     )
+
+
+def spatial_prompt(inputs: dict[str, Tensor]) -> SpatialPrompt | None:
+    """Returns the recorded strokes and last round's masks."""
+    images = range(sum(name.startswith("pos_mask.") for name in inputs))
+    if not images:
+        return None
+    positive, negative = ([inputs[f"{sign}_mask.{b}"] for b in images] for sign in ("pos", "neg"))
+    return SpatialPrompt(positive, negative, max(len(masks) for masks in positive), inputs.get("prev_mask"))
+
+
+def text_prompt(inputs: dict[str, Tensor]) -> TextPrompt | None:
+    """Returns the recorded text tokens."""
+    if "grounding_tokens" not in inputs:
+        return None
+    return TextPrompt(inputs["grounding_tokens"].transpose(0, 1), ~inputs["grounding_pad_mask"])
 
 
 @runner("seem", "seem_v1_*", "*seem_v1*SEEMDecoder*")
 def run(case: Case) -> dict[str, Tensor]:
     inputs = case.group("in")
     decoder = case.load_into(build_decoder(case.config))
-    features = [inputs[f"multi_scale_{i}"] for i in range(3)]
+    masks = watch_visibility(decoder)
+    prompts = DecoderPrompts(spatial_prompt(inputs), text_prompt(inputs))
     with torch.no_grad():
-        output = decoder(features, inputs["mask_features"], inputs["default_text_embeddings"])
-    return object_outputs(output) | visibility_outputs(decoder.arch, inputs, case.config["NUM_OBJECT_QUERIES"])
+        output = decode(decoder, inputs, prompts)
+    seen = {f"self_attn_mask.{i}": mask for i, mask in enumerate(masks)}
+    return object_outputs(output) | seen
 
 
-def object_outputs(output: DecoderOutput) -> dict[str, Tensor]:
-    """Names the object queries' predictions as the recorded cases do."""
-    outputs = {}
-    for i, layer in enumerate(output.layers):
-        prefix = "" if i == len(output.layers) - 1 else f"aux{i}."
-        outputs[f"{prefix}pred_logits"] = layer.logits
-        outputs[f"{prefix}pred_masks"] = output.masks(i)
-        outputs[f"{prefix}pred_captions"] = layer.embed
-    return outputs
+def decode(decoder: QueryDecoder, inputs: dict[str, Tensor], prompts: DecoderPrompts) -> DecoderOutput:
+    """Runs a decoder on the recorded features and draws."""
+    features = [inputs[f"multi_scale_{i}"] for i in range(3)]
+    texts = inputs["default_text_embeddings"]
+    return decoder(features, inputs["mask_features"], texts, prompts, RecordedChoices(inputs))
 
 
-def visibility_outputs(arch: AttentionArch, inputs: dict[str, Tensor], num_queries: int) -> dict[str, Tensor]:
-    """Returns the self-attention masks of the groups that the recorded prompts bring in."""
-    batch = len(inputs["mask_features"])
+def watch_visibility(decoder: QueryDecoder) -> list[Tensor]:
+    """Returns a list that the next pass fills with the self-attention mask of each layer."""
+    masks = []
 
-    def group(count: int, owner: Tensor | None = None, valid: Tensor | None = None) -> Group:
-        return Group(torch.zeros(batch, count, 1), torch.zeros(batch, count, 1), owner, valid)
+    def keep(_: nn.Module, args: tuple) -> None:
+        content, _, mask = args
+        batch, count, _ = content.shape
+        masks.append(torch.zeros(batch, count, count, dtype=torch.bool) if mask is None else mask)
 
-    groups = {"queries_object": group(num_queries)}
-    if "grounding_pad_mask" in inputs:
-        valid = ~inputs["grounding_pad_mask"]
-        groups["queries_grounding"] = group(num_queries)
-        groups["tokens_grounding"] = group(valid.shape[1], valid=valid)
-    if "pos_mask.0" in inputs:
-        objects = max(len(inputs[f"pos_mask.{b}"]) for b in range(batch))
-        owner = torch.arange(objects).repeat_interleave(arch.queries_per_object)
-        groups["queries_spatial"] = group(len(owner), owner[None])
-        owner = stroke_owners(inputs, batch)
-        groups["tokens_spatial"] = group(owner.shape[1], owner)
-    masks = {}
-    draws = inputs.get("memory_index_draws", [None] * 4)
-    for i, slots in enumerate(draws):
-        if slots is not None:
-            groups["memories_spatial"] = group(len(slots), slots.sort().values[None])
-        mask = self_attention_mask(arch, groups)
-        masks[f"self_attn_mask.{i}"] = torch.zeros(batch, num_queries, num_queries).bool() if mask is None else mask
+    for layer in decoder.transformer_self_attention_layers:
+        layer.register_forward_pre_hook(keep)
     return masks
 
 
-def stroke_owners(inputs: dict[str, Tensor], batch: int) -> Tensor:
-    """Returns the object number of each stroke pixel, positive ones first, -1 at the padding."""
-    owners = []
-    for b in range(batch):
-        strokes = [inputs[name] for name in (f"pos_mask.{b}", f"neg_mask.{b}") if name in inputs]
-        owners.append(torch.cat([stroke.nonzero()[:, 0] for stroke in strokes]))
-    return pad_sequence(owners, batch_first=True, padding_value=-1)
+def object_outputs(output: DecoderOutput) -> dict[str, Tensor]:
+    """Names all predictions as the recorded cases do."""
+    outputs = {}
+    for i, layer in enumerate(output.layers):
+        found = {"pred_logits": layer.logits, "pred_masks": output.masks(i), "pred_captions": layer.embed}
+        found["pred_maskembs"] = layer.mask_embed
+        if layer.grounding is not None:
+            found["pred_gmasks"] = mask_logits(layer.grounding.mask_embed, output.mask_features)
+            found["pred_gtexts"] = layer.grounding.embed
+        if layer.spatial is not None:
+            found["pred_smasks"] = mask_logits(layer.spatial.mask_embed, output.mask_features)
+            found["pred_smaskembs"] = layer.spatial.mask_embed
+            found["pred_stexts"] = layer.spatial.embed
+        if output.positive_means is not None:
+            found["pred_pspatials"], found["pred_nspatials"] = output.positive_means, output.negative_means
+        prefix = "" if i == len(output.layers) - 1 else f"aux{i}."
+        outputs |= {prefix + name: value for name, value in found.items()}
+    if output.positive_means is not None:
+        outputs["prev_mask"] = stroke_masks(output)
+    return outputs
