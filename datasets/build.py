@@ -115,18 +115,36 @@ def build_train_loader(
 
 
 def build_eval_loader(
-    cfg: Any, record: Record, split: Split, *, rank: int, world: int, mapper: str = "panoptic"
+    cfg: Any,
+    record: Record,
+    split: Split,
+    *,
+    rank: int,
+    world: int,
+    mapper: str = "panoptic",
+    kinds: Sequence[str] = (),
 ) -> EvalLoader:
     """Builds the evaluation loader of one process: its contiguous share of the images, with ground truth.
 
     A batch holds neighbours of equal size only, so that no image is padded and its result does not depend on the batch.
+
+    Args:
+        cfg: resolved configuration.
+        record: the data set.
+        split: its part.
+        rank: this process.
+        world: number of processes.
+        mapper: name in the table of evaluation mappers.
+        kinds: kinds of the evaluators that will read the samples.
 
     Raises:
         DataError: the data cannot be listed.
     """
     items = load_items(record, split)
     size = max(1, cfg.TEST.BATCH_SIZE_TOTAL // world)
-    batches = _EvalBatches(items, EVAL_MAPPERS.get(mapper)(cfg, record), shard(len(items), rank, world), size)
+    batches = _EvalBatches(
+        items, EVAL_MAPPERS.get(mapper)(cfg, record, split, kinds), shard(len(items), rank, world), size
+    )
     return EvalLoader(batches, _worker_count(cfg, len(batches)), _pin(cfg))
 
 

@@ -44,11 +44,13 @@ class MetaArch(nn.Module, ABC):
             top-level modules.
         mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
         prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
+        mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
     """
 
     parts: ClassVar[dict[str, str]] = {}
     mapper: ClassVar[str] = "panoptic"
     prompt_kinds: frozenset[str] = frozenset()
+    mask_stride: ClassVar[int] = 4
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:

@@ -4,51 +4,121 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from segfoundry.datasets.build import build_eval_loader
+from segfoundry.datasets.build import EvalLoader, build_eval_loader
 from segfoundry.datasets.catalog import Record, Split
 from segfoundry.datasets.evaluation.base import METRIC_VERSION, Evaluator
-from segfoundry.datasets.evaluation.build import build_evaluators
+from segfoundry.datasets.evaluation.build import build_evaluators, possible_kinds
+from segfoundry.datasets.mappers.build import first_prompt
 from segfoundry.modeling.base import MetaArch
 from segfoundry.trainer.callbacks.pictures import WorstPictures
+from segfoundry.trainer.click_simulation import ClickProtocol
 from segfoundry.trainer.distributed import Processes
+from segfoundry.trainer.evaluation_passes import EvaluationPasses
 from segfoundry.trainer.memory import memory_errors
 from segfoundry.trainer.precision import Precision
 from segfoundry.utils.errors import ConfigError, UserError
 from segfoundry.utils.files import atomic_write_json, atomic_write_text
 from segfoundry.utils.logging import get_logger
-from segfoundry.utils.structures import Request
 
 log = get_logger(__name__)
 
 _MEMORY_KEYS = ("TEST.BATCH_SIZE_TOTAL", "the evaluation image size", "PRECISION bf16")
 _PROGRESS_SECONDS = 20.0
-_SWITCHES = {"panoptic": "PANOPTIC_ON", "semantic": "SEMANTIC_ON", "instance": "INSTANCE_ON"}
+_SWITCHES = {
+    "panoptic": "TEST.PANOPTIC_ON",
+    "semantic": "TEST.SEMANTIC_ON",
+    "instance": "TEST.INSTANCE_ON",
+    "interactive": "SPATIAL.ENABLED",
+    "referring": "GROUNDING.ENABLED",
+}
+"""Kind -> its switch below MODEL.DECODER."""
+_PROMPTS = {"interactive": "stroke", "referring": "text"}
+"""Kind -> the prompts that a model must take for it."""
 
 
-def evaluation_kinds(cfg: Any, record: Record, split: Split) -> list[str]:
-    """Returns what is scored: what the record offers and the configuration has not switched off.
+def evaluation_kinds(cfg: Any, record: Record, split: Split, prompt_kinds: Collection[str] = ()) -> list[str]:
+    """Returns what is scored: TEST.EVALUATORS or what the record offers, as far as it is possible.
+
+    What the configuration has switched off is left out; what was asked for and cannot be done is named in the log.
+
+    Args:
+        cfg: configuration tree.
+        record: the data set.
+        split: its part.
+        prompt_kinds: prompts that the model takes (``MetaArch.prompt_kinds``).
 
     Raises:
-        ConfigError: if nothing is left.
+        ConfigError: if nothing is left, or TEST.EVALUATORS asks for prompts that the model does not take.
     """
-    node: Any = cfg
-    for part in ("MODEL", "DECODER", "TEST"):
-        node = node.get(part, {})
-    offered = record.evaluators_for(split)
-    kinds = [kind for kind in offered if node.get(_SWITCHES.get(kind, ""), True)]
+    asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
+    kinds = []
+    for kind in asked or record.evaluators_for(split):
+        prompt = _PROMPTS.get(kind)
+        if asked and kind not in possible:
+            _note(f"{record.name}: no {kind} evaluation, its annotations do not allow it ({', '.join(possible)} only)")
+        elif not _is_on(cfg, kind):
+            if prompt:
+                _note(f"{record.name}: no {kind} evaluation, MODEL.DECODER.{_SWITCHES[kind]} is off")
+        elif prompt and prompt not in prompt_kinds:
+            problem = f"the {kind} evaluation needs a model that takes {prompt} prompts; {cfg.MODEL.NAME} takes "
+            problem += ", ".join(sorted(prompt_kinds)) or "none"
+            if asked:
+                raise ConfigError(f"TEST.EVALUATORS: {problem}")
+            _note(f"{record.name}: {problem}")
+        else:
+            kinds.append(kind)
     if not kinds:
-        keys = ", ".join(f"MODEL.DECODER.TEST.{_SWITCHES[kind]}" for kind in offered)
+        offered = [kind for kind in asked or record.evaluators_for(split) if kind in possible] or possible
+        keys = ", ".join(f"MODEL.DECODER.{_SWITCHES[kind]}" for kind in offered)
         raise ConfigError(
-            f"nothing to evaluate on {record.name!r}: it offers {', '.join(offered)}; switch on one of {keys}"
+            f"nothing to evaluate on {record.name!r}: it offers {', '.join(possible)}; switch on one of {keys}"
+            + (f", or change TEST.EVALUATORS {asked}" if asked else "")
         )
     return kinds
+
+
+def _is_on(cfg: Any, kind: str) -> bool:
+    """Whether the configuration has a kind's switch on; architectures without that switch have it on."""
+    node: Any = cfg.MODEL.get("DECODER", {})
+    for part in _SWITCHES.get(kind, "").split("."):
+        node = node.get(part, {}) if isinstance(node, dict) else {}
+    return node is not False
+
+
+@cache
+def _note(text: str) -> None:
+    """Tells the user once, however many evaluations follow."""
+    log.info("note: %s", text)
+
+
+def evaluator_options(cfg: Any, split: Split, kinds: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Returns kind -> arguments of its evaluator, as far as the configuration decides them."""
+    options: dict[str, dict[str, Any]] = {"referring": {"sentences": cfg.TEST.SENTENCES}}
+    if "interactive" in kinds and "STROKE_SAMPLER" in cfg:
+        keys = cfg.STROKE_SAMPLER.EVAL
+        if keys.IOU_ITER > keys.MAX_ITER:
+            raise ConfigError(
+                f"STROKE_SAMPLER.EVAL.IOU_ITER is {keys.IOU_ITER}, expected at most MAX_ITER ({keys.MAX_ITER} clicks)"
+            )
+        start = first_prompt(cfg, split)
+        options["interactive"] = {"max_clicks": keys.MAX_ITER, "iou_click": keys.IOU_ITER, "start": start}
+    return options
+
+
+def click_protocol(cfg: Any) -> ClickProtocol:
+    """Returns how clicks are simulated (STROKE_SAMPLER.EVAL, DILATION); the defaults where there is no such section."""
+    keys = cfg.get("STROKE_SAMPLER")
+    if keys is None:
+        return ClickProtocol()
+    return ClickProtocol(keys.EVAL.MAX_ITER, keys.EVAL.MODE, keys.DILATION, keys.EVAL.GROUNDING)
 
 
 @contextmanager
@@ -97,16 +167,21 @@ def evaluate(
     Raises:
         UserError: on all processes, when one of them cannot read its data or has too little memory.
     """
-    evaluators = build_evaluators(record, split, evaluation_kinds(cfg, record, split))
+    kinds = evaluation_kinds(cfg, record, split, model.prompt_kinds)
+    evaluators = build_evaluators(record, split, kinds, evaluator_options(cfg, split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]
-    request = Request(tasks=tuple(evaluator.task for evaluator in evaluators.values()))
+    tasks = tuple(evaluator.task for evaluator in evaluators.values())
+    passes = EvaluationPasses(model, tasks, click_protocol(cfg), processes.device)
+    loader = build_eval_loader(
+        cfg, record, split, rank=processes.rank, world=processes.world, mapper=model.mapper, kinds=kinds
+    )
     started = time.perf_counter()
     complete, failure = False, None
     try:
         with evaluation_mode(model), memory_errors(processes.device, _MEMORY_KEYS):
             model.set_vocabulary(record.categories)
-            complete = _predict_all(model, cfg, record, split, request, consumers, processes, precision, stopped)
+            complete = _predict_all(record.name, loader, passes, consumers, processes, precision, stopped)
     except UserError as error:
         failure = error
     # All processes learn here, at the same place, that one of them met bad data or was told to stop.
@@ -139,18 +214,15 @@ def _summarize(evaluator: Evaluator) -> dict[str, Any]:
 
 
 def _predict_all(
-    model: MetaArch,
-    cfg: Any,
-    record: Record,
-    split: Split,
-    request: Request,
+    name: str,
+    loader: EvalLoader,
+    passes: EvaluationPasses,
     consumers: list[Any],
     processes: Processes,
     precision: Precision,
     stopped: Callable[[], int],
 ) -> bool:
     """Feeds every image of this process's share to the consumers; returns False when told to stop."""
-    loader = build_eval_loader(cfg, record, split, rank=processes.rank, world=processes.world, mapper=model.mapper)
     total = len(loader) if hasattr(loader, "__len__") else 0
     started = shown = time.perf_counter()
     images = 0
@@ -160,7 +232,7 @@ def _predict_all(
         samples = batch.samples
         batch = batch.to(processes.device, non_blocking=True)
         with precision.autocast():
-            predictions = model(batch, request=request)
+            predictions = passes(batch)
         for sample, prediction in zip(samples, predictions, strict=True):
             for consumer in consumers:
                 consumer.process(sample, prediction)
@@ -170,7 +242,7 @@ def _predict_all(
             shown = now
             rate = images / (now - started)
             left = f", {(total - number) * (now - started) / number:.0f} s left" if total else ""
-            log.info("evaluating %s: %d images, %.2f img/s per process%s", record.name, images, rate, left)
+            log.info("evaluating %s: %d images, %.2f img/s per process%s", name, images, rate, left)
     return True
 
 
@@ -186,7 +258,7 @@ def _write(
     """Writes metrics.json, one table per kind, the predictions and the pictures."""
     for kind, evaluator in evaluators.items():
         evaluator.write(folder)
-        atomic_write_text(folder / f"{kind}_per_class.txt", evaluator.table(summary[kind]) + "\n")
+        atomic_write_text(folder / evaluator.table_file, evaluator.table(summary[kind]) + "\n")
     worst.write(folder)
     head = {"unit": "percent", "dataset": record.name, "split": split.name, "metric_version": METRIC_VERSION, **about}
     protocol = {kind: evaluator.protocol() for kind, evaluator in evaluators.items()}

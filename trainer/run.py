@@ -290,7 +290,7 @@ def _evaluators(
     model = state.model
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
     for record, split in plan.test:
-        evaluation_kinds(plan.cfg, record, split)  # an empty choice is answered before training
+        evaluation_kinds(plan.cfg, record, split, model.prompt_kinds)  # an empty choice is answered before training
         name = dataset_label(found, record.name, split.name)
 
         def run(record: Any = record, split: Any = split, name: str = name) -> dict[str, float] | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from segfoundry.datasets.catalog import Record
+from segfoundry.datasets.catalog import Record, Split
+from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
+from segfoundry.datasets.strokes.build import start_prompt
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
 
@@ -23,9 +26,29 @@ def build_panoptic_train(cfg: Any, record: Record) -> PanopticTrainMapper:
 
 
 @EVAL_MAPPERS.register("panoptic")
-def build_panoptic_eval(cfg: Any, record: Record) -> PanopticEvalMapper:
+def build_panoptic_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> PanopticEvalMapper:
     """Builds the panoptic evaluation mapper from the record's or the configuration's sizes."""
     return PanopticEvalMapper(eval_resize(cfg, record), len(record.categories), cfg.INPUT.MAX_PIXELS)
+
+
+@EVAL_MAPPERS.register("interactive")
+def build_interactive_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> InteractiveEvalMapper:
+    """Builds the mapper of prompted evaluations from STROKE_SAMPLER.EVAL, REF.INPUT and TEST.SENTENCES."""
+    keys = cfg.STROKE_SAMPLER
+    start = start_prompt(first_prompt(cfg, split), keys)
+    clicks = ClickOptions(start, keys.EVAL.OBJECTS == "things", keys.EVAL.GROUNDING)
+    phrases = PhraseOptions(cfg.TEST.SENTENCES, start if cfg.REF.INPUT.SPATIAL else None)
+    return InteractiveEvalMapper(
+        build_panoptic_eval(cfg, record, split),
+        record,
+        clicks if "interactive" in kinds else None,
+        phrases if "referring" in kinds else None,
+    )
+
+
+def first_prompt(cfg: Any, split: Split) -> str:
+    """Returns the shape of an evaluation's first prompt: what the split says, else STROKE_SAMPLER.EVAL.START."""
+    return getattr(split, "prompt", None) or cfg.STROKE_SAMPLER.EVAL.START
 
 
 def eval_resize(cfg: Any, record: Record) -> ResizeLongest | ResizeShortest:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item, Record
+from segfoundry.datasets.catalog import Item, Record, Split
 from segfoundry.utils.registry import Registry
 from segfoundry.utils.structures import Sample
 
@@ -30,4 +30,5 @@ class EvalMapper(Protocol):
 
 
 TRAIN_MAPPERS: Registry[Callable[[Any, Record], TrainMapper]] = Registry("training mapper")
-EVAL_MAPPERS: Registry[Callable[[Any, Record], EvalMapper]] = Registry("evaluation mapper")
+EVAL_MAPPERS: Registry[Callable[[Any, Record, Split, Sequence[str]], EvalMapper]] = Registry("evaluation mapper")
+"""Called with configuration, data set, split, and the kinds of the evaluators that will read the samples."""

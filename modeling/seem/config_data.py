@@ -270,7 +270,7 @@ class StrokeSampler:
     CANDIDATE_NAMES: list[str] = key(
         list(STROKE_SHAPES), "Shapes of the simulated prompts of training: Point, Polygon, Scribble, Circle."
     )
-    DILATION: int = key(3, "", no_effect=_STROKES)
+    DILATION: int = key(3, "Side of a simulated click in pixels of the network's input, odd.", minimum=1)
     CIRCLE: Circle = section(Circle)
     SCRIBBLE: Scribble = section(Scribble)
     POINT: Point = section(Point)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_DEFAULT_METRICS = ("PQ", "mIoU", "AP")
+_DEFAULT_METRICS = ("PQ", "mIoU", "AP", "noc@0.85")
+_FEWER_IS_BETTER = ("noc@", "nof@")
 
 
 class EvaluateCallback(Callback):
@@ -33,7 +34,8 @@ class EvaluateCallback(Callback):
         every_epochs: epochs between evaluations; 0: none by epochs.
         steps_per_epoch: steps of one pass over the data.
         at_start: evaluate before the first step.
-        metric: what decides, ``DATASET/KIND/METRIC`` or its end; empty: PQ, else mIoU, else AP of the first data set.
+        metric: what decides, ``DATASET/KIND/METRIC`` or its end; empty: PQ, else mIoU, else AP, else
+            noc@0.85 of the first data set.
         best: file of the best weights.
         about: ``config`` and ``categories`` written into that file.
     """
@@ -96,13 +98,19 @@ class EvaluateCallback(Callback):
         best = loop.state.counters.best
         if best is not None and best["value"] is not None and name in (None, best["metric"]):
             # A record of another metric (TRAIN.BEST_METRIC changed) cannot be compared.
-            if value is None or value <= best["value"]:
+            if value is None or not better(name or best["metric"], value, best["value"]):
                 return
         loop.state.counters.best = {"metric": name, "value": value, "step": loop.step}
         if loop.processes.main:
             write_weights(self.best, loop.state.weights(), {**self.about, **loop.state.counters.best})
             shown = f"{name} {value:.2f}" if value is not None else "no metric"
             log.info("best weights so far (%s at step %d): %s", shown, loop.step, self.best)
+
+
+def better(name: str, value: float, than: float) -> bool:
+    """Whether a metric's value beats another one: larger, or smaller where clicks or failures are counted."""
+    fewer = name.split("/")[-1].startswith(_FEWER_IS_BETTER)
+    return value < than if fewer else value > than
 
 
 def pick_metric(wanted: str, metrics: dict[str, float]) -> str | None:

@@ -1,0 +1,82 @@
+"""What one evaluation asks of a model for a batch: each image is encoded once, whatever is measured on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from segfoundry.modeling.base import MetaArch
+from segfoundry.trainer.click_simulation import ClickProtocol, simulate_clicks
+from segfoundry.utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Prompts, Request, Strokes
+
+PROMPTED_TASKS = ("clicks", "phrases")
+
+
+@dataclass(frozen=True)
+class EvaluationPasses:
+    """Predicts what the evaluators of one data set read.
+
+    Attributes:
+        model: in evaluation mode, on ``device``.
+        tasks: "panoptic", "semantic", "instance", "clicks", "phrases".
+        clicks: how clicks are simulated.
+        device: of the model.
+    """
+
+    model: MetaArch
+    tasks: tuple[str, ...]
+    clicks: ClickProtocol
+    device: torch.device
+
+    def __call__(self, batch: Batch) -> list[Prediction]:
+        """Returns one prediction per image of a batch on the device."""
+        request = Request(tasks=tuple(task for task in self.tasks if task not in PROMPTED_TASKS))
+        if len(request.tasks or ()) == len(self.tasks):
+            return self.model(batch, request=request)
+        encoded = self.model.encode(batch)
+        predictions = self.model.decode(encoded, request) if request.tasks else [Prediction() for _ in batch.samples]
+        if "phrases" in self.tasks:
+            for prediction, masks in zip(predictions, self._phrases(encoded, batch), strict=True):
+                prediction.phrases = masks
+        if "clicks" in self.tasks:
+            ious = simulate_clicks(self.model, encoded, batch.samples, self.clicks, self.device)
+            for prediction, image in zip(predictions, ious, strict=True):
+                prediction.click_ious = image
+        return predictions
+
+    def _phrases(self, encoded: Any, batch: Batch) -> list[np.ndarray]:
+        """Returns the masks (T, H, W) bool of each image's phrases, (0, H, W) where it has none."""
+        found = [np.zeros((0, *sample.output_size), bool) for sample in batch.samples]
+        asked = {place: s.phrases for place, s in enumerate(batch.samples) if s.phrases is not None and s.phrases.texts}
+        if not asked:
+            return found
+        view = self.model.select(encoded, list(asked))
+        if any(truth.strokes for truth in asked.values()):
+            sizes = [batch.image_sizes[place] for place in asked]
+            answers = self._phrases_with_strokes(view, list(asked.values()), sizes)
+        else:
+            request = Request(tasks=("phrases",), texts=[truth.texts for truth in asked.values()])
+            answers = [prediction.phrases for prediction in self.model.decode(view, request)]
+        return [found[place] if place not in asked else answers.pop(0) for place in range(len(found))]
+
+    def _phrases_with_strokes(
+        self, view: Any, truths: Sequence[PhraseTruth], sizes: Sequence[tuple[int, int]]
+    ) -> list[Any]:
+        """Answers phrases that may look at a stroke of each object; strokes lie in inputs of ``sizes``."""
+        prompts = []
+        for truth, (height, width) in zip(truths, sizes, strict=True):
+            positive = np.zeros((len(truth.strokes), height * width), bool)
+            for row, places in zip(positive, truth.strokes, strict=True):
+                row[places] = True
+            drawn = torch.from_numpy(positive).view(-1, height, width).to(self.device)
+            strokes = Strokes(drawn, torch.zeros_like(drawn))
+            prompts.append(Prompts(strokes, tuple(truth.texts), strokes_explain_texts=True))
+        answers = [
+            PromptedMasks(answer.logits[len(truth.strokes) :], answer.scores[len(truth.strokes) :])
+            for answer, truth in zip(self.model.prompted(view, prompts), truths, strict=True)
+        ]
+        return [masks.cpu().numpy() for masks in self.model.full_masks(view, answers)]
