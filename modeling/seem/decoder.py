@@ -12,8 +12,8 @@ from segfoundry.modeling.seem.image_levels import DecoderFeatures
 from segfoundry.modeling.seem.memory import Memory, deal_slot_owners, draw_slot_owners
 from segfoundry.modeling.seem.pass_draws import PassDraws
 from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt
-from segfoundry.modeling.seem.strokes import NEGATIVE, POSITIVE, StrokePixels
-from segfoundry.modeling.seem.variables import PromptMeans, Variables
+from segfoundry.modeling.seem.strokes import StrokePixels, stroke_means
+from segfoundry.modeling.seem.variables import Variables
 from segfoundry.modeling.seem.visibility import AttentionArch, Group
 
 
@@ -51,12 +51,7 @@ class SeemDecoder(QueryDecoder):
     ) -> None:
         batch, device = len(image.mask_features), image.mask_features.device
         pixels = StrokePixels(prompt, draws)
-        variables.means = PromptMeans(
-            *(
-                pixels.means(image.mask_features, sign, self.max_spatial_len[-1], empty=-1.0)
-                for sign in (POSITIVE, NEGATIVE)
-            )
-        )
+        variables.means = stroke_means(pixels, image.mask_features, self.max_spatial_len[-1], empty=-1.0)
         variables.groups["queries_spatial"] = self._spatial_queries(prompt.num_objects, batch, draws)
         variables.level_tokens["tokens_spatial"] = [
             Group.of_tokens(content, owner=owner) for content, owner in self._stroke_tokens(image, pixels)

@@ -130,8 +130,8 @@ class QueryDecoder(nn.Module, ABC):
         encoder, decoder = cfg.MODEL.ENCODER, cfg.MODEL.DECODER
         if len(decoder.MAX_SPATIAL_LEN) != NUM_LEVELS + 1:
             raise ConfigError(
-                f"MODEL.DECODER.MAX_SPATIAL_LEN {list(decoder.MAX_SPATIAL_LEN)}: expected {NUM_LEVELS + 1} numbers, one "
-                "for each level and one for the means"
+                f"MODEL.DECODER.MAX_SPATIAL_LEN {list(decoder.MAX_SPATIAL_LEN)}: expected {NUM_LEVELS + 1} numbers, "
+                "one for each level and one for the means"
             )
         adapters = AdapterOptions(decoder.ADAPTER, decoder.ADAPTER_INIT, decoder.ADAPTER_RATIO)
         return cls(
@@ -223,6 +223,9 @@ class QueryDecoder(nn.Module, ABC):
         self, image: DecoderFeatures, class_embeddings: Tensor, prompts: DecoderPrompts, rng: Draws | None
     ) -> DecoderOutput:
         """Decodes with prompts, eagerly: the numbers of their variables differ from call to call."""
+        most = self.objects_at_once
+        if most is not None and prompts.spatial is not None and prompts.spatial.num_objects > most:
+            raise ValueError(f"{type(self).__name__} takes strokes of {most} object per image at once")
         positions = prompts.positions or range(len(image.mask_features))
         variables = self._start(image, prompts, PassDraws(rng, positions, prompts.draws))
         return self._decode(image, class_embeddings, variables)
@@ -243,13 +246,14 @@ class QueryDecoder(nn.Module, ABC):
         )
 
     def _stroke_tokens(self, image: DecoderFeatures, pixels: StrokePixels) -> list[tuple[Tensor, Tensor]]:
-        """Returns, per level, the features (B, P, C) under the strokes, and the object (B, P) of each, -1 at padding."""
+        """Returns, per level, features (B, P, C) under the strokes and the object (B, P) of each, -1 at padding."""
         tokens = []
         for i, level in enumerate(image.levels):
             points = pixels.points(str(i), self.max_spatial_len[i])
             features = points.features(level.map())
             # Sampling is linear: the few points are projected instead of the map.
-            content = features @ self.mask_sptial_embed[i] + self.pn_indicator(points.sign)
+            signs = self.pn_indicator(points.sign).masked_fill(points.owner[..., None] < 0, 0.0)
+            content = features @ self.mask_sptial_embed[i] + signs
             tokens.append((content, points.owner))
         return tokens
 

@@ -1,7 +1,7 @@
 """What the decoder needs of an image, whatever the prompts: computed once, used in every layer and every round.
 
-Letters in shapes: B images, C channels of the decoder, D mask width, H and W rows and columns at stride 4, h and w those
-of one level.
+Letters in shapes: B images, C channels of the decoder, D mask width, H and W rows and columns at stride 4, h and w
+those of one level.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The queries that a prompt brought in compete for it; a variant without such queries lets the object queries compete.
 
-Letters in shapes: B images, N prompted objects, T texts, S queries that compete, D mask width, P width of the joint text
-space, H and W rows and columns at stride 4.
+Letters in shapes: B images, N prompted objects, T texts, S queries that compete, D mask width, P width of the joint
+text space, H and W rows and columns at stride 4.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def stroke_scores(layer: LayerOutput, means: Tensor) -> Tensor:
         (B, S, N) float32 inner products; minus infinity where a query belongs to another object.
     """
     scores = _products(_competing(layer.spatial, layer).mask_embed, means)
-    if layer.spatial is None:
+    if layer.spatial is None or means.shape[1] <= 1:
         return scores
     objects = torch.arange(means.shape[1], device=scores.device)
-    owner = objects.repeat_interleave(scores.shape[1] // max(len(objects), 1))
+    owner = objects.repeat_interleave(scores.shape[1] // len(objects))
     return scores.masked_fill(owner[:, None] != objects, -torch.inf)
 
 

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from segfoundry.modeling.seem.pass_draws import PassDraws
 from segfoundry.modeling.seem.prompts import SpatialPrompt
+from segfoundry.modeling.seem.variables import PromptMeans
 
 POSITIVE, NEGATIVE = 0, 1
 SIGN_NAMES = ("positive", "negative")
@@ -75,26 +76,6 @@ class StrokePixels:
         lengths = torch.tensor([width, height], dtype=torch.float32, device=owner.device)
         return StrokePoints(rows_columns.flip(-1) / lengths, owner, sign)
 
-    def means(self, maps: Tensor, sign: int, limit: int | None, empty: float) -> Tensor:
-        """Averages maps over each object's points.
-
-        Args:
-            maps: (B, C, h, w).
-            sign: POSITIVE or NEGATIVE.
-            limit: most points in an image; None: all.
-            empty: value of the vector of an object without points.
-
-        Returns:
-            (B, N, C) float32.
-        """
-        points = self.points("mean", limit, (sign,))
-        objects = torch.arange(self.num_objects, device=maps.device)
-        with torch.autocast(maps.device.type, enabled=False):
-            members = (points.owner[:, None] == objects[:, None]).float()  # (B, N, P)
-            counts = members.sum(dim=2, keepdim=True)
-            means = members @ points.features(maps).float() / counts.clamp(min=1)
-        return means.masked_fill(counts == 0, empty)
-
     def _image_points(self, image: int, purpose: str, limit: int | None, signs: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Returns the points (p, 3) of one image and the sign (p,) of each."""
         chosen = []
@@ -111,12 +92,37 @@ class StrokePixels:
         return torch.cat(chosen), torch.cat(sign_of)
 
 
+def stroke_means(pixels: StrokePixels, maps: Tensor, limit: int | None, empty: float) -> PromptMeans:
+    """Averages maps over each object's positive points, and over its negative ones.
+
+    Args:
+        pixels: strokes of B images.
+        maps: (B, C, h, w).
+        limit: most points of each sign in an image; None: all.
+        empty: value of the vector of an object without points.
+
+    Returns:
+        ``positive`` and ``negative`` (B, N, C) float32.
+    """
+    return PromptMeans(*(_object_means(pixels, maps, sign, limit, empty) for sign in (POSITIVE, NEGATIVE)))
+
+
+def _object_means(pixels: StrokePixels, maps: Tensor, sign: int, limit: int | None, empty: float) -> Tensor:
+    points = pixels.points("mean", limit, (sign,))
+    objects = torch.arange(pixels.num_objects, device=maps.device)
+    with torch.autocast(maps.device.type, enabled=False):
+        members = (points.owner[:, None] == objects[:, None]).float()  # (B, N, P)
+        counts = members.sum(dim=2, keepdim=True)
+        means = members @ points.features(maps).float() / counts.clamp(min=1)
+    return means.masked_fill(counts == 0, empty)
+
+
 def choose_pixels(owner: Tensor, uniform: Tensor, limit: int) -> Tensor:
     """Chooses pixels without replacement such that small strokes keep as many as large ones.
 
     A pixel's weight is 1 / pixels of its object; weighted sampling takes the largest u^(1 / weight) (Efraimidis and
-    Spirakis, "Weighted random sampling with a reservoir", 2006). The best pixel of each object goes first: a stroke never
-    vanishes while there are no more objects than places.
+    Spirakis, "Weighted random sampling with a reservoir", 2006). The best pixel of each object goes first: a stroke
+    never vanishes while there are no more objects than places.
 
     Args:
         owner: (P,) int64 object of each pixel.

@@ -5,11 +5,8 @@ Each is a strict expected failure: an entry whose output is computed makes the t
 
 SPATIAL = "visual prompts (strokes, spatial queries, memory) are not built"
 GROUNDING = "text prompts (grounding queries and tokens) are not built"
-OTHER_DECODERS = "the v0 and demo decoders are not built"
 
 PENDING = {
-    "seem_v0_*/*": OTHER_DECODERS,
-    "seem_demo*/*": OTHER_DECODERS,
     "full_model*/grounding_mask": GROUNDING,
     "full_model*/interactive.*": SPATIAL,
     "full_model*/train.loss_spatial_*": SPATIAL,

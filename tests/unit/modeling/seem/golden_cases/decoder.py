@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from segfoundry.modeling.seem.decoder import SeemDecoder
 from segfoundry.modeling.seem.decoder_base import AdapterOptions, QueryDecoder
+from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
+from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
 from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.outputs import DecoderOutput, mask_logits
 from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
@@ -37,10 +39,9 @@ class RecordedChoices:
     def __init__(self, inputs: dict[str, Tensor], prefix: str = "") -> None:
         self.rows = inputs.get(f"{prefix}object_query_index")
         self.slots = inputs.get(f"{prefix}memory_index_draws")
-        self.pixels: dict[tuple[str, int | None], Tensor] = {}
-        draws = iter(sorted(name for name in inputs if name.startswith("point_draw.")))
-        for sign, what, image in _recorded_order(inputs):
-            self.pixels[f"stroke/{sign}/{what}", image] = inputs[next(draws)]
+        draws = sorted(name for name in inputs if name.startswith("point_draw."))
+        # Cases with few pixels recorded no choice.
+        self.pixels = {key: inputs[name] for key, name in zip(_recorded_order(inputs), draws, strict=False)}
 
     def integers(self, purpose: str, high: int, shape: Sequence[int], **_: object) -> Tensor:
         drawn = self.rows if purpose == "spatial_queries" else self.slots[int(purpose.removeprefix("memory/"))]
@@ -51,12 +52,12 @@ class RecordedChoices:
         return torch.zeros(tuple(shape)).index_fill(0, self.pixels[purpose, sample], 0.999)
 
 
-def _recorded_order(inputs: dict[str, Tensor]) -> list[tuple[str, str, int]]:
-    """Returns sign, purpose and image of each recorded draw of pixels: means first, then levels; none of no pixels."""
+def _recorded_order(inputs: dict[str, Tensor]) -> list[tuple[str, int]]:
+    """Returns purpose and image of each recorded draw of pixels: means first, then levels; none of no pixels."""
     images = range(sum(name.startswith("pos_mask.") for name in inputs))
     signs = (("positive", "pos_mask"), ("negative", "neg_mask"))
     return [
-        (sign, what, image)
+        (f"stroke/{sign}/{what}", image)
         for what in ("mean", "0", "1", "2")
         for sign, name in signs
         for image in images
@@ -151,4 +152,35 @@ def object_outputs(output: DecoderOutput) -> dict[str, Tensor]:
         outputs |= {prefix + name: value for name, value in found.items()}
     if output.positive_means is not None:
         outputs["prev_mask"] = stroke_masks(output)
+    return outputs
+
+
+@runner("seem", "seem_v0_*", "*seem_v0*SEEMDecoder*")
+def run_v0(case: Case) -> dict[str, Tensor]:
+    inputs = case.group("in")
+    decoder = case.load_into(build_decoder(case.config, SeemDecoderV0))
+    with torch.no_grad():
+        return object_outputs(decode(decoder, inputs, DecoderPrompts(spatial_prompt(inputs), text_prompt(inputs))))
+
+
+@runner("seem", "seem_demo*", "*seem_demo*SEEMDecoder*")
+def run_demo(case: Case) -> dict[str, Tensor]:
+    inputs = case.group("in")
+    decoder = case.load_into(build_decoder(case.config, SeemDecoderDemo))
+    spatial, text = spatial_prompt(inputs), text_prompt(inputs)
+    with torch.no_grad():
+        image = decoder.prepare([inputs[f"multi_scale_{i}"] for i in range(3)], inputs["mask_features"])
+        shown = decoder.reference(image, spatial)
+        answers = {
+            "stroke_text": decode(decoder, inputs, DecoderPrompts(spatial, text)),
+            "visual": decode(decoder, inputs, DecoderPrompts(reference=shown)),
+        }
+    outputs = {f"{task}.{name}": x for task, output in answers.items() for name, x in object_outputs(output).items()}
+    outputs["visual.pred_pvisuals"] = answers["visual"].reference_means
+    outputs["visual.pred_nvisuals"] = shown.negative_means
+    outputs["refimg.visual_query_pos"] = shown.positive_means.transpose(0, 1)
+    outputs["refimg.visual_query_neg"] = shown.negative_means.transpose(0, 1)
+    for level, (tokens, valid) in enumerate(zip(shown.tokens, shown.valid, strict=True)):
+        outputs[f"refimg.src_visual_queries.{level}"] = tokens.transpose(0, 1)
+        outputs[f"refimg.src_visual_maskings.{level}"] = ~valid
     return outputs

@@ -1,0 +1,31 @@
+"""Decoders by name (MODEL.DECODER.NAME)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from segfoundry.modeling.seem.decoder import SeemDecoder
+from segfoundry.modeling.seem.decoder_base import QueryDecoder
+from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
+from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
+from segfoundry.modeling.seem.language import LanguageEncoder
+from segfoundry.utils.errors import ConfigError, did_you_mean
+
+DECODERS: dict[str, type[QueryDecoder]] = {
+    "seem_v1": SeemDecoder,
+    "seem_v0": SeemDecoderV0,
+    "seem_demo": SeemDecoderDemo,
+}
+
+
+def build_decoder(cfg: Any, lang_encoder: LanguageEncoder) -> QueryDecoder:
+    """Builds the decoder that the configuration names around a text encoder.
+
+    Raises:
+        ConfigError: an unknown name, or a section that does not fit the decoder.
+    """
+    name = cfg.MODEL.DECODER.NAME
+    if name not in DECODERS:
+        hint = did_you_mean(name, DECODERS) or "."
+        raise ConfigError(f"MODEL.DECODER.NAME {name!r} is unknown{hint} Known: {', '.join(DECODERS)}.")
+    return DECODERS[name].from_config(cfg, lang_encoder)

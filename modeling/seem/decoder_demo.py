@@ -1,0 +1,69 @@
+"""SEEM's decoder, demo variant: the object queries themselves see all prompts, among them objects of other images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from segfoundry.modeling.seem.decoder_base import QueryDecoder
+from segfoundry.modeling.seem.image_levels import DecoderFeatures
+from segfoundry.modeling.seem.pass_draws import PassDraws
+from segfoundry.modeling.seem.prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt
+from segfoundry.modeling.seem.strokes import StrokePixels, stroke_means
+from segfoundry.modeling.seem.variables import PromptMeans, Variables
+from segfoundry.modeling.seem.visibility import Group
+from segfoundry.utils.draws import Draws
+
+
+class SeemDecoderDemo(QueryDecoder):
+    """The decoder ``seem_demo``; arguments as in :class:`QueryDecoder`.
+
+    No prompt brings in queries or memory: masks of the last round are not used, and the answer to a prompt is one of
+    the object queries. ``DecoderPrompts.objects`` and the switches about what explains what have no meaning here.
+
+    Of the draws of v1 it makes those of stroke pixels of the levels.
+    """
+
+    objects_at_once: ClassVar[int | None] = 1
+
+    def _start(self, image: DecoderFeatures, prompts: DecoderPrompts, draws: PassDraws) -> Variables:
+        variables = Variables(self.arch, {"queries_object": self._learned_queries(len(image.mask_features))})
+        for name, texts in (("tokens_grounding", prompts.text), ("tokens_audio", prompts.audio)):
+            if texts is not None:
+                variables.groups[name] = Group.of_tokens(texts.tokens, valid=texts.valid)
+        means = PromptMeans()
+        if prompts.spatial is not None:
+            shown = self._show(image, prompts.spatial, draws)
+            variables.level_tokens["tokens_spatial"] = _groups(shown)
+            means.positive, means.negative = shown.positive_means, shown.negative_means
+        if prompts.reference is not None:
+            variables.level_tokens["tokens_visual"] = _groups(prompts.reference)
+            means.reference = prompts.reference.positive_means
+        variables.means = means
+        return variables
+
+    def reference(
+        self, image: DecoderFeatures, prompt: SpatialPrompt, rng: Draws | None = None, positions: Sequence[int] = ()
+    ) -> ReferencePrompt:
+        """Returns what strokes show on prepared images, for ``DecoderPrompts.reference`` of other images.
+
+        Args:
+            image: the images with the strokes (``prepare``).
+            prompt: strokes of one object per image.
+            rng: source of the draws; None: fixed ones.
+            positions: as in ``DecoderPrompts``.
+        """
+        return self._show(image, prompt, PassDraws(rng, positions or range(len(image.mask_features))))
+
+    def _show(self, image: DecoderFeatures, prompt: SpatialPrompt, draws: PassDraws) -> ReferencePrompt:
+        pixels = StrokePixels(prompt, draws)
+        means = stroke_means(pixels, image.mask_features, limit=None, empty=0.0)
+        tokens = self._stroke_tokens(image, pixels)
+        return ReferencePrompt(
+            [content for content, _ in tokens], [owner >= 0 for _, owner in tokens], means.positive, means.negative
+        )
+
+
+def _groups(shown: ReferencePrompt) -> list[Group]:
+    """Returns the tokens of each level."""
+    return [Group.of_tokens(tokens, valid=valid) for tokens, valid in zip(shown.tokens, shown.valid, strict=True)]
