@@ -152,12 +152,15 @@ class Targets:
         labels: (M,) int64 category indices.
         spatial: objects prompted by strokes, or None when the data set's mapper makes none.
         texts: sentences and their masks, or None when the mapper makes none.
+        labelled: False when nobody said which categories the image shows (it has phrases only), so the empty ``masks`` do
+            not mean that there is nothing; the image does not count among the object queries' targets.
     """
 
     masks: Any
     labels: Any
     spatial: SpatialTargets | None = None
     texts: TextTargets | None = None
+    labelled: bool = True
 
     def map(self, change: Callable[[Any], Any]) -> Targets:
         """Returns the targets with every array or tensor replaced by ``change`` of it."""
@@ -167,6 +170,7 @@ class Targets:
             change(self.labels),
             spatial and SpatialTargets(change(spatial.masks), change(spatial.strokes)),
             texts and TextTargets(texts.texts, change(texts.masks), texts.kind),
+            self.labelled,
         )
 
 

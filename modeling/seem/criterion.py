@@ -122,7 +122,7 @@ class SetCriterion(nn.Module):
             spatial_masks: per image, (N, H, W) masks of the prompted objects, or None without visual prompts.
             grounding: per image, texts and masks, or None without text prompts.
         """
-        matched = [min(len(t.labels), num_queries) for t in targets]
+        matched = [min(len(t.labels), num_queries) for t in targets if t.labelled]
         totals = {
             "images": float(len(targets)),
             "masks": float(sum(len(t.labels) for t in targets)),

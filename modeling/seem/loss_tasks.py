@@ -118,6 +118,7 @@ class ObjectTask(Task):
     def __init__(self, layers: Sequence[LayerOutput], targets: Sequence[Targets], class_weights: Tensor) -> None:
         super().__init__(torch.stack([o.mask_embed.float() for o in layers]), [t.masks for t in targets])
         self.labels = [t.labels for t in targets]
+        self.labelled = [t.labelled for t in targets]
         self.logits = torch.stack([o.logits.float() for o in layers])  # (L, B, Q, K + 1)
         self.class_weights = class_weights
 
@@ -126,13 +127,19 @@ class ObjectTask(Task):
         return -self.logits[:, image].softmax(dim=-1)[..., self.labels[image]]
 
     def class_loss(self, pairs: Sequence[Pairs], totals: dict[str, float]) -> Tensor:
-        """Returns the weighted cross-entropy over K + 1 classes; unmatched queries belong to background."""
+        """Returns the weighted cross-entropy over K + 1 classes; unmatched queries belong to background.
+
+        Images whose categories nobody marked do not count.
+        """
         background = self.logits.shape[-1] - 1
         classes = self.logits.new_full(self.logits.shape[:-1], background, dtype=torch.int64)
         for image, (labels, pair) in enumerate(zip(self.labels, pairs, strict=True)):
             classes[:, image].scatter_(1, pair.queries, labels[pair.targets])
         loss = F.cross_entropy(self.logits.flatten(0, 2), classes.flatten(), self.class_weights, reduction="none")
-        return loss.view(len(self.logits), -1).sum(dim=1) / max(totals["class_weight"], 1e-6)
+        loss = loss.view(classes.shape)
+        if not all(self.labelled):
+            loss = loss * loss.new_tensor(self.labelled)[None, :, None]
+        return loss.flatten(1).sum(dim=1) / max(totals["class_weight"], 1e-6)
 
 
 class SpatialTask(Task):

@@ -259,3 +259,16 @@ def test_configuration_decides_families_weights_and_layers():
     assert loss.weights == {"mask_ce": 2.0, "mask_bce": 5.0, "mask_dice": 3.0} | spatial
     assert (loss.matcher.dice_weight, loss.matcher.num_points) == (3.0, 12544)
     assert loss.top_layers == {"mask": 10, "spatial": 4}
+
+
+def test_an_image_whose_categories_nobody_marked_does_not_count_for_objects():
+    output, truth = predictions(), targets((3, 0, 2))
+    loss = criterion()
+    with_empty = loss(output, truth, RNG, [0, 1, 2])
+    truth[1].labelled = False
+    assert_equal_losses(
+        loss(output, truth, RNG, [0, 1, 2]), loss(part(output, [0, 2]), [truth[0], truth[2]], RNG, [0, 2])
+    )
+    assert (with_empty["loss_mask_ce_0"] - loss(output, truth, RNG, [0, 1, 2])["loss_mask_ce_0"]).abs() > 1e-3
+    alone = loss(part(output, [1]), [truth[1]], RNG, [1])
+    assert all(value == 0 for value in alone.values())
