@@ -1,7 +1,10 @@
 """Set-up shared by all tests: import path, threads, offline switches."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Tests neither read nor fill the user's cache.
+os.environ["SEGFOUNDRY_CACHE"] = tempfile.mkdtemp(prefix="segfoundry-tests-")
+atexit.register(shutil.rmtree, os.environ["SEGFOUNDRY_CACHE"], ignore_errors=True)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -89,7 +89,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
         model = build_model(plan.cfg, plan.categories)
         report = load_weights(model, path)
         log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
-        model.to(device)
+        model.to(device).requires_grad_(False)
         precision = build_precision(plan.cfg, device)
         done: list[str] = []
         for record, split in plan.test:

@@ -119,7 +119,7 @@ def load_predictor(
     model = build_model(cfg, trained)
     report = load_weights(model, file)
     log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
-    model.to(device).eval()
+    model.to(device).eval().requires_grad_(False)
     categories = parse_classes(classes) if classes is not None else trained
     if classes is not None:
         model.set_vocabulary(categories)
@@ -183,7 +183,7 @@ def _configuration(
 
 def _recognised(file: Path) -> Path:
     """Returns the shipped configuration of a published weight file, which carries none of its own."""
-    config = recognise({name: tuple(tensor.shape) for name, tensor in read_state_dict(file).items()})
+    config = recognise({name: tuple(tensor.shape) for name, tensor in read_state_dict(file).items()}, file.name)
     if config is None:
         raise ConfigError(
             f"{file} carries no configuration and is no published file with one of ours; name the one it was trained "

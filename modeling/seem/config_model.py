@@ -4,107 +4,60 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segfoundry.modeling.seem.config_backbone import LEVELS, Backbone
 from segfoundry.utils.config.schema import key, section
 
-LEVELS = ("res2", "res3", "res4", "res5")
 _NOT_YET = "the task it belongs to is not built yet"
 _SAME_COSTS = "the published matching takes CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT for interactive queries too"
 
 
 @dataclass(kw_only=True)
+class OpenClip:
+    """A text tower of open_clip, for MODEL.TEXT.ARCH open_clip; it brings its own tokenizer and context length."""
+
+    NAME: str = key("ViT-B-32", "Model of open_clip whose text tower is built, or local-dir:FOLDER.")
+    PRETRAINED: str = key(
+        "",
+        "Weight file of the whole open_clip model (the image tower is left out), or, with DOWNLOAD, a tag such as "
+        "laion2b_s34b_b79k. Empty: random weights, or those of RESUME_FROM.",
+    )
+    DOWNLOAD: bool = key(
+        False, "Fetch weights of a tag, and tokenizers that are not on this machine, from the internet."
+    )
+
+
+@dataclass(kw_only=True)
 class Text:
-    ARCH: str = key("vlpencoder", "Kind of text encoder.", choices=("vlpencoder",))
-    NAME: str = key("transformer", "Network of the text encoder.", choices=("transformer",))
-    TOKENIZER: str = key("clip", "Byte-pair vocabulary; clip: the one of CLIP ViT-B/32.", choices=("clip",))
-    CONTEXT_LENGTH: int = key(77, "Longest text in tokens, start and end included.", minimum=3)
-    WIDTH: int = key(512, "Channels of the text transformer.", minimum=1)
-    HEADS: int = key(8, "Attention heads of the text transformer; must divide WIDTH.", minimum=1)
-    LAYERS: int = key(12, "Layers of the text transformer.", minimum=1)
-    AUTOGRESSIVE: bool = key(True, "Tokens attend to earlier ones only; False: to all tokens that are not padding.")
+    ARCH: str = key(
+        "vlpencoder",
+        "Text encoder. vlpencoder: UniCL's transformer, as published. open_clip: the text tower of OPEN_CLIP.NAME.",
+        choices=("vlpencoder", "open_clip"),
+    )
+    NAME: str = key("transformer", "Network of the vlpencoder.", choices=("transformer",))
+    TOKENIZER: str = key(
+        "clip", "Byte-pair vocabulary of the vlpencoder; clip: the one of CLIP ViT-B/32.", choices=("clip",)
+    )
+    CONTEXT_LENGTH: int = key(
+        77, "Longest text of the vlpencoder in tokens, start and end included; longer ones are cut.", minimum=3
+    )
+    WIDTH: int = key(512, "Channels of the vlpencoder.", minimum=1)
+    HEADS: int = key(8, "Attention heads of the vlpencoder; must divide WIDTH.", minimum=1)
+    LAYERS: int = key(12, "Layers of the vlpencoder.", minimum=1)
+    AUTOGRESSIVE: bool = key(
+        True, "Tokens of the vlpencoder attend to earlier ones only; False: to all tokens that are not padding."
+    )
+    CACHE: bool = key(
+        True,
+        "Keep the embeddings of class names in $SEGFOUNDRY_CACHE/text (default ~/.cache/segfoundry/text, at most 1 GiB) "
+        "for later runs; unused while the text encoder trains.",
+    )
+    OPEN_CLIP: OpenClip = section(OpenClip)
     PROMPT: str = key(
         "templates",
         "Text that stands for a class name. templates: a random template per name and step in training, the mean over "
         "all templates in evaluation. plain: the bare name.",
         choices=("templates", "plain"),
     )
-
-
-@dataclass(kw_only=True)
-class Focal:
-    PRETRAIN_IMG_SIZE: int = key(
-        224, "Image side in pre-training.", no_effect="FocalNet has no parameter of image size"
-    )
-    PATCH_SIZE: int = key(4, "Stride of the stem in pixels.", minimum=1)
-    EMBED_DIM: int = key(192, "Channels of stage 1; each later stage has twice as many.", minimum=1)
-    DEPTHS: list[int] = key([2, 2, 18, 2], "Blocks of the four stages.", minimum=1)
-    FOCAL_LEVELS: list[int] = key([4, 4, 4, 4], "Focal levels of each stage.", minimum=1)
-    FOCAL_WINDOWS: list[int] = key([3, 3, 3, 3], "Kernel of the first focal level of each stage; odd.", minimum=1)
-    DROP_PATH_RATE: float = key(0.3, "Stochastic depth of the last block; grows linearly from 0.", minimum=0, maximum=1)
-    MLP_RATIO: float = key(4.0, "Hidden channels of a block's MLP, as a multiple of its channels.", minimum=0)
-    DROP_RATE: float = key(0.0, "Dropout in the blocks.", minimum=0, maximum=1)
-    PATCH_NORM: bool = key(True, "LayerNorm after the stem.")
-    USE_CONV_EMBED: bool = key(True, "Overlapping 7x7 stem and 3x3 downsampling; False: kernel equals stride.")
-    SCALING_MODULATOR: bool = key(True, "Divide the summed context by the number of its levels.")
-    USE_CHECKPOINT: bool = key(False, "Recompute a block's activations in the backward pass: less memory, more time.")
-    USE_POSTLN: bool = key(True, "LayerNorm after modulation and MLP; False: before.")
-    USE_POSTLN_IN_MODULATION: bool = key(False, "One more LayerNorm inside the modulation.")
-    USE_LAYERSCALE: bool = key(True, "Learned factor per channel on each residual branch, 1e-4 at start.")
-    OUT_FEATURES: list[str] = key(list(LEVELS), "Stage outputs handed to the pixel decoder.", choices=LEVELS)
-    OUT_INDICES: list[int] = key(
-        [0, 1, 2, 3], "Stages with an output; they belong to OUT_FEATURES.", minimum=0, maximum=3
-    )
-    FINE_TUNE: bool = key(False, "Put an adapter into each block and train exactly these in the backbone.")
-    ADAPTER: str = key(
-        "light",
-        "light: bottleneck with a depthwise kernel. dense: the published one, 25.5 C^2 parameters per block.",
-        choices=("light", "dense"),
-    )
-    ADAPTER_INIT: str = key(
-        "neutral",
-        "neutral: adapters change nothing at start. reference: random, as published.",
-        choices=("neutral", "reference"),
-    )
-    ADAPTER_RATIO: int = key(4, "Channels of a block divided by those of its light adapter.", minimum=1)
-
-
-@dataclass(kw_only=True)
-class Davit:
-    """DaViT backbone of the published davitd3 and davitd5 files; not built."""
-
-    DROP_PATH_RATE: float = key(0.3, "", no_effect="the davit backbone is not built")
-    PATCH_SIZE: list[int] = key([7, 2, 2, 2], "", no_effect="the davit backbone is not built")
-    PATCH_STRIDE: list[int] = key([4, 2, 2, 2], "", no_effect="the davit backbone is not built")
-    PATCH_PADDING: list[int] = key([3, 0, 0, 0], "", no_effect="the davit backbone is not built")
-    PATCH_PRENORM: list[bool] = key([False, True, True, True], "", no_effect="the davit backbone is not built")
-    DIM_EMBED: list[int] = key([128, 256, 512, 1024], "", no_effect="the davit backbone is not built")
-    NUM_HEADS: list[int] = key([4, 8, 16, 32], "", no_effect="the davit backbone is not built")
-    NUM_GROUPS: list[int] = key([4, 8, 16, 32], "", no_effect="the davit backbone is not built")
-    DEPTHS: list[int] = key([1, 1, 9, 1], "", no_effect="the davit backbone is not built")
-    OUT_FEATURES: list[str] = key(list(LEVELS), "", no_effect="the davit backbone is not built")
-    OUT_INDICES: list[int] = key([0, 1, 2, 3], "", no_effect="the davit backbone is not built")
-    ENABLE_CHECKPOINT: bool = key(False, "", no_effect="the davit backbone is not built")
-
-
-@dataclass(kw_only=True)
-class Vit:
-    """SAM's image encoder as backbone, of the published samvitb and samvitl files; not built."""
-
-    SIZE: str = key("base", "", no_effect="the vit backbone is not built")
-    OUT_FEATURES: list[str] = key(list(LEVELS), "", no_effect="the vit backbone is not built")
-    OUT_INDICES: list[int] = key([0, 1, 2, 3], "", no_effect="the vit backbone is not built")
-
-
-@dataclass(kw_only=True)
-class Backbone:
-    NAME: str = key(
-        "focal", "Image backbone: focal (FocalNet), or focal_dw (with depthwise convolutions, for Focal-T)."
-    )
-    PRETRAINED: str = key("", "Weight file of the backbone alone.")
-    LOAD_PRETRAINED: bool = key(False, "Load PRETRAINED into the backbone before RESUME_FROM.")
-    PRETRAINED_LAYERS: str = key("*", "", no_effect="all parameters of PRETRAINED that fit are loaded")
-    FOCAL: Focal = section(Focal, "FocalNet, for focal and focal_dw.")
-    DAVIT: Davit = section(Davit)
-    VIT: Vit = section(Vit)
 
 
 @dataclass(kw_only=True)

@@ -1,19 +1,59 @@
-"""Text tower of SEEM: UniCL's causal transformer with the projection into the joint space of texts and queries.
+"""Text towers of SEEM: what all have in common, and UniCL's causal transformer.
 
 Letters in shapes: N texts, L tokens, W width of the tower, P width of the joint space, Q queries, K classes.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
+from segfoundry.modeling.layers.linear import Linear
+
 from segfoundry.modeling.layers.attention import MultiheadAttention
+from segfoundry.modeling.seem.prefix_tree import prefix_tree
+from segfoundry.modeling.seem.tokenizer import lengths
 
 LENGTH_EPS = 1e-7
 
 
-class LanguageEncoder(nn.Module):
+class TextEncoder(nn.Module, ABC):
+    """A text tower with its projection into the joint space of texts and queries.
+
+    Attributes:
+        lang_proj: (W, P) projection.
+        logit_scale: scalar; class logits are cosines times its exponential.
+        structure: what its function depends on beside names and shapes of its parameters.
+    """
+
+    lang_proj: nn.Parameter
+    logit_scale: nn.Parameter
+    structure: str
+
+    @abstractmethod
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Encodes texts.
+
+        Args:
+            ids: (N, L) int64; the end token, which has the largest id of the vocabulary, also pads.
+
+        Returns:
+            Token embeddings (N, L, P), and text embeddings (N, P). Neither is normalised.
+        """
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Returns the text embeddings (N, P) alone; texts that belong together cost less than with ``forward``."""
+        return self(ids[:, : int(lengths(ids).max())])[1]
+
+    def similarity(self, queries: Tensor, texts: Tensor) -> Tensor:
+        """Returns class logits (B, Q, K) float32: scaled cosines of embeddings (B, Q, P) and unit texts (K, P)."""
+        with torch.autocast(queries.device.type, enabled=False):
+            return self.logit_scale.float().exp() * (normalize(queries.float()) @ texts.float().t())
+
+
+class LanguageEncoder(TextEncoder):
     """Text encoder (UniCL, arXiv 2204.03610; X-Decoder, arXiv 2212.11270).
 
     Args:
@@ -37,6 +77,7 @@ class LanguageEncoder(nn.Module):
         causal: bool = True,
     ) -> None:
         super().__init__()
+        self.structure = f"unicl heads={heads} causal={causal}"
         self.lang_encoder = TextTransformer(vocab_size, context_length, width, layers, heads, causal)
         self.lang_proj = nn.Parameter(nn.init.trunc_normal_(torch.empty(width, dim_proj), std=0.02))
         self.logit_scale = nn.Parameter(torch.ones([]))
@@ -55,10 +96,13 @@ class LanguageEncoder(nn.Module):
         tokens = self.lang_encoder(ids, end + 1) @ self.lang_proj
         return tokens, tokens[torch.arange(len(ids), device=ids.device), end]
 
-    def similarity(self, queries: Tensor, texts: Tensor) -> Tensor:
-        """Returns class logits (B, Q, K) float32: scaled cosines of embeddings (B, Q, P) and unit texts (K, P)."""
-        with torch.autocast(queries.device.type, enabled=False):
-            return self.logit_scale.float().exp() * (normalize(queries.float()) @ texts.float().t())
+    def embed(self, ids: Tensor) -> Tensor:
+        """Returns the text embeddings (N, P); common beginnings of the texts are computed once."""
+        if not self.lang_encoder.causal:
+            return super().embed(ids)
+        tree = prefix_tree(ids)
+        features = self.lang_encoder.run(tree.tokens[None], tree.places, tree.forbidden)
+        return features[0, tree.ends] @ self.lang_proj
 
 
 class TextTransformer(nn.Module):
@@ -88,7 +132,17 @@ class TextTransformer(nn.Module):
         place = torch.arange(ids.shape[1], device=ids.device)
         # True = forbidden.
         mask = place > place[:, None] if self.causal else (place >= lengths[:, None])[:, None]
-        x = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        return self.run(ids, place, mask)
+
+    def run(self, ids: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+        """Maps ids (N, L) at the given positions (L,) to features (N, L, W).
+
+        Args:
+            ids: token ids.
+            places: row of the positional embedding that each token takes.
+            mask: (L, L) or (N, 1, L), True = forbidden.
+        """
+        x = self.token_embedding(ids) + self.positional_embedding[places]
         for block in self.resblocks:
             x = block(x, mask)
         return self.ln_final(x)
@@ -126,8 +180,8 @@ class QuickGELUFeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.c_fc = nn.Linear(width, hidden)
-        self.c_proj = nn.Linear(hidden, width)
+        self.c_fc = Linear(width, hidden)
+        self.c_proj = Linear(hidden, width)
         for layer in (self.c_fc, self.c_proj):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)

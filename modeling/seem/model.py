@@ -18,12 +18,12 @@ from segfoundry.modeling.seem.config import active_tasks
 from segfoundry.modeling.seem.criterion import SetCriterion
 from segfoundry.modeling.seem.decoder import SeemDecoder
 from segfoundry.modeling.seem.images import ImageNormalizer, pad_masks
-from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.outputs import DecoderOutput
 from segfoundry.modeling.seem.pixel_decoder import build_pixel_decoder
 from segfoundry.modeling.seem.policy import PARTS, PolicySettings, seem_policy
 from segfoundry.modeling.seem.postprocess import PostProcessor
-from segfoundry.modeling.seem.tokenizer import ClipTokenizer, Tokenizer
+from segfoundry.modeling.seem.text import build_text, text_cache
+from segfoundry.modeling.seem.tokenizer import Tokenizer
 from segfoundry.modeling.seem.vocabulary import BACKGROUND, ClassEmbeddings
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Category, Prediction, Request, Targets
@@ -96,16 +96,7 @@ class Seem(MetaArch):
             tokenizer: replaces CLIP's.
         """
         model, text, test = cfg.MODEL, cfg.MODEL.TEXT, cfg.MODEL.DECODER.TEST
-        tokenizer = tokenizer or ClipTokenizer(text.CONTEXT_LENGTH)
-        lang_encoder = LanguageEncoder(
-            tokenizer.vocabulary_size,
-            text.CONTEXT_LENGTH,
-            text.WIDTH,
-            text.LAYERS,
-            text.HEADS,
-            model.DIM_PROJ,
-            text.AUTOGRESSIVE,
-        )
+        lang_encoder, tokenizer = build_text(cfg, tokenizer)
         backbone = build_backbone(cfg)
         pixel_decoder = build_pixel_decoder(cfg, backbone.output_channels)
         predictor = SeemDecoder.from_config(cfg, lang_encoder)
@@ -115,7 +106,7 @@ class Seem(MetaArch):
             backbone,
             SegmentationHead(pixel_decoder, predictor),
             SetCriterion.from_config(cfg, len(categories)),
-            ClassEmbeddings(lang_encoder, tokenizer, text.PROMPT),
+            ClassEmbeddings(lang_encoder, tokenizer, text.PROMPT, text_cache(cfg)),
             ImageNormalizer(cfg.INPUT.PIXEL_MEAN, cfg.INPUT.PIXEL_STD, model.DECODER.SIZE_DIVISIBILITY),
             PostProcessor(
                 test.OBJECT_MASK_THRESHOLD,

@@ -1,10 +1,11 @@
-"""Embeddings of class names: prompts, and a cache that runs the text tower once per text while its weights stay.
+"""Embeddings of class names: prompts, and caches that run the text tower once per text while its weights stay.
 
-Letters in shapes: K names, P width of the joint space of texts and queries.
+Letters in shapes: K names, T prompts of a name, P width of the joint space of texts and queries.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -13,38 +14,52 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.seem.language import LanguageEncoder, normalize
+from segfoundry.modeling.seem.language import TextEncoder, normalize
 from segfoundry.modeling.seem.tokenizer import Tokenizer, lengths
+from segfoundry.utils.array_cache import ArrayCache
 from segfoundry.utils.draws import Draws
+from segfoundry.utils.logging import get_logger
 from segfoundry.utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
+
+log = get_logger(__name__)
 
 BACKGROUND = "background"
 PROMPTS = ("templates", "plain")
 # Matrix products give a row the same bits whatever the other rows are, as long as their number stays the same.
 _BATCH = 16
+# So many texts take long enough on a slow machine for the user to be told.
+_MANY_TEXTS = 2000
+
+Prompted = tuple[str, ...]  # the T prompts of one name
 
 
 class ClassEmbeddings:
     """Unit-length embeddings of class names.
 
     While gradients are off or the encoder is frozen, each text runs through the tower once, and never again until the
-    encoder's weights, device or dtype change. A text's embedding does not depend on the texts it was computed with, so
-    that a resumed run sees the same numbers.
+    encoder's weights, device or dtype change. The prompts of one name are always computed together and other texts in
+    batches of constant size: an embedding does not depend on what was computed before, so that a resumed run sees the
+    same numbers.
 
     Args:
         encoder: text encoder; only referred to, its owner registers it.
         tokenizer: turns texts into ids.
         prompt: "templates" (a random template per name in training, the mean of all in evaluation) or "plain" (the
             name as it is).
+        disk: keeps the prompts' embeddings between runs; unused while the encoder trains. None: nothing is kept.
     """
 
-    def __init__(self, encoder: LanguageEncoder, tokenizer: Tokenizer, prompt: str = "templates") -> None:
+    def __init__(
+        self, encoder: TextEncoder, tokenizer: Tokenizer, prompt: str = "templates", disk: ArrayCache | None = None
+    ) -> None:
         if prompt not in PROMPTS:
             raise ValueError(f"prompt must be one of {PROMPTS}, not {prompt!r}")
         self.encoder = encoder
         self.tokenizer = tokenizer
         self.prompt = prompt
+        self.disk = disk
         self._texts: dict[str, Tensor] = {}
+        self._tables: dict[Prompted, Tensor] = {}  # (T, P)
         self._means: dict[str, Tensor] = {}
         self._weights: Any = None
 
@@ -53,7 +68,11 @@ class ClassEmbeddings:
         if self.prompt == "plain":
             return self.encode(names)
         drawn = rng.integers("template", len(TEMPLATES), (len(names),)).tolist()
-        return self.encode([training_prompt(name, index) for name, index in zip(names, drawn, strict=True)])
+        if self._learns():
+            return self.encode([training_prompt(name, index) for name, index in zip(names, drawn, strict=True)])
+        prompted = [tuple(training_prompt(name, index) for index in range(len(TEMPLATES))) for name in names]
+        self._fill_tables(prompted)
+        return torch.stack([self._tables[prompts][index] for prompts, index in zip(prompted, drawn, strict=True)])
 
     @torch.no_grad()
     def evaluation(self, names: Sequence[str]) -> Tensor:
@@ -63,14 +82,15 @@ class ClassEmbeddings:
         self._forget_if_changed()
         missing = [name for name in dict.fromkeys(names) if name not in self._means]
         if missing:
-            rows = self.encode([text for name in missing for text in evaluation_prompts(name)])
-            means = F.normalize(rows.unflatten(0, (len(missing), -1)).mean(dim=1), dim=-1)
-            self._means.update(zip(missing, means, strict=True))
+            prompted = [tuple(evaluation_prompts(name)) for name in missing]
+            self._fill_tables(prompted)
+            for name, prompts in zip(missing, prompted, strict=True):
+                self._means[name] = F.normalize(self._tables[prompts].mean(dim=0), dim=-1)
         return torch.stack([self._means[name] for name in names])
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Returns unit-length embeddings (K, P), float32, of K texts; differentiable when the encoder trains."""
-        if torch.is_grad_enabled() and any(p.requires_grad for p in self._tower()):
+        if self._learns():
             ids = self._tokenize(texts)
             return normalize(self.encoder(ids[:, : int(lengths(ids).max())])[1].float())
         self._forget_if_changed()
@@ -80,6 +100,48 @@ class ClassEmbeddings:
             with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
                 self._texts.update(zip(batch, normalize(self.encoder(ids)[1].float()), strict=False))
         return torch.stack([self._texts[text] for text in texts])
+
+    def _fill_tables(self, prompted: Sequence[Prompted]) -> None:
+        """Puts the embeddings of all these prompts into ``_tables``, from the disk where it has them."""
+        self._forget_if_changed()
+        missing = [prompts for prompts in dict.fromkeys(prompted) if prompts not in self._tables]
+        if not missing:
+            return
+        ids = self._tokenize([text for prompts in missing for text in prompts]).split([len(p) for p in missing])
+        work = dict(zip(missing, ids, strict=True))
+        if self.disk is None or any(p.requires_grad for p in self._tower()):
+            self._compute(work)
+            return
+        prefix = self._fingerprint()
+        names = {prompts: _digest(prefix, _array(rows).tobytes()) for prompts, rows in work.items()}
+        self._read(self.disk, names)
+        if len(self._tables.keys() & names.keys()) == len(names):
+            return
+        with self.disk.lock():
+            self._read(self.disk, names)  # what another process of the job computed meanwhile
+            fresh = {prompts: rows for prompts, rows in work.items() if prompts not in self._tables}
+            self._compute(fresh)
+            for prompts in fresh:
+                self.disk.put(names[prompts], _array(self._tables[prompts]))
+            self.disk.trim()
+
+    def _read(self, disk: ArrayCache, names: dict[Prompted, str]) -> None:
+        """Takes what the disk has; a table of another shape is a damaged one."""
+        projection = self.encoder.lang_proj
+        for prompts, name in names.items():
+            found = None if prompts in self._tables else disk.get(name)
+            if found is not None and found.shape == (len(prompts), projection.shape[1]) and found.dtype == "float32":
+                self._tables[prompts] = torch.from_numpy(found).to(projection.device)
+
+    @torch.no_grad()
+    def _compute(self, work: dict[Prompted, Tensor]) -> None:
+        """Runs the tower on the prompts of one name after the other."""
+        count = sum(len(rows) for rows in work.values())
+        if count > _MANY_TEXTS:
+            log.info("computing the text embeddings of %d names", len(work))
+        for prompts, rows in work.items():
+            with torch.autocast(rows.device.type, enabled=False):
+                self._tables[prompts] = normalize(self.encoder.embed(rows).float())
 
     def _batches(self, texts: list[str]) -> Iterator[tuple[list[str], Tensor]]:
         """Yields texts of equal length with their ids; the last text fills batches up to the constant size."""
@@ -95,6 +157,10 @@ class ClassEmbeddings:
                 filled = part + part[-1:] * (_BATCH - len(part))
                 yield [texts[row] for row in part], ids[filled, :length]
 
+    def _learns(self) -> bool:
+        """Whether gradients are wanted and would reach the tower."""
+        return torch.is_grad_enabled() and any(p.requires_grad for p in self._tower())
+
     def _tower(self) -> list[Tensor]:
         """Returns the weights that embeddings depend on: all but the scale of the logits."""
         return [p for p in self.encoder.parameters() if p is not self.encoder.logit_scale]
@@ -102,10 +168,31 @@ class ClassEmbeddings:
     def _tokenize(self, texts: Sequence[str]) -> Tensor:
         return self.tokenizer(texts).to(self.encoder.lang_proj.device)
 
+    def _fingerprint(self) -> bytes:
+        """Returns what the embedding of given ids depends on, to the bit: structure, weights and the machine's kind."""
+        device = self.encoder.lang_proj.device
+        kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        parts = [self.encoder.structure, torch.__version__, kind]
+        parts += [f"{name} {p.dtype} {tuple(p.shape)}" for name, p in self.encoder.named_parameters()]
+        parts += [str(module.lora_scale) for module in self.encoder.modules() if hasattr(module, "lora_scale")]
+        digest = hashlib.sha256("\n".join(parts).encode())
+        for weight in self._tower():
+            digest.update(_array(weight.reshape(-1).view(torch.uint8)))
+        return digest.digest()
+
     def _forget_if_changed(self) -> None:
-        """Empties the cache when any weight was written to, replaced or moved since it was filled."""
+        """Empties the caches when any weight was written to, replaced or moved since they were filled."""
         weights = [(p.data_ptr(), p._version, p.device, p.dtype) for p in self._tower()]
         if weights != self._weights:
             self._texts.clear()
+            self._tables.clear()
             self._means.clear()
             self._weights = weights
+
+
+def _array(tensor: Tensor) -> Any:
+    return tensor.detach().cpu().contiguous().numpy()
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"".join(parts)).hexdigest()

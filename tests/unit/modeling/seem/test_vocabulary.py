@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
 
 from segfoundry.modeling.seem.language import LanguageEncoder, normalize
 from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
+from segfoundry.utils.array_cache import ArrayCache
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 
@@ -25,11 +28,17 @@ class CountingEncoder(LanguageEncoder):
         self.calls += 1
         return super().forward(ids)
 
+    def embed(self, ids: Tensor) -> Tensor:
+        self.calls += 1
+        return super().embed(ids)
 
-def make(prompt: str = "templates", frozen: bool = True) -> ClassEmbeddings:
-    torch.manual_seed(0)
+
+def make(
+    prompt: str = "templates", frozen: bool = True, disk: ArrayCache | None = None, seed: int = 0
+) -> ClassEmbeddings:
+    torch.manual_seed(seed)
     encoder = CountingEncoder(97, 20, 16, 2, 4, 12).eval().requires_grad_(not frozen)
-    return ClassEmbeddings(encoder, StandInTokenizer(97, 20), prompt)
+    return ClassEmbeddings(encoder, StandInTokenizer(97, 20), prompt, disk)
 
 
 def test_templates_are_the_published_set() -> None:
@@ -124,3 +133,51 @@ def test_cache_is_full_precision_under_autocast() -> None:
     expected = make().encode(NAMES)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(make().encode(NAMES), expected)
+
+
+def test_prompts_computed_together_equal_those_computed_alone() -> None:
+    embeddings = make()
+    prompts = evaluation_prompts("hot air balloon")
+    ids = embeddings.tokenizer(prompts)
+    torch.testing.assert_close(embeddings.encoder.embed(ids), embeddings.encoder(ids)[1], atol=1e-6, rtol=1e-5)
+    encoder = LanguageEncoder(97, 20, 16, 2, 4, 12, causal=False).eval()
+    torch.testing.assert_close(encoder.embed(ids), encoder(ids)[1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_later_run_reads_what_an_earlier_one_computed(tmp_path: Path) -> None:
+    first, second = make(disk=ArrayCache(tmp_path)), make(disk=ArrayCache(tmp_path))
+    trained, evaluated = first.training(NAMES, Draws(0, 3)), first.evaluation(NAMES)
+    assert torch.equal(second.evaluation(NAMES[::-1]).flip(0), evaluated)
+    assert torch.equal(second.training(NAMES, Draws(0, 3)), trained)
+    assert first.encoder.calls == len(NAMES) and second.encoder.calls == 0
+    plain = make()
+    assert torch.equal(plain.training(NAMES, Draws(0, 3)), trained), "the cache must not change the numbers"
+    assert torch.equal(plain.evaluation(NAMES), evaluated)
+
+
+@pytest.mark.parametrize("other", ["weights", "structure", "dtype"])
+def test_embeddings_on_disk_belong_to_one_encoder(tmp_path: Path, other: str) -> None:
+    make(disk=ArrayCache(tmp_path)).evaluation(NAMES)
+    second = make(disk=ArrayCache(tmp_path), seed=int(other == "weights"))
+    if other == "structure":
+        second.encoder.structure += "!"
+    elif other == "dtype":
+        second.encoder.double()
+    second.evaluation(NAMES)
+    assert second.encoder.calls == len(NAMES)
+
+
+def test_damaged_embeddings_are_computed_again(tmp_path: Path) -> None:
+    expected = make(disk=ArrayCache(tmp_path)).evaluation(NAMES)
+    for file in tmp_path.glob("*.array"):
+        file.write_bytes(file.read_bytes()[:-7])
+    again, third = make(disk=ArrayCache(tmp_path)), make(disk=ArrayCache(tmp_path))
+    assert torch.equal(again.evaluation(NAMES), expected)
+    assert torch.equal(third.evaluation(NAMES), expected) and third.encoder.calls == 0
+
+
+def test_nothing_goes_to_disk_while_the_encoder_trains(tmp_path: Path) -> None:
+    embeddings = make(frozen=False, disk=ArrayCache(tmp_path))
+    embeddings.training(NAMES, Draws(0, 0))
+    embeddings.evaluation(NAMES)
+    assert list(tmp_path.iterdir()) == []
