@@ -71,7 +71,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = False) ->
     """Loads all tensors of a file whose name and shape fit.
 
     Args:
-        model: the network; its ``key_map``, if any, translates the file's names.
+        model: the network; a ``key_map`` of its own, or of a part below it, translates the file's names (those below
+            the part's name, without it).
         path: weight file, or checkpoint or run folder.
         strict: whether every name and shape must fit.
 
@@ -86,8 +87,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = False) ->
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, strict: bool = False) -> LoadReport:
     """Loads tensors that are in memory already; see :func:`load_weights`."""
-    key_map: Callable[[str], str] = getattr(model, "key_map", lambda name: name)
-    state = {key_map(name): tensor for name, tensor in state.items()}
+    maps = _key_maps(model)
+    state = {_own_name(name, maps): tensor for name, tensor in state.items()}
     own = model.state_dict()
     kinds = parameter_kinds(model)
     report = LoadReport(source)
@@ -106,6 +107,19 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, st
     with torch.no_grad():
         model.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
     return report
+
+
+def _key_maps(model: nn.Module) -> list[tuple[str, Callable[[str], str]]]:
+    """Returns (prefix, translation) of the network and of every part that has one, outer before inner."""
+    parts = [(f"{name}." if name else "", getattr(module, "key_map", None)) for name, module in model.named_modules()]
+    return [(prefix, key_map) for prefix, key_map in parts if key_map is not None]
+
+
+def _own_name(name: str, maps: Sequence[tuple[str, Callable[[str], str]]]) -> str:
+    for prefix, key_map in maps:
+        if name.startswith(prefix):
+            name = prefix + key_map(name.removeprefix(prefix))
+    return name
 
 
 def _refuse_foreign(report: LoadReport, model: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -2,28 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import importlib
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol, cast, runtime_checkable
 
-from segfoundry.modeling.seem.focalnet import FocalNet
-from segfoundry.modeling.seem.focalnet_weights import load_backbone_weights
-from segfoundry.utils.registry import Registry
+from torch import Tensor, nn
 
-# A backbone maps images (B, 3, H, W) to {"res2": (B, C, H / 4, W / 4), ... "res5"} and has ``output_channels``.
-BACKBONES: Registry[Callable[[Any], FocalNet]] = Registry("backbone")
-BACKBONES.register("focal")(FocalNet.from_config)
-BACKBONES.register("focal_dw")(FocalNet.from_config)
+from segfoundry.modeling.checkpoint import LoadReport, load_state, read_state_dict
+from segfoundry.modeling.weight_files import find_weights
+from segfoundry.utils.errors import ConfigError, did_you_mean
+
+log = logging.getLogger(__name__)
+
+# Name -> module and class; imported when chosen, because timm is slow to import. A class has ``from_config(cfg)`` and
+# ``output_channels`` (name of each map -> channels), and maps images (B, 3, H, W) to {"res2": (B, C, H / 4, W / 4), ...
+# "res5"}, strides 4, 8, 16, 32. It may have ``key_map`` (see modeling/checkpoint.py).
+BACKBONES = {
+    "focal": ("focalnet", "FocalNet"),
+    "focal_dw": ("focalnet", "FocalNet"),
+    "davit": ("davit", "DaViTBackbone"),
+    "vit": ("vit", "ViTBackbone"),
+    "timm": ("timm_backbone", "TimmBackbone"),
+}
 
 
-def build_backbone(cfg: Any) -> FocalNet:
+@runtime_checkable
+class FitsWeights(Protocol):
+    """A backbone that can translate or resize the tensors of a file before they are loaded."""
+
+    def fit_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns tensors under this backbone's names and, where it can, in its shapes."""
+
+
+def build_backbone(cfg: Any) -> nn.Module:
     """Builds the backbone named by ``MODEL.BACKBONE.NAME``, with ``MODEL.BACKBONE.PRETRAINED`` if that is to be loaded.
 
+    Returns:
+        A module that maps images (B, 3, H, W) to maps "res2".."res5", with ``output_channels``.
+
     Raises:
-        ConfigError: if the name is unknown.
+        ConfigError: if the name is unknown, or a key does not fit the backbone.
         CheckpointError: if the backbone's weights cannot be loaded.
     """
     c = cfg.MODEL.BACKBONE
-    backbone = BACKBONES.get(c.NAME)(cfg)
+    if c.NAME not in BACKBONES:
+        raise ConfigError(
+            f"unknown backbone {c.NAME!r}{did_you_mean(c.NAME, BACKBONES) or '.'} Known: {list(BACKBONES)}"
+        )
+    module, class_name = BACKBONES[c.NAME]
+    backbone = getattr(importlib.import_module(f"segfoundry.modeling.seem.{module}"), class_name).from_config(cfg)
     if c.LOAD_PRETRAINED and c.PRETRAINED:
-        load_backbone_weights(backbone, c.PRETRAINED)
-    return backbone
+        log.info("%s", load_backbone_weights(backbone, c.PRETRAINED).text())
+    return cast(nn.Module, backbone)
+
+
+def load_backbone_weights(backbone: nn.Module, path: str) -> LoadReport:
+    """Loads weights of a backbone alone (``MODEL.BACKBONE.PRETRAINED``).
+
+    Args:
+        backbone: the network; its ``fit_weights``, if any, translates and resizes the file's tensors.
+        path: weight file or folder; names may carry the prefix "backbone.".
+
+    Raises:
+        CheckpointError: if the file cannot be read or nothing fits.
+    """
+    state = read_state_dict(find_weights(path))
+    own = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
+    state = own or state
+    if isinstance(backbone, FitsWeights):
+        state = backbone.fit_weights(state)
+    return load_state(backbone, state, source=path)

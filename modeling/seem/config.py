@@ -5,10 +5,11 @@ Key names are the published ones, because job scripts use them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from segfoundry.modeling.seem.config_backbone import check_backbone
 from segfoundry.modeling.seem.config_data import (
     Ade20kSection,
     BddSection,
@@ -22,17 +23,17 @@ from segfoundry.modeling.seem.config_data import (
     check_strokes,
 )
 from segfoundry.modeling.seem.config_model import Model
+from segfoundry.modeling.seem.published import shipped_config
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError, did_you_mean
 
+__all__ = ["MODEL_NAMES", "Section", "active_tasks", "check", "shipped_config", "tiny"]
+
 MODEL_NAMES = ("seem_model_v1", "seem_model_v0", "seem_model_demo")
 
-# name in the published files -> built here
-_BACKBONES = {"focal": True, "focal_dw": True, "davit": False, "vit": False}
-_PIXEL_DECODERS = {"transformer_encoder_fpn": True, "transformer_encoder_deform": True}
-_DECODERS = {"seem_v1": True, "seem_v0": False, "seem_demo": False}
-_MODELS = {"seem_model_v1": True, "seem_model_v0": False, "seem_model_demo": False}
-
+_PIXEL_DECODERS = ("transformer_encoder_fpn", "transformer_encoder_deform")
+# decoder of each model
+_DECODERS = {"seem_model_v1": "seem_v1", "seem_model_v0": "seem_v0", "seem_model_demo": "seem_demo"}
 
 _ATTENTION = {
     "VARIABLE": {
@@ -100,21 +101,6 @@ def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
     return {"mask": wanted["mask"], "spatial": False, "grounding": False}, notices
 
 
-def shipped_config(shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Returns the file below ``configs`` that describes a published weight file, or None.
-
-    Args:
-        shapes: parameter name -> shape.
-    """
-    stem = shapes.get("backbone.patch_embed.proj.weight")
-    fpn = "sem_seg_head.pixel_decoder.input_proj.weight" in shapes  # the deformable decoder has a list of them
-    if stem is None or not fpn or "sem_seg_head.predictor.spatial_featured.weight" not in shapes:
-        return None
-    depthwise = "backbone.layers.0.blocks.0.dw1.weight" in shapes
-    published = {(192, False): "seem/focall_unicl_lang_v1.yaml", (96, True): "seem/focalt_unicl_lang_v1.yaml"}
-    return published.get((stem[0], depthwise))
-
-
 def tiny() -> dict[str, Any]:
     """Returns the smallest configuration that trains: dotted key -> value."""
     return {
@@ -162,11 +148,15 @@ def check(cfg: Any) -> None:
         ConfigError: naming the keys, what was found and what is expected.
     """
     model = cfg.MODEL
-    _check_name("MODEL.NAME", model.NAME, _MODELS)
-    _check_name("MODEL.BACKBONE.NAME", model.BACKBONE.NAME, _BACKBONES)
+    _check_name("MODEL.NAME", model.NAME, _DECODERS)
     _check_name("MODEL.ENCODER.NAME", model.ENCODER.NAME, _PIXEL_DECODERS)
-    _check_name("MODEL.DECODER.NAME", model.DECODER.NAME, _DECODERS)
-    _check_backbone(model.BACKBONE)
+    _check_name("MODEL.DECODER.NAME", model.DECODER.NAME, _DECODERS.values())
+    if model.DECODER.NAME != _DECODERS[model.NAME]:
+        raise ConfigError(
+            f"MODEL.NAME {model.NAME!r} has the decoder {_DECODERS[model.NAME]!r}, but MODEL.DECODER.NAME is "
+            f"{model.DECODER.NAME!r}: change one of them"
+        )
+    check_backbone(model)
     _check_widths(cfg)
     check_strokes(cfg.STROKE_SAMPLER)
     if not any(active_tasks(cfg)[0].values()):
@@ -180,27 +170,9 @@ def check(cfg: Any) -> None:
         )
 
 
-def _check_name(name: str, value: str, known: dict[str, bool]) -> None:
-    built = ", ".join(k for k, exists in known.items() if exists)
+def _check_name(name: str, value: str, known: Collection[str]) -> None:
     if value not in known:
-        raise ConfigError(f"{name} {value!r} is unknown{did_you_mean(value, known) or '.'} Built: {built}.")
-    if not known[value]:
-        raise ConfigError(f"{name} {value!r} is a published variant that is not built yet. Built: {built}.")
-
-
-def _check_backbone(backbone: Any) -> None:
-    focal, where = backbone.FOCAL, "MODEL.BACKBONE.FOCAL"
-    for name in ("DEPTHS", "FOCAL_LEVELS", "FOCAL_WINDOWS"):
-        if len(focal[name]) != 4:
-            raise ConfigError(f"{where}.{name} {focal[name]}: expected four numbers, one for each stage")
-    if any(window % 2 == 0 for window in focal.FOCAL_WINDOWS):
-        raise ConfigError(f"{where}.FOCAL_WINDOWS {focal.FOCAL_WINDOWS}: kernels must be odd")
-    if [f"res{i + 2}" for i in focal.OUT_INDICES] != list(focal.OUT_FEATURES):
-        raise ConfigError(
-            f"{where}.OUT_INDICES {focal.OUT_INDICES} does not belong to OUT_FEATURES {focal.OUT_FEATURES}: stage i is res(i+2)"
-        )
-    if backbone.LOAD_PRETRAINED and not backbone.PRETRAINED:
-        raise ConfigError("MODEL.BACKBONE.LOAD_PRETRAINED is on, but MODEL.BACKBONE.PRETRAINED names no file")
+        raise ConfigError(f"{name} {value!r} is unknown{did_you_mean(value, known) or '.'} Built: {', '.join(known)}.")
 
 
 def _check_widths(cfg: Any) -> None:
@@ -223,9 +195,4 @@ def _check_widths(cfg: Any) -> None:
         raise ConfigError(
             f"MODEL.DIM_PROJ {model.DIM_PROJ} differs from MODEL.DECODER.HIDDEN_DIM {decoder.HIDDEN_DIM}, but text tokens join "
             "the queries: set both to the same number, or MODEL.DECODER.GROUNDING.ENABLED False"
-        )
-    if [f for f in encoder.IN_FEATURES if f not in model.BACKBONE.FOCAL.OUT_FEATURES]:
-        raise ConfigError(
-            f"MODEL.ENCODER.IN_FEATURES {encoder.IN_FEATURES} asks for more than MODEL.BACKBONE.FOCAL.OUT_FEATURES "
-            f"{model.BACKBONE.FOCAL.OUT_FEATURES} offers"
         )

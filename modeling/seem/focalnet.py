@@ -5,7 +5,7 @@ Letters in shapes: B batch, H and W rows and columns, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from segfoundry.modeling.layers.adapters import spatial_adapter
 from segfoundry.modeling.seem.focal_modulation import DepthwiseFocalBlock, FocalBlock, FocalModulation, channels_last
+from segfoundry.modeling.seem.focalnet_weights import fit_focal_weights, published_names
 
 
 class PatchEmbed(nn.Module):
@@ -205,6 +206,10 @@ class FocalNet(nn.Module):
             if downsample is not None:
                 x = downsample(x)
         return features
+
+    def fit_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Translates weights in transformers' layout, and fits focal kernels of other sizes."""
+        return fit_focal_weights(published_names(state), self.state_dict())
 
 
 def drop_path_rates(last: float, count: int) -> list[float]:

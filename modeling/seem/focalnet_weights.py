@@ -1,4 +1,4 @@
-"""Backbone-only weights for a FocalNet of another shape."""
+"""Weights of a FocalNet alone: the published layout, that of transformers, and networks of another shape."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.checkpoint import LoadReport, load_state, read_state_dict
-from segfoundry.modeling.seem.focalnet import FocalNet
-from segfoundry.modeling.weight_files import find_weights
+# transformers' name of a FocalNet's part -> the published one; applied in this order.
+_TRANSFORMERS = (
+    (r"^focalnet\.", ""),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^embeddings\.norm\.", "patch_embed.norm."),
+    (r"^encoder\.stages\.(\d+)\.layers\.", r"layers.\1.blocks."),
+    (r"^encoder\.stages\.(\d+)\.downsample\.projection\.", r"layers.\1.downsample.proj."),
+    (r"^encoder\.stages\.(\d+)\.downsample\.norm\.", r"layers.\1.downsample.norm."),
+    (r"\.modulation\.projection_in\.", ".modulation.f."),
+    (r"\.modulation\.projection_context\.", ".modulation.h."),
+    (r"\.modulation\.projection_out\.", ".modulation.proj."),
+    (r"\.modulation\.layernorm\.", ".modulation.ln."),
+    (r"^layernorm\.", "norm3."),  # after the last stage
+)
 
 
-def load_backbone_weights(backbone: FocalNet, path: str) -> LoadReport:
-    """Loads weights of a backbone alone (``MODEL.BACKBONE.PRETRAINED``), fitted by :func:`fit_focal_weights`.
-
-    Args:
-        backbone: the network.
-        path: weight file; names may carry the prefix "backbone.".
-
-    Raises:
-        CheckpointError: if the file cannot be read or nothing fits.
-    """
-    state = read_state_dict(find_weights(path))
-    own = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
-    return load_state(backbone, fit_focal_weights(own or state, backbone.state_dict()), source=path)
+def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Translates the names of transformers' FocalNet classes; other names stay as they are."""
+    translated = {}
+    for name, tensor in state.items():
+        for pattern, replacement in _TRANSFORMERS:
+            name = re.sub(pattern, replacement, name)
+        translated[name] = tensor
+    return translated
 
 
 def fit_focal_weights(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

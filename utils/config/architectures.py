@@ -64,17 +64,18 @@ def find_architecture(model_name: str) -> Architecture:
     return names[model_name]
 
 
-def recognise(shapes: Mapping[str, tuple[int, ...]]) -> Path | None:
+def recognise(shapes: Mapping[str, tuple[int, ...]], file_name: str = "") -> Path | None:
     """Returns the shipped configuration of a published weight file, or None when no architecture knows it.
 
-    A config module may define ``shipped_config(shapes)``, which returns a path below ``configs``.
+    A config module may define ``shipped_config(shapes, file_name)``, which returns a path below ``configs``.
 
     Args:
         shapes: parameter name -> shape.
+        file_name: name of the file without its folder, for files that shapes do not tell apart.
     """
     for architecture in architectures().values():
         shipped_config = getattr(architecture.module, "shipped_config", None)
-        name = None if shipped_config is None else shipped_config(shapes)
+        name = None if shipped_config is None else shipped_config(shapes, file_name)
         if name is not None:
             return configs_root() / name
     return None

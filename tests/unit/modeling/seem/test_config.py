@@ -58,11 +58,10 @@ def test_hidden_keys_of_the_reference_have_defaults():
 @pytest.mark.parametrize(
     ("values", "problem"),
     [
-        ({"MODEL.NAME": "seem_model_v0"}, "seem_model_v0.*not built yet"),
-        ({"MODEL.BACKBONE.NAME": "davit"}, "davit.*not built yet.*focal, focal_dw"),
+        ({"MODEL.NAME": "seem_model_v0"}, "seem_model_v0.*'seem_v0'.*DECODER.NAME is 'seem_v1'"),
         ({"MODEL.BACKBONE.NAME": "focl"}, "unknown, did you mean 'focal'"),
         ({"MODEL.ENCODER.NAME": "fpn"}, "MODEL.ENCODER.NAME 'fpn' is unknown"),
-        ({"MODEL.DECODER.NAME": "seem_demo"}, "seem_demo.*not built yet"),
+        ({"MODEL.DECODER.NAME": "seem_dmo"}, "unknown, did you mean 'seem_demo'"),
         ({"MODEL.ENCODER.CONVS_DIM": 100}, "CONVS_DIM 100 is not a multiple of the 32 groups"),
         ({"MODEL.DECODER.HIDDEN_DIM": 100}, "HIDDEN_DIM 100.*NHEADS 8"),
         ({"MODEL.DECODER.HIDDEN_DIM": 30, "MODEL.DECODER.NHEADS": 2}, "HIDDEN_DIM 30.*4"),
