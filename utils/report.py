@@ -20,7 +20,11 @@ from segfoundry.utils.visualizer import ERROR_COLORS
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
-_HEADLINE = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "pACC", "AP", "AP50")
+_HEADLINE = (
+    "PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "pACC", "AP", "AP50",
+    "noc@0.85", "noc@0.9", "cIoU", "precision@0.5",
+)  # fmt: skip
+_CURVE = "iou_by_click"  # an entry of metrics.json that is drawn: click -> mean IoU
 _NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
@@ -126,21 +130,48 @@ def _evaluation(folder: Path, problems: list[str]) -> dict[str, Any]:
     tables: list[dict[str, Any]] = []
     scalars: dict[str, float | None] = {}
     _collect(metrics, "", scalars, tables)
-    # "KIND/METRIC"; deeper ones (bbox inside instance, say) are in the table of all figures only
-    tiles = {k.split("/")[1]: v for k, v in scalars.items() if k.count("/") == 1}
-    headline = [(name, _text(tiles[name])) for name in _HEADLINE if name in tiles]
+    curves = {kind: scores[_CURVE] for kind, scores in metrics.items() if _has_curve(scores)}
     pictures, more = _pictures(folder / "pictures", problems)
     unit = metrics.get("unit")
     return {
         "name": folder.name,
         "folder": str(folder),
-        "headline": headline,
+        "headline": _headline(scalars),
+        "charts": [_click_chart(curves)] if curves else [],
         "unit": f"Unit: {unit}." if isinstance(unit, str) else "",
         "tables": tables,
         "figures": [(k.replace("/", " · "), _text(v)) for k, v in scalars.items()],
         "pictures": pictures,
         "more_pictures": more,
     }
+
+
+def _headline(scalars: Mapping[str, float | None]) -> list[tuple[str, str]]:
+    """Returns the tiles; where two kinds have a metric of one name, the tile says which kind it is."""
+    # "KIND/METRIC"; deeper ones (bbox inside instance, say) are in the table of all figures only
+    names = [tuple(path.split("/")) for path in scalars if path.count("/") == 1]
+    tiles = []
+    for metric in _HEADLINE:
+        kinds = [kind for kind, name in names if name == metric]
+        for kind in kinds:
+            label = metric if len(kinds) == 1 else f"{kind} {metric}"
+            tiles.append((label, _text(scalars[f"{kind}/{metric}"])))
+    return tiles
+
+
+def _has_curve(scores: Any) -> bool:
+    values = scores.get(_CURVE) if isinstance(scores, Mapping) else None
+    return isinstance(values, Mapping) and any(isinstance(v, (int, float)) for v in values.values())
+
+
+def _click_chart(curves: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """Draws the mean IoU after each click, one line per kind."""
+    lines = {
+        kind: [(float(click), value) for click, value in curve.items() if value is not None]
+        for kind, curve in curves.items()
+    }
+    title = "Mean IoU by click, percent"
+    return {"title": title, "uri": _chart(title, lines, logarithmic=False, xlabel="clicks")}
 
 
 def _collect(
@@ -158,7 +189,7 @@ def _collect(
         tables.append(_table(f"{path}/per_class", rows))
     for name, inner in value.items():
         here = f"{path}/{name}" if path else str(name)
-        if name in _NOT_FIGURES or name in columns:
+        if name in (*_NOT_FIGURES, _CURVE) or name in columns:
             continue
         if isinstance(inner, Mapping):
             if inner and all(_is_row(row) for row in inner.values()):
@@ -228,7 +259,7 @@ def _charts(history: list[dict[str, Any]]) -> list[dict[str, str]]:
             if name != "step":
                 series.setdefault(name, []).append((entry["step"], value))
     leaf = {name: name.rsplit("/", 1)[-1] for name in series}
-    evaluation = [n for n in series if leaf[n] in ("PQ", "mIoU", "AP")]
+    evaluation = [n for n in series if leaf[n] in ("PQ", "mIoU", "AP", "cIoU")]
     total = [n for n in series if leaf[n] in ("loss", "total_loss", "loss_total")]
     # Terms of deeper layers repeat the first one's course (suffix _0 is the final output).
     terms = [n for n in series if "loss" in leaf[n] and n not in total and not re.search(r"_[1-9]\d*$", leaf[n])]
@@ -236,6 +267,7 @@ def _charts(history: list[dict[str, Any]]) -> list[dict[str, str]]:
         ("Objective", total, True),
         ("Loss terms of the final output", terms[:8], True),
         ("Evaluation", evaluation[:8], False),
+        ("Clicks needed", [n for n in series if leaf[n].startswith("noc@")][:8], False),
         ("Learning rate", [n for n in series if leaf[n] == "lr" or leaf[n].startswith("lr_")][:4], False),
         ("Images per second", [n for n in series if leaf[n] in ("images_per_second", "img_per_s", "img/s")], False),
     ]
@@ -246,8 +278,10 @@ def _charts(history: list[dict[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
-def _chart(title: str, lines: Mapping[str, list[tuple[float, float]]], logarithmic: bool) -> str:
-    """Returns a line chart over optimizer steps as the data address of an SVG."""
+def _chart(
+    title: str, lines: Mapping[str, list[tuple[float, float]]], logarithmic: bool, xlabel: str = "optimizer step"
+) -> str:
+    """Returns a line chart as the data address of an SVG."""
     from io import StringIO
 
     import matplotlib
@@ -267,7 +301,7 @@ def _chart(title: str, lines: Mapping[str, list[tuple[float, float]]], logarithm
     if logarithmic and finite and min(finite) > 0:
         axes.set_yscale("log")
     axes.set_title(title, fontsize=10)
-    axes.set_xlabel("optimizer step", fontsize=8)
+    axes.set_xlabel(xlabel, fontsize=8)
     axes.tick_params(labelsize=8)
     axes.grid(alpha=0.3)
     if len(lines) > 1 or title == "Evaluation":

@@ -13,17 +13,23 @@ EXAMPLES = """
   python entry.py score panoptic --gt_json val.json --pred_json pred.json --output metrics.json   (PNGs: val/, pred/)
   python entry.py score semantic --gt_folder val/semantic --pred_folder out/semantic --record kitchen.yaml
   python entry.py score semantic --gt_folder val/semantic --pred_json sem_seg_predictions.json --record kitchen.yaml
-  python entry.py score instances --gt_json instances_val.json --pred_json coco_instances_results.json"""
+  python entry.py score instances --gt_json instances_val.json --pred_json coco_instances_results.json
+  python entry.py score referring --record kitchen.yaml:val --pred_json referring_predictions.json --sentences all
+  python entry.py score interactive --pred_json interactive_clicks.json"""
 
 _NEEDED = {
     "panoptic": ("gt_json", "pred_json"),
     "semantic": ("gt_folder",),
     "instances": ("gt_json", "pred_json"),
+    "referring": ("record", "pred_json"),
+    "interactive": ("pred_json",),
 }
 _ALLOWED = {
     "panoptic": ("gt_json", "gt_folder", "pred_json", "pred_folder", "reference_area", "crowd_union"),
     "semantic": ("gt_folder", "pred_folder", "pred_json", "record", "num_classes", "ignore_value", "boundary"),
     "instances": ("gt_json", "pred_json"),
+    "referring": ("record", "pred_json", "sentences"),
+    "interactive": ("pred_json",),
 }
 
 
@@ -33,9 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files")
     files.add_argument("--gt_json", metavar="FILE", help="ground truth: COCO panoptic or instance JSON")
     files.add_argument("--gt_folder", metavar="DIR", help="ground-truth PNGs; panoptic default: gt_json without .json")
-    files.add_argument("--pred_json", metavar="FILE", help="predictions: panoptic JSON, or list of results")
+    files.add_argument("--pred_json", metavar="FILE", help="predictions: panoptic JSON, list of results, or clicks")
     files.add_argument("--pred_folder", metavar="DIR", help="predicted PNGs; panoptic default: pred_json without .json")
-    files.add_argument("--output", metavar="FILE", help="write the figures as JSON (0..1)")
+    files.add_argument(
+        "--output", metavar="FILE", help="write the figures as JSON (fractions; overlaps of clicks in percent)"
+    )
     rules = parser.add_argument_group("rules")
     rules.add_argument(
         "--reference_area", action="store_true", help="panoptic: believe the JSON's areas, as panopticapi"
@@ -43,10 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     rules.add_argument(
         "--crowd_union", action="store_true", help="panoptic: all crowds of a category excuse, not the last"
     )
-    rules.add_argument("--record", metavar="NAME", help="semantic: data set record with the categories")
+    rules.add_argument(
+        "--record", metavar="NAME", help="semantic: record with the categories; referring: NAME[:SPLIT] with phrases"
+    )
     rules.add_argument("--num_classes", type=int, metavar="N", help="semantic: number of categories, without a record")
     rules.add_argument(
         "--ignore_value", type=int, metavar="V", help="semantic: ground-truth value left out (default 255)"
+    )
+    rules.add_argument(
+        "--sentences", choices=("first", "all"), help="referring: sentences of an object that count (default first)"
     )
     rules.add_argument("--boundary", action="store_true", help="semantic: also the boundary IoU")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="threads (default 1)")
@@ -140,4 +153,26 @@ def _instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return result, instance_table(result, "0..1")
 
 
-_SCORERS = {"panoptic": _panoptic, "semantic": _semantic, "instances": _instances}
+def _referring(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from segfoundry.datasets.evaluation.referring import referring_table
+    from segfoundry.datasets.evaluation.score_prompted import score_referring
+
+    result = score_referring(args.record, args.pred_json, sentences=args.sentences or "first")
+    return result, referring_table(result, "0..1")
+
+
+def _interactive(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from segfoundry.datasets.evaluation.interactive import click_table
+    from segfoundry.datasets.evaluation.score_prompted import score_interactive
+
+    result = score_interactive(args.pred_json)
+    return result, click_table(result)
+
+
+_SCORERS = {
+    "panoptic": _panoptic,
+    "semantic": _semantic,
+    "instances": _instances,
+    "referring": _referring,
+    "interactive": _interactive,
+}
