@@ -10,17 +10,13 @@ processes, so that a busy machine slows both. Memory is the growth of the peak r
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
-import os
-import statistics
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+from sides import ROOT, import_product, measure, serve, table
+
 CONFIG = ROOT / "configs/seem/focalt_unicl_lang_v1.yaml"
 NUM_CLASSES = 133
 PEER = "mask2former"
@@ -39,106 +35,34 @@ def main() -> None:
     parser.add_argument("--worker", choices=(PEER, *OURS), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
-        work(args)
-    else:
-        report(measure(args), args)
-
-
-# ---- parent process -------------------------------------------------------------------------------------------------
-
-
-def measure(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Runs all sides and returns per side the medians of wall and CPU seconds, and the memory growth in MiB."""
-    workers = {side: start(side, args) for side in (PEER, *OURS)}
-    steps: dict[str, list[dict[str, float]]] = {side: [] for side in workers}
-    try:
-        for worker in workers.values():
-            ask(worker)  # warm-up: allocator, optimizer state, warm text cache
-        for _ in range(args.repeats):
-            for side, worker in workers.items():
-                steps[side].append(ask(worker))
-    finally:
-        for worker in workers.values():
-            worker.terminate()
-            worker.wait()
-    return {
-        side: {
-            "wall_s": statistics.median(s["wall_s"] for s in values),
-            "cpu_s": statistics.median(s["cpu_s"] for s in values),
-            "growth_mib": max(s["growth_mib"] for s in values),
-        }
-        for side, values in steps.items()
-    }
-
-
-def start(side: str, args: argparse.Namespace) -> subprocess.Popen:
+        serve(lambda: step_of(args), args.threads)
+        return
     sizes = [str(v) for name in ("threads", "batch", "size", "targets") for v in (f"--{name}", getattr(args, name))]
-    # Waiting threads sleep instead of spinning: on a busy machine spinning would be most of the CPU time.
-    threads = {"OMP_NUM_THREADS": str(args.threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    environment = os.environ | threads | {"HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, __file__, "--worker", side, *sizes]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-
-
-def ask(worker: subprocess.Popen) -> dict[str, float]:
-    """Lets a worker do one step and returns its figures."""
-    worker.stdin.write("step\n")
-    worker.stdin.flush()
-    line = worker.stdout.readline()
-    if not line:
-        raise SystemExit("a benchmark process ended early; its error is above")
-    return json.loads(line)
-
-
-def report(figures: dict[str, dict[str, float]], args: argparse.Namespace) -> None:
-    peer = figures[PEER]
+    commands = {side: [sys.executable, __file__, "--worker", side, *sizes] for side in (PEER, *OURS)}
+    figures = measure(commands, args.repeats, args.threads)
     print(
-        f"SEEM Focal-T training step, {args.size} px, batch {args.batch}, {NUM_CLASSES} classes, {args.targets} ",
-        end="",
+        f"SEEM Focal-T training step, {args.size} px, batch {args.batch}, {NUM_CLASSES} classes, {args.targets} "
+        f"targets per image, CPU, {args.threads} threads, median of {args.repeats}\n\n{table(figures, PEER)}"
     )
-    print(f"targets per image, CPU, {args.threads} threads, median of {args.repeats}\n")
-    print("| side | wall s | CPU s | memory growth MiB | wall ratio | CPU ratio | memory ratio |")
-    print("|---|---|---|---|---|---|---|")
-    for side, row in figures.items():
-        row |= {f"{key}_ratio": row[key] / peer[key] for key in ("wall_s", "cpu_s", "growth_mib")}
-        print(f"| {side} | {row['wall_s']:.2f} | {row['cpu_s']:.2f} | {row['growth_mib']:.0f} ", end="")
-        print(f"| {row['wall_s_ratio']:.2f} | {row['cpu_s_ratio']:.2f} | {row['growth_mib_ratio']:.2f} |")
     warm = figures[OURS[0]]
     met = warm["wall_s_ratio"] <= TARGET_TIME and warm["growth_mib_ratio"] <= TARGET_MEMORY
-    print(f"\ntarget with a warm cache: {TARGET_TIME} x time, {TARGET_MEMORY} x memory: {'met' if met else 'NOT met'}")
+    print(
+        f"\ntarget with a warm cache: {TARGET_TIME} x time, {TARGET_MEMORY} x memory growth: {'met' if met else 'NOT met'}"
+    )
     if args.json:
         args.json.write_text(json.dumps({"settings": {k: v for k, v in vars(args).items() if k != "json"}, **figures}))
 
 
-# ---- worker process -------------------------------------------------------------------------------------------------
-
-
-def work(args: argparse.Namespace) -> None:
-    """Does one training step per line of standard input and prints its figures."""
-    answers = os.fdopen(os.dup(1), "w")  # libraries may print; only figures may reach the parent
-    os.dup2(2, 1)
-    import torch
-
-    torch.set_num_threads(args.threads)
-    torch.manual_seed(0)
+def step_of(args: argparse.Namespace) -> Any:
+    """Returns the function that does one training step of the side ``args.worker``."""
     side = Mask2FormerSide(args) if args.worker == PEER else SeemSide(args, cold=args.worker == OURS[1])
-    ctypes.CDLL(None).malloc_trim(0)  # what building the model left behind is not part of the model
-    loaded = resident_mib("VmRSS")
-    for number, _ in enumerate(sys.stdin):
-        Path("/proc/self/clear_refs").write_text("5")  # restarts the peak
-        wall, cpu = time.perf_counter(), time.process_time()
+
+    def step(number: int) -> None:
         side.optimizer.zero_grad(set_to_none=True)
         side.loss(number).backward()
         side.optimizer.step()
-        figures = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-        figures["growth_mib"] = resident_mib("VmHWM") - loaded
-        print(json.dumps(figures), file=answers, flush=True)
 
-
-def resident_mib(field: str) -> float:
-    """Returns VmRSS (now) or VmHWM (peak) of this process in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":")) / 1024
+    return step
 
 
 def example(args: argparse.Namespace) -> tuple[Any, Any, Any]:
@@ -160,7 +84,7 @@ class SeemSide:
     """This repository's model, panoptic task only; frozen: backbone, text encoder, pixel decoder."""
 
     def __init__(self, args: argparse.Namespace, cold: bool) -> None:
-        sys.path[:] = [str(ROOT / "src"), *(p for p in sys.path if Path(p or ".").resolve() != ROOT)]
+        import_product()
         import torch
 
         from segfoundry.datasets.catalog import find_record

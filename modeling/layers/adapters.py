@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segfoundry.modeling.layers.linear import Linear
+
 VARIANTS = ("light", "dense")
 INITS = ("neutral", "reference")
 
@@ -35,8 +37,8 @@ class BottleneckAdapter(Adapter):
         super().__init__()
         check_choice(variant, init)
         hidden = bottleneck_width(dim, variant, ratio)
-        self.down_proj = nn.Linear(dim, hidden)
-        self.up_proj = nn.Linear(hidden, dim)
+        self.down_proj = Linear(dim, hidden)
+        self.up_proj = Linear(hidden, dim)
         self.dropout = nn.Dropout(0.1)
         init_projections(self.down_proj, self.up_proj)
         if init == "neutral":
@@ -70,8 +72,8 @@ class MaskEmbeddingAdapter(Adapter):
         out_dim = dim if out_dim is None else out_dim
         hidden = bottleneck_width(dim, variant, ratio)
         self.layer_norm_input = nn.LayerNorm(dim)
-        self.down_proj = nn.Linear(dim, hidden)
-        self.up_proj = nn.Linear(hidden, out_dim)
+        self.down_proj = Linear(dim, hidden)
+        self.up_proj = Linear(hidden, out_dim)
         self.scale = nn.Parameter(torch.ones(1))
         self.layer_norm_output = nn.LayerNorm(out_dim)
         self.dropout = nn.Dropout(0.1)
@@ -103,7 +105,7 @@ class DenseSpatialAdapter(Adapter):
         self.neutral = init == "neutral"
         hidden = max(dim // 4, 1)
         self.channel = nn.Sequential(
-            nn.Linear(dim, hidden, bias=False), nn.ReLU(), nn.Linear(hidden, dim, bias=False), nn.Sigmoid()
+            Linear(dim, hidden, bias=False), nn.ReLU(), Linear(hidden, dim, bias=False), nn.Sigmoid()
         )
         self.spatial = nn.Sequential(
             nn.Conv2d(dim, dim, 3, stride=2, padding=1, bias=False),
@@ -138,9 +140,9 @@ class LightSpatialAdapter(Adapter):
         super().__init__()
         check_choice("light", init)
         hidden = bottleneck_width(dim, "light", ratio)
-        self.down_proj = nn.Linear(dim, hidden)
+        self.down_proj = Linear(dim, hidden)
         self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
-        self.up_proj = nn.Linear(hidden, dim)
+        self.up_proj = Linear(hidden, dim)
         init_projections(self.down_proj, self.up_proj)
         if init == "neutral":
             nn.init.zeros_(self.up_proj.weight)

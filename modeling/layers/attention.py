@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segfoundry.modeling.layers.linear import Linear, linear
+
 
 class MultiheadAttention(nn.Module):
     """Multi-head attention ("Attention Is All You Need", section 3.2.2), batch first.
@@ -30,7 +32,7 @@ class MultiheadAttention(nn.Module):
         self.dropout = dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * embed_dim, embed_dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * embed_dim))
-        self.out_proj = nn.Linear(embed_dim, embed_dim)
+        self.out_proj = Linear(embed_dim, embed_dim)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -59,7 +61,7 @@ class MultiheadAttention(nn.Module):
     def project_rows(self, x: Tensor, first: int, last: int) -> Tensor:
         """Applies the projections ``first``..``last`` - 1 (0 query, 1 key, 2 value) in one product."""
         rows = slice(first * self.embed_dim, last * self.embed_dim)
-        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+        return linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Projects the three inputs; inputs that are the same tensor share a product."""

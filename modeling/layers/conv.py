@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from segfoundry.modeling.layers.linear import Linear, linear
 
 
 class ConvNorm(nn.Conv2d):
@@ -42,7 +43,7 @@ class ConvNorm(nn.Conv2d):
         return x if self.activation is None else self.activation(x)
 
 
-class PointwiseLinear(nn.Linear):
+class PointwiseLinear(Linear):
     """A 1x1 convolution on channels-last tensors: a linear layer whose weight has the shape (O, I, 1, 1)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -51,7 +52,7 @@ class PointwiseLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., I) to (..., O)."""
-        return F.linear(x, self.weight.flatten(1), self.bias)
+        return linear(x, self.weight.flatten(1), self.bias)
 
 
 def init_conv(conv: nn.Conv2d) -> None:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from segfoundry.modeling.layers.adapters import Adapter
 from segfoundry.modeling.layers.attention import MultiheadAttention
 from segfoundry.modeling.layers.conv import PointwiseLinear
+from segfoundry.modeling.layers.linear import Linear, linear
 from segfoundry.utils.errors import ConfigError
 
 
@@ -65,12 +66,12 @@ class LoraUpdate(nn.Module):
         return (self.lora_up @ self.lora_down).flatten(0, 1) * self.lora_scale
 
 
-class LoraLinear(LoraUpdate, nn.Linear):
+class LoraLinear(LoraUpdate, Linear):
     """A linear layer (or a 1x1 convolution on channels-last tensors) with an update."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (..., in_features) to (..., out_features)."""
-        return F.linear(x, self.weight.flatten(1), self.bias) + self.update(x, 0)
+        return linear(x, self.weight.flatten(1), self.bias) + self.update(x, 0)
 
 
 class LoraConv1x1(LoraUpdate, nn.Conv2d):
@@ -162,7 +163,7 @@ def _supported(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         if name.startswith(inside_adapters) or isinstance(module, LoraUpdate):
             continue
         # Exact types: a subclass may do more than its base.
-        if type(module) in (nn.Linear, PointwiseLinear, MultiheadAttention) or _is_conv1x1(module):
+        if type(module) in (nn.Linear, Linear, PointwiseLinear, MultiheadAttention) or _is_conv1x1(module):
             yield name, module
 
 

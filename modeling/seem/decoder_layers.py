@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segfoundry.modeling.layers.attention import MultiheadAttention
+from segfoundry.modeling.layers.linear import Linear
 
 
 class CrossAttentionLayer(nn.Module):
@@ -73,8 +74,8 @@ class FFNLayer(nn.Module):
 
     def __init__(self, dim: int, hidden: int, dropout: float = 0.0, pre_norm: bool = False) -> None:
         super().__init__()
-        self.linear1 = nn.Linear(dim, hidden)
-        self.linear2 = nn.Linear(hidden, dim)
+        self.linear1 = Linear(dim, hidden)
+        self.linear2 = Linear(hidden, dim)
         self.norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm

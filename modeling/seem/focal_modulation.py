@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from segfoundry.modeling.layers.conv import PointwiseLinear
 from segfoundry.modeling.layers.drop_path import DropPath
+from segfoundry.modeling.layers.linear import Linear
 from segfoundry.modeling.layers.mlp import GELUFeedForward
 
 
@@ -40,9 +41,9 @@ class FocalModulation(nn.Module):
         self.dim = dim
         self.focal_level = focal_level
         self.scaling_modulator = scaling_modulator
-        self.f = nn.Linear(dim, 2 * dim + focal_level + 1)
+        self.f = Linear(dim, 2 * dim + focal_level + 1)
         self.h = PointwiseLinear(dim, dim)
-        self.proj = nn.Linear(dim, dim)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
         self.focal_layers = nn.ModuleList(
             nn.Sequential(depthwise_conv(dim, focal_window + 2 * level, bias=False), nn.GELU())

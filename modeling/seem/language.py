@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.layers.linear import Linear
-
 from segfoundry.modeling.layers.attention import MultiheadAttention
+from segfoundry.modeling.layers.linear import Linear
 from segfoundry.modeling.seem.prefix_tree import prefix_tree
 from segfoundry.modeling.seem.tokenizer import lengths
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segfoundry.modeling.layers.conv import ConvNorm, init_conv
+from segfoundry.modeling.layers.linear import Linear
 from segfoundry.modeling.layers.ms_deform_attn import MSDeformAttn
 from segfoundry.modeling.layers.position import sine_position_encoding
 
@@ -46,8 +47,8 @@ class DeformableEncoderLayer(nn.Module):
         super().__init__()
         self.self_attn = MSDeformAttn(dim, num_heads, num_levels, num_points)
         self.norm1 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, feedforward_dim)
-        self.linear2 = nn.Linear(feedforward_dim, dim)
+        self.linear1 = Linear(dim, feedforward_dim)
+        self.linear2 = Linear(feedforward_dim, dim)
         self.norm2 = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         nn.init.xavier_uniform_(self.linear1.weight)
