@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segfoundry.modeling.layers.linear import linear
 from segfoundry.modeling.seem.mask_resize import MaskResizer
 from segfoundry.utils.structures import InstanceResult, PanopticResult, Prediction, Segment
 
@@ -105,10 +106,12 @@ def semantic_scores(probabilities: Tensor, mask_logits: Tensor) -> Tensor:
 def semantic_map(logits: Tensor, mask_logits: Tensor, resizer: MaskResizer) -> np.ndarray:
     """Returns the best category per pixel, (H, W) int64, of masks resized before scoring."""
     probabilities = class_probabilities(logits)
-    best = [
-        semantic_scores(probabilities, resizer(mask_logits, rows)).argmax(dim=0)
-        for rows in resizer.bands(sum(probabilities.shape))
-    ]
+    categories = probabilities.T.contiguous()
+    best = []
+    for rows in resizer.bands(sum(probabilities.shape)):
+        masks = resizer(mask_logits, rows).sigmoid_()
+        # The semantic_scores, categories last: the best one of a pixel is then found in neighbouring memory.
+        best.append(linear(masks.permute(1, 2, 0).contiguous(), categories).argmax(dim=-1))
     return torch.cat(best).cpu().numpy()
 
 
