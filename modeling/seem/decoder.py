@@ -5,6 +5,8 @@ Letters in shapes: B images, N prompted objects, S spatial queries, C channels o
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from segfoundry.modeling.seem.decoder_base import QueryDecoder
@@ -33,6 +35,11 @@ class SeemDecoder(QueryDecoder):
     - ``stroke/{positive,negative}/{mean,0,1,2}`` (uniform numbers, one per stroke pixel, by image): which pixels are
       taken for the mean and for each level; drawn only where there are more than ``max_spatial_len``.
     """
+
+    groups: ClassVar[tuple[str, ...]] = (
+        *("queries_object", "queries_grounding", "queries_spatial"),
+        *("tokens_grounding", "tokens_spatial", "memories_spatial"),
+    )
 
     def _start(self, image: DecoderFeatures, prompts: DecoderPrompts, draws: PassDraws) -> Variables:
         objects = self._learned_queries(len(image.mask_features))

@@ -22,7 +22,7 @@ from segfoundry.modeling.layers.conv import init_conv
 from segfoundry.modeling.layers.mlp import MLP
 from segfoundry.modeling.seem.decoder_layers import CrossAttentionLayer, FFNLayer, SelfAttentionLayer
 from segfoundry.modeling.seem.image_levels import NUM_LEVELS, DecoderFeatures, ImageLevel, image_level
-from segfoundry.modeling.seem.language import LanguageEncoder
+from segfoundry.modeling.seem.language import TextEncoder
 from segfoundry.modeling.seem.memory import Memory
 from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput
 from segfoundry.modeling.seem.pass_draws import PassDraws
@@ -72,13 +72,15 @@ class QueryDecoder(nn.Module, ABC):
 
     Attributes:
         objects_at_once: most objects of an image that one pass can be asked for by strokes; None: any number.
+        groups: groups that the variant works with; its section ATTENTION_ARCH must have them.
     """
 
     objects_at_once: ClassVar[int | None] = None
+    groups: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
         self,
-        lang_encoder: LanguageEncoder,
+        lang_encoder: TextEncoder,
         arch: AttentionArch,
         *,
         in_channels: int = 512,
@@ -121,7 +123,7 @@ class QueryDecoder(nn.Module, ABC):
             self._add_adapters(adapters, mask_dim)
 
     @classmethod
-    def from_config(cls, cfg: Any, lang_encoder: LanguageEncoder) -> Self:
+    def from_config(cls, cfg: Any, lang_encoder: TextEncoder) -> Self:
         """Builds the decoder of ``cfg.MODEL`` and ``cfg.ATTENTION_ARCH`` around a text encoder.
 
         Raises:
@@ -133,10 +135,16 @@ class QueryDecoder(nn.Module, ABC):
                 f"MODEL.DECODER.MAX_SPATIAL_LEN {list(decoder.MAX_SPATIAL_LEN)}: expected {NUM_LEVELS + 1} numbers, "
                 "one for each level and one for the means"
             )
+        arch = AttentionArch.from_config(cfg.ATTENTION_ARCH)
+        if missing := [group for group in cls.groups if group not in arch.self_groups]:
+            raise ConfigError(
+                f"ATTENTION_ARCH has no {', '.join(missing)} (VARIABLE, SELF_ATTENTION), but MODEL.DECODER.NAME "
+                f"{decoder.NAME} needs it: take the section of a shipped file for this decoder"
+            )
         adapters = AdapterOptions(decoder.ADAPTER, decoder.ADAPTER_INIT, decoder.ADAPTER_RATIO)
         return cls(
             lang_encoder,
-            AttentionArch.from_config(cfg.ATTENTION_ARCH),
+            arch,
             in_channels=encoder.CONVS_DIM,
             hidden_dim=decoder.HIDDEN_DIM,
             mask_dim=encoder.MASK_DIM,

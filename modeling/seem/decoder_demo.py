@@ -25,6 +25,10 @@ class SeemDecoderDemo(QueryDecoder):
     """
 
     objects_at_once: ClassVar[int | None] = 1
+    groups: ClassVar[tuple[str, ...]] = (
+        *("queries_object", "tokens_grounding", "tokens_spatial"),
+        *("tokens_visual", "tokens_audio"),
+    )
 
     def _start(self, image: DecoderFeatures, prompts: DecoderPrompts, draws: PassDraws) -> Variables:
         variables = Variables(self.arch, {"queries_object": self._learned_queries(len(image.mask_features))})

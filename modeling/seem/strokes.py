@@ -70,11 +70,10 @@ class StrokePixels:
         """
         images = [self._image_points(image, purpose, limit, signs) for image in range(len(self.pixels[POSITIVE]))]
         owner = pad_sequence([pixels[:, 0] for pixels, _ in images], batch_first=True, padding_value=-1)
-        rows_columns = pad_sequence([pixels[:, 1:] for pixels, _ in images], batch_first=True)
+        rows, columns = pad_sequence([pixels[:, 1:] for pixels, _ in images], batch_first=True).unbind(-1)
         sign = pad_sequence([sign for _, sign in images], batch_first=True)
         height, width = self.size
-        lengths = torch.tensor([width, height], dtype=torch.float32, device=owner.device)
-        return StrokePoints(rows_columns.flip(-1) / lengths, owner, sign)
+        return StrokePoints(torch.stack([columns / width, rows / height], dim=-1), owner, sign)
 
     def _image_points(self, image: int, purpose: str, limit: int | None, signs: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Returns the points (p, 3) of one image and the sign (p,) of each."""

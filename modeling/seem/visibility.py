@@ -125,12 +125,9 @@ def self_attention_mask(arch: AttentionArch, groups: Mapping[str, Group]) -> Ten
     if free and all(set(names) <= set(arch.visible[n]) for n in names):
         return None
     owner, valid = _owners(names, groups), _validity(arch, names, groups)
-    table = torch.tensor([[column in arch.visible[row] for column in names] for row in names], device=owner.device)
-    counts = torch.tensor([groups[name].content.shape[1] for name in names], device=owner.device)
-    place = torch.arange(len(names), device=owner.device).repeat_interleave(counts, output_size=owner.shape[1])
     rows, columns = owner[:, :, None], owner[:, None]
     agree = (rows == columns) | (columns == _UNOWNED) | ((rows == _UNOWNED) & (columns != _PADDING))
-    return ~(table[place][:, place] & agree & valid[:, :, None] & valid[:, None])
+    return ~(_table(arch, names, groups) & agree & valid[:, :, None] & valid[:, None])
 
 
 def cross_attention_mask(mask_logits: Tensor) -> Tensor:
@@ -144,6 +141,17 @@ def cross_attention_mask(mask_logits: Tensor) -> Tensor:
     """
     forbidden = mask_logits.flatten(2).sigmoid() < 0.5
     return forbidden & ~forbidden.all(dim=-1, keepdim=True)
+
+
+def _table(arch: AttentionArch, names: Sequence[str], groups: Mapping[str, Group]) -> Tensor:
+    """Returns (T, T) bool: the table's entry for every pair of variables."""
+    content = {name: groups[name].content for name in names}
+
+    def block(row: str, column: str) -> Tensor:
+        shape = (content[row].shape[1], content[column].shape[1])
+        return torch.full(shape, column in arch.visible[row], device=content[row].device)
+
+    return torch.cat([torch.cat([block(row, column) for column in names], dim=1) for row in names])
 
 
 def _owners(names: Sequence[str], groups: Mapping[str, Group]) -> Tensor:

@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.seem.decoder import SeemDecoder
 from segfoundry.modeling.seem.decoder_base import AdapterOptions
 from segfoundry.modeling.seem.image_levels import resize_features
-from segfoundry.modeling.seem.language import LanguageEncoder, normalize
 from segfoundry.modeling.seem.outputs import mask_logits
-from segfoundry.modeling.seem.visibility import AttentionArch
-from segfoundry.utils.config.engine import load_mapping
 
-ARCH = AttentionArch.from_config(load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg.ATTENTION_ARCH)
-SIZES = ((2, 3), (4, 6), (8, 12), (16, 24))
-
-
-def make(**options: Any) -> SeemDecoder:
-    torch.manual_seed(0)
-    widths = {"in_channels": 32, "hidden_dim": 32, "mask_dim": 16, "dim_proj": 24} | options
-    lang_encoder = LanguageEncoder(10, 4, 8, 1, 2, widths["dim_proj"])
-    small = {"num_heads": 4, "dim_feedforward": 48, "num_layers": 4, "num_queries": 7}
-    return SeemDecoder(lang_encoder, ARCH, **small, **widths).eval()
-
-
-def inputs(batch: int = 2, channels: int = 32) -> tuple[list[Tensor], Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(1)
-    maps = [torch.randn(batch, channels, *size, generator=generator) for size in SIZES[:3]]
-    features = torch.randn(batch, 16, *SIZES[3], generator=generator)
-    return maps, features, normalize(torch.randn(5, 24, generator=generator))
+from ....support.tiny_decoder import inputs, make
 
 
 @pytest.mark.parametrize("size", [(16, 24), (8, 12), (4, 6), (5, 7), (16, 12), (32, 48)])

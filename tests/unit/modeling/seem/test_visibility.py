@@ -10,6 +10,7 @@ from torch import Tensor
 
 from segfoundry.modeling.seem.visibility import AttentionArch, Group, cross_attention_mask, self_attention_mask
 from segfoundry.utils.config.engine import load_mapping
+from segfoundry.utils.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +96,29 @@ def test_queries_look_at_the_pixels_they_predicted() -> None:
 
 def test_query_without_a_pixel_looks_everywhere() -> None:
     assert not cross_attention_mask(torch.full((1, 2, 3), -5.0)).any()
+
+
+def test_opened_groups_see_any_object_but_no_padding(arch: AttentionArch) -> None:
+    groups = {
+        "queries_grounding": group(1),
+        "tokens_grounding": group(1, valid=[True]),
+        "tokens_spatial": group(3, owner=[0, 1, -1]),
+    }
+    opened = arch.opened("queries_grounding", "tokens_spatial")
+    assert seen(self_attention_mask(opened, groups))[0] == "####."
+    assert seen(self_attention_mask(arch, groups))[0] == "##..."
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (("CROSS_ATTENTION", "tokens", "spatial"), True, "tokens do not read the image"),
+        (("DUPLICATION", "queries", "spatial"), "queries_grounding", "queries start from queries_object"),
+    ],
+)
+def test_sections_that_the_decoder_cannot_follow_are_refused(path: tuple, value: object, said: str) -> None:
+    section = load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg.ATTENTION_ARCH.clone()
+    section.defrost()
+    section[path[0]][path[1]][path[2]] = value
+    with pytest.raises(ConfigError, match=said):
+        AttentionArch.from_config(section)
