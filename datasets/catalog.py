@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from segfoundry.datasets.formats.listing import Listing, list_images, stem_of
 from segfoundry.datasets.formats.panoptic import read_panoptic_json
 from segfoundry.datasets.formats.record import Record, Split, read_record
+from segfoundry.datasets.items import InstanceAnnotation, Item, Phrase
 from segfoundry.utils.errors import DataError, did_you_mean
 from segfoundry.utils.paths import product_root
 from segfoundry.utils.structures import Category, Segment
 
 __all__ = [
     "Category",
+    "InstanceAnnotation",
     "Item",
+    "Phrase",
     "Record",
     "Split",
     "builtin_names",
@@ -31,29 +33,6 @@ __all__ = [
     "list_images",
     "load_items",
 ]
-
-
-@dataclass
-class Item:
-    """One image of a split.
-
-    Attributes:
-        image_id: id in the JSON; for semantic-only data the image's path without suffix.
-        image: image file.
-        height: rows, from the JSON; None when it does not say.
-        width: columns.
-        panoptic: panoptic PNG, or None.
-        segments: what the ids of the PNG are; empty without panoptic annotations.
-        semantic: semantic PNG (category index, 255 = VOID), or None.
-    """
-
-    image_id: int | str
-    image: Path
-    height: int | None = None
-    width: int | None = None
-    panoptic: Path | None = None
-    segments: list[Segment] = field(default_factory=list)
-    semantic: Path | None = None
 
 
 def data_folder() -> Path:

@@ -5,8 +5,6 @@ Format: https://cocodataset.org/#format-data (1). Masks go through pycocotools.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from segfoundry.datasets.formats.json_file import read_json
+from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.utils.errors import DataError
 
 
@@ -53,26 +52,10 @@ def decode_segmentation(segmentation: Any, height: int, width: int, where: str) 
     Raises:
         DataError: a polygon of fewer than 3 points or with non-finite numbers, or a mask of another size.
     """
-    if isinstance(segmentation, Mapping) and "counts" in segmentation and "size" in segmentation:
-        if list(segmentation["size"]) != [height, width]:
-            raise DataError(f"{where}: run-length mask of size {segmentation['size']}, the image has {[height, width]}")
-        compressed = isinstance(segmentation["counts"], (str, bytes))
-        try:
-            rle = segmentation if compressed else coco_mask.frPyObjects(dict(segmentation), height, width)
-            return coco_mask.decode(dict(rle)).astype(bool)
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{where}: broken run-length mask ({error})") from error
-    if not isinstance(segmentation, list):
-        raise DataError(f"{where}: `segmentation` is neither a list of polygons nor a run-length mask")
-    mask = np.zeros((height, width), bool)
-    for polygon in segmentation:
-        # Four numbers would be taken for a box by pycocotools.
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            raise DataError(f"{where}: a polygon needs at least 3 points x, y, found {str(polygon)[:60]}")
-        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in polygon):
-            raise DataError(f"{where}: a polygon holds something that is no finite number")
-        mask |= coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], height, width))).astype(bool)
-    return mask
+    try:
+        return decode_mask(segmentation, height, width)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:
