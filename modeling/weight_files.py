@@ -38,6 +38,7 @@ IN_FOLDER = (
     "model_state_dict.pt",
     "module_training_states.pt",
     "model_state_dict_best.pt",
+    "pytorch_model.bin",  # of transformers, beside model.safetensors
 )
 
 # Keys under which training tools nest the weights; prefixes that wrappers put before all names.

@@ -1,0 +1,139 @@
+"""SAM's image encoder against recorded tensors, published names, and other image sizes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from segfoundry.modeling.layers.image_encoder_vit import (
+    SIZES,
+    ConvNeck,
+    ImageEncoderViT,
+    fit_positions,
+    join_windows,
+    relative_positions,
+    split_windows,
+)
+
+from ....support import goldens
+
+LISTS = Path(__file__).resolve().parents[3] / "goldens" / "sam_state_dicts"
+
+
+def encoder(**options):
+    torch.manual_seed(0)
+    sizes = {"embed_dim": 16, "depth": 2, "num_heads": 2, "global_attn_indexes": (1,), "img_size": 64, "patch_size": 8}
+    model = ImageEncoderViT(**{**sizes, "window_size": 3, "neck": nn.Identity(), **options})
+    for name, parameter in model.named_parameters():
+        if "rel_pos" in name:
+            nn.init.normal_(parameter, std=0.5)
+    return model.eval()
+
+
+def from_case(case):
+    c = case.config
+    return ImageEncoderViT(
+        embed_dim=c["embed_dim"],
+        depth=c["depth"],
+        num_heads=c["num_heads"],
+        global_attn_indexes=c["global_attn_indexes"],
+        neck=ConvNeck(c["embed_dim"], c["out_chans"]),
+        img_size=c["img_size"],
+        patch_size=c["patch_size"],
+        mlp_ratio=c["mlp_ratio"],
+        window_size=c["window_size"],
+    )
+
+
+@goldens.runner("sam", "image_encoder")
+def run_encoder(case):
+    model = case.load_into(from_case(case))
+    found = {}
+    for name, module in (
+        ("patch_embed", model.patch_embed),
+        ("block_0", model.blocks[0]),
+        ("block_1", model.blocks[1]),
+    ):
+        module.register_forward_hook(lambda _m, _i, output, name=name: found.update({name: output}))
+    with torch.no_grad():
+        found["y"] = model(case.tensors["in/x"])
+    return found
+
+
+@goldens.runner("sam", "rel_pos_windows")
+def run_parts(case):
+    table, x = case.tensors["in/table"], case.tensors["in/win_x"]
+    windows, padded_size = split_windows(x, 4)
+    found = {"windows": windows, "unwindows": join_windows(windows, 4, padded_size, x.shape[1:3])}
+    for queries, keys in ((14, 14), (8, 8), (20, 20), (7, 14)):
+        found[f"rel_{queries}_{keys}"] = relative_positions(queries, keys, table)
+    return found
+
+
+@goldens.parametrize("sam", {})
+def test_output(case, output):
+    goldens.check(case, output)
+
+
+def test_gradients_are_the_recorded_ones():
+    case = goldens.Case("sam", "image_encoder", goldens.DEFAULT_FOLDER / "sam" / "image_encoder.json")
+    model = case.load_into(from_case(case))
+    (model(case.tensors["in/x"]) * case.tensors["in/grad_y"]).sum().backward()
+    recorded = case.group("grad")
+    assert len(recorded) == 6
+    for name, expected in recorded.items():
+        goldens.assert_close(model.get_parameter(name).grad, expected, 1e-5, name)
+
+
+def test_names_and_shapes_are_those_of_sam_vit_b():
+    listed = json.loads((LISTS / "vit_b.json").read_text())
+    expected = {k.removeprefix("image_encoder."): s for k, s in listed.items() if k.startswith("image_encoder.")}
+    size = SIZES["base"]
+    with torch.device("meta"):
+        model = ImageEncoderViT(
+            embed_dim=size.embed_dim,
+            depth=size.depth,
+            num_heads=size.num_heads,
+            global_attn_indexes=size.global_attn_indexes,
+            neck=ConvNeck(size.embed_dim),
+        )
+    assert {name: list(tensor.shape) for name, tensor in model.state_dict().items()} == expected
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (8, 8), (96, 96)])
+def test_every_multiple_of_the_patch_size_runs(size):
+    tokens = encoder().tokens(torch.randn(2, 3, *size))
+    assert tokens.shape == (2, size[0] // 8, size[1] // 8, 16) and tokens.isfinite().all()
+
+
+def test_positions_of_another_image_size_are_the_same_at_load_and_at_run_time():
+    large, small = encoder(), encoder(img_size=32)
+    fitted = fit_positions(large.state_dict(), small.state_dict())
+    small.load_state_dict(fitted)
+    image = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(small(image), large(image))
+    windowed = "blocks.0.attn.rel_pos_h"
+    assert torch.equal(fitted[windowed], large.state_dict()[windowed])
+    assert not torch.equal(large(image), encoder(img_size=32)(image))
+
+
+def test_windows_do_not_see_each_other_and_global_blocks_do():
+    image = torch.randn(1, 3, 64, 64)
+    changed = image.clone()
+    changed[..., -1, -1] += 1.0
+    local, whole = encoder(global_attn_indexes=()), encoder()
+    assert torch.equal(local(image)[..., :6, :6], local(changed)[..., :6, :6])
+    assert not torch.equal(whole(image)[..., 0, 0], whole(changed)[..., 0, 0])
+
+
+def test_activation_checkpointing_changes_no_gradient():
+    image = torch.randn(1, 3, 64, 64)
+    grads = []
+    for use_checkpoint in (False, True):
+        model = encoder(use_checkpoint=use_checkpoint)
+        model(image).square().sum().backward()
+        grads.append(model.blocks[0].attn.rel_pos_h.grad)
+    torch.testing.assert_close(*grads)
+    assert grads[0].abs().sum() > 0

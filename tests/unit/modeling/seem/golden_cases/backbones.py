@@ -1,0 +1,35 @@
+"""Cases of the backbones beside FocalNet."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from segfoundry.modeling.checkpoint import load_state
+from segfoundry.modeling.seem.davit import DaViTBackbone
+from segfoundry.modeling.seem.vit import SimpleFeaturePyramid
+
+from .....support.goldens import Case, runner
+
+
+@runner("seem", "davit*", "DaViT")
+def run_davit(case: Case) -> dict[str, Tensor]:
+    c = case.config
+    model = DaViTBackbone(
+        embed_dims=c["DIM_EMBED"],
+        depths=c["DEPTHS"],
+        num_heads=c["NUM_HEADS"],
+        down_kernel_size=c["PATCH_SIZE"][1],
+        drop_path_rate=c["DROP_PATH_RATE"],
+        out_indices=c["OUT_INDICES"],
+    )
+    load_state(model, case.group("param"), source=case.name, strict=True)
+    with torch.no_grad():
+        return model.eval()(case.tensors["in/image"])
+
+
+@runner("seem", "vit_pyramid", "SimpleFPN")
+def run_pyramid(case: Case) -> dict[str, Tensor]:
+    model = case.load_into(SimpleFeaturePyramid(case.config["in_dim"], case.config["out_dims"]))
+    with torch.no_grad():
+        return model(case.tensors["in/x"])
