@@ -60,6 +60,26 @@ def test_figures_per_category_become_one_table(tmp_path):
     assert "<td>cup</td><td>80.00</td><td>-</td>" in text
 
 
+def test_clicks_are_drawn_and_metrics_of_one_name_are_told_apart(tmp_path):
+    run = run_folder(tmp_path)
+    metrics = {
+        "semantic": {"mIoU": 50.0},
+        "referring": {"mIoU": 61.5, "cIoU": 60.0, "precision@0.5": 70.0},
+        "interactive": {"noc@0.85": 3.25, "iou_by_click": {"1": 55.0, "2": 66.0, "3": None}},
+    }
+    (run / "eval" / "scenes" / "metrics.json").write_text(json.dumps(metrics))
+    text = write_report(run).read_text()
+    tiles = dict(re.findall(r"<b>([^<]*)</b><span>([^<]*)</span>", text))
+    assert tiles == {
+        "50.00": "semantic mIoU", "61.50": "referring mIoU", "3.25": "noc@0.85", "60.00": "cIoU", "70.00": "precision@0.5"
+    }  # fmt: skip
+    assert 'alt="Mean IoU by click, percent"' in text
+    assert "iou_by_click" not in text
+    metrics["interactive"]["iou_by_click"] = {"1": None}
+    (run / "eval" / "scenes" / "metrics.json").write_text(json.dumps(metrics))
+    assert "Mean IoU by click" not in write_report(run).read_text()
+
+
 @pytest.mark.parametrize("kept", ["config.yaml", "metrics.jsonl", "eval", "log.txt"])
 def test_one_part_is_enough(tmp_path, kept):
     whole = run_folder(tmp_path)

@@ -83,6 +83,15 @@ def test_a_named_metric_decides(tmp_path):
     assert state.counters.best["value"] == 95 and state.counters.best["step"] == 3
 
 
+def test_of_clicks_the_fewest_are_the_best(tmp_path):
+    state = toy_state()
+    callback = evaluation(tmp_path, [], every=1)
+    values = iter([4.0, 2.5, 3.0])
+    callback.evaluators = {"set": lambda: {"set/interactive/noc@0.5": 1.0, "set/interactive/noc@0.85": next(values)}}
+    toy_loop(state, 3, callbacks=[callback]).run()
+    assert state.counters.best == {"metric": "set/interactive/noc@0.85", "value": 2.5, "step": 2}
+
+
 def test_a_record_of_another_metric_does_not_count(tmp_path):
     state = toy_state()
     state.counters.best = {"metric": "set/semantic/mIoU", "value": 95.0, "step": 0}
