@@ -212,9 +212,9 @@ class Decoder:
     DIM_FEEDFORWARD: int = key(2048, "Hidden channels of the feed-forward networks.", minimum=1)
     MAX_SPATIAL_LEN: list[int] = key(
         [512] * 4,
-        "Prompt pixels kept per feature level; the last number: for the means.",
+        "Most stroke pixels of an image that are read, positive and negative ones apart: of each of the three feature "
+        "levels, coarse to fine, and for the objects' means. Small strokes keep as many as large ones.",
         minimum=1,
-        no_effect=_NOT_YET,
     )
     PRE_NORM: bool = key(False, "LayerNorm before attention and feed-forward; False: after.")
     ENFORCE_INPUT_PROJ: bool = key(False, "Project the features even if CONVS_DIM equals HIDDEN_DIM.")
