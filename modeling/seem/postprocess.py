@@ -165,8 +165,9 @@ def panoptic_map(
     for rows in resizer.bands(2 * len(kept)):
         probability = resizer(masks, rows).sigmoid_()
         inside = probability >= 0.5
-        owner = probability.mul_(scores[:, None, None]).argmax(dim=0)
-        mask_area += inside.sum(dim=(1, 2))
+        # Queries last: the best one of a pixel is then found in neighbouring memory.
+        owner = probability.permute(1, 2, 0).contiguous().mul_(scores).argmax(dim=-1)
+        mask_area += mask_areas(inside)
         owners.append(owner)
         clear.append(inside.gather(0, owner[None])[0])
     owner, inside = torch.cat(owners), torch.cat(clear)
@@ -237,9 +238,10 @@ def instances(
     inside = torch.zeros(len(queries), device=logits.device)
     for rows in resizer.bands(2 * len(queries)):
         band = resizer(mask_logits[queries], rows)
-        masks[:, rows] = band > 0
-        inside += (band.sigmoid_() * masks[:, rows]).sum(dim=(1, 2))
-    quality = inside / (masks.sum(dim=(1, 2)) + 1e-6)
+        mask = band > 0
+        masks[:, rows] = mask
+        inside += band.sigmoid_().mul_(mask).sum(dim=(1, 2))
+    quality = inside / (mask_areas(masks) + 1e-6)
     scores, order = (scores * quality[slot]).sort(descending=True, stable=True)
     slot = slot[order]
     boxes = mask_boxes(masks)[slot]
@@ -251,10 +253,22 @@ def instances(
     )
 
 
+def mask_areas(masks: Tensor) -> Tensor:
+    """Returns the number of pixels (N,) int64 in masks (N, H, W) bool."""
+    if masks.device.type != "cpu":
+        return masks.sum(dim=(1, 2))
+    # The framework's sum of booleans takes fifty times as long.
+    return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()], dtype=torch.int64)
+
+
 def mask_boxes(masks: Tensor) -> Tensor:
     """Returns the smallest boxes (N, 4) float32 x0, y0, x1, y1, end exclusive, of masks (N, H, W); zeros if empty."""
     sides = []
-    for occupied in (masks.any(dim=1), masks.any(dim=2)):  # (N, W), (N, H)
+    # The largest byte says whether any is set; on a CPU a hundred times faster than asking for `any`.
+    for occupied in (
+        masks.view(torch.uint8).amax(dim=1) > 0,
+        masks.view(torch.uint8).amax(dim=2) > 0,
+    ):  # (N, W), (N, H)
         length = occupied.shape[1]
         first = occupied.int().argmax(dim=1)
         last = length - occupied.flip(1).int().argmax(dim=1)
