@@ -51,6 +51,17 @@ class MultiheadAttention(nn.Module):
             (B, Q, C).
         """
         queries, keys, values = (self._split_heads(x) for x in self._project(query, key, value))
+        return self._attend(queries, keys, values, mask)
+
+    def project_memory(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Projects keys and values (B, S, C) for ``attend``; returns (B, h, S, C / h) each."""
+        return self._split_heads(self.project_rows(key, 1, 2)), self._split_heads(self.project_rows(value, 2, 3))
+
+    def attend(self, query: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Attends to what ``project_memory`` returned; otherwise as ``forward``."""
+        return self._attend(self._split_heads(self.project_rows(query, 0, 1)), *memory, mask)
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
         mask, dead = self._prepare_mask(mask, queries.dtype)
         dropout = self.dropout if self.training else 0.0
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, dropout_p=dropout)

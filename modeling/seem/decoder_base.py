@@ -184,18 +184,32 @@ class QueryDecoder(nn.Module, ABC):
             MaskEmbeddingAdapter(dim, mask_dim, *chosen) for _ in range(self.num_layers + 1)
         )
 
-    def prepare(self, features: Sequence[Tensor], mask_features: Tensor) -> DecoderFeatures:
+    def prepare(
+        self, features: Sequence[Tensor], mask_features: Tensor, *, for_rounds: bool = False
+    ) -> DecoderFeatures:
         """Computes what no prompt changes; ``forward`` takes it for any number of rounds on the same images.
 
         Args:
             features: three maps (B, in_channels, h, w), coarse to fine.
             mask_features: (B, D, H, W).
+            for_rounds: project keys and values of all layers, too. A round then costs a fraction; they take 2 C numbers
+                per layer and pixel of its level (66 MB per image of 512 x 512 with the published sizes).
         """
         levels = []
         for i, feature in enumerate(features):
             values = self.input_proj[i](feature).flatten(2).transpose(1, 2) + self.level_embed.weight[i]
             levels.append(image_level(values, mask_features, (feature.shape[-2], feature.shape[-1])))
-        return DecoderFeatures(levels, mask_features)
+        image = DecoderFeatures(levels, mask_features)
+        if for_rounds:
+            image.projected = [self._project(i, image) for i in range(self.num_layers)]
+        return image
+
+    def _project(self, index: int, image: DecoderFeatures) -> tuple[Tensor, Tensor]:
+        """Returns keys and values of one layer's cross-attention."""
+        if image.projected is not None:
+            return image.projected[index]
+        level = image.levels[index % NUM_LEVELS]
+        return self.transformer_cross_attention_layers[index].project(level.keys, level.values)
 
     def forward(
         self,
@@ -271,7 +285,8 @@ class QueryDecoder(nn.Module, ABC):
         for i in range(self.num_layers):
             level = image.levels[i % NUM_LEVELS]
             variables.enter_layer(i)
-            self._cross_attend(i, variables, level, self._cross_mask(i, mask_embed, level, variables.memory))
+            forbidden = self._cross_mask(i, mask_embed, level, variables.memory)
+            self._cross_attend(i, variables, self._project(i, image), forbidden)
             self._self_attend(i, variables)
             output, mask_embed = self._predict(i + 1, variables, class_embeddings)
             outputs.append(output)
@@ -286,10 +301,12 @@ class QueryDecoder(nn.Module, ABC):
             logits = torch.cat([logits, memory.slot_logits(index)], dim=1)
         return cross_attention_mask(logits)
 
-    def _cross_attend(self, index: int, variables: Variables, level: ImageLevel, forbidden: Tensor) -> None:
+    def _cross_attend(
+        self, index: int, variables: Variables, projected: tuple[Tensor, Tensor], forbidden: Tensor
+    ) -> None:
         names = variables.present(variables.arch.cross_groups)
         x, position = variables.joined(names)
-        x = self.transformer_cross_attention_layers[index](x, position, level.keys, level.values, forbidden)
+        x = self.transformer_cross_attention_layers[index](x, position, projected, forbidden)
         if self.has_adapters:
             x = self.transformer_cross_attention_layers_adapters[index](x)
         variables.write(names, x)

@@ -29,19 +29,27 @@ class CrossAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def forward(self, x: Tensor, position: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    def project(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Projects image features for ``forward``.
+
+        Args:
+            keys: (B, S, C) image features with their positions added.
+            values: (B, S, C) image features.
+        """
+        return self.multihead_attn.project_memory(keys, values)
+
+    def forward(self, x: Tensor, position: Tensor, memory: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
         """Maps variables (B, N, C) to (B, N, C).
 
         Args:
             x: (B, N, C) content.
             position: (B, N, C) added to the queries.
-            keys: (B, S, C) image features with their positions added.
-            values: (B, S, C) image features.
+            memory: what ``project`` made of the image features.
             mask: (B, N, S) bool, True = forbidden.
         """
         if self.pre_norm:
-            return x + self.dropout(self.multihead_attn(self.norm(x) + position, keys, values, mask))
-        return self.norm(x + self.dropout(self.multihead_attn(x + position, keys, values, mask)))
+            return x + self.dropout(self.multihead_attn.attend(self.norm(x) + position, memory, mask))
+        return self.norm(x + self.dropout(self.multihead_attn.attend(x + position, memory, mask)))
 
 
 class SelfAttentionLayer(nn.Module):

@@ -46,16 +46,20 @@ class DecoderFeatures:
     Attributes:
         levels: coarse to fine; layer i reads level i modulo their number.
         mask_features: (B, D, H, W) features at stride 4.
+        projected: per layer of the decoder, keys and values (B, heads, h * w, C / heads) of its cross-attention; None:
+            each pass projects anew.
     """
 
     levels: list[ImageLevel]
     mask_features: Tensor
+    projected: list[tuple[Tensor, Tensor]] | None = None
 
     def select(self, images: Sequence[int]) -> DecoderFeatures:
         """Returns the given images, in this order; one may be taken several times."""
         rows = torch.as_tensor(images, device=self.mask_features.device)
         levels = [ImageLevel(x.keys[rows], x.values[rows], x.mask_features[rows], x.size) for x in self.levels]
-        return DecoderFeatures(levels, self.mask_features[rows])
+        projected = self.projected and [(keys[rows], values[rows]) for keys, values in self.projected]
+        return DecoderFeatures(levels, self.mask_features[rows], projected)
 
 
 def image_level(values: Tensor, mask_features: Tensor, size: tuple[int, int]) -> ImageLevel:

@@ -109,10 +109,11 @@ def test_without_a_source_of_draws_equal_images_have_equal_answers() -> None:
     assert_close(part(output.final.spatial, 0), part(output.final.spatial, 1))
 
 
-def test_prepared_features_serve_any_number_of_rounds() -> None:
+@pytest.mark.parametrize("for_rounds", [False, True])
+def test_prepared_features_serve_any_number_of_rounds(for_rounds: bool) -> None:
     decoder = make()
     maps, features, classes = inputs()
-    image = decoder.prepare(maps, features)
+    image = decoder.prepare(maps, features, for_rounds=for_rounds)
     prompts = [all_prompts(), DecoderPrompts(strokes(ONE, TWO)), all_prompts()]
     for prompt in prompts:
         found, expected = decoder(image, None, classes, prompt), decoder(maps, features, classes, prompt)
@@ -120,10 +121,11 @@ def test_prepared_features_serve_any_number_of_rounds() -> None:
         assert torch.equal(stroke_masks(found), stroke_masks(expected))
 
 
-def test_selected_images_of_prepared_features_are_those_images() -> None:
+@pytest.mark.parametrize("for_rounds", [False, True])
+def test_selected_images_of_prepared_features_are_those_images(for_rounds: bool) -> None:
     decoder = make()
     maps, features, classes = inputs()
-    found = decoder(decoder.prepare(maps, features).select([1, 0, 1]), None, classes)
+    found = decoder(decoder.prepare(maps, features, for_rounds=for_rounds).select([1, 0, 1]), None, classes)
     expected = decoder(maps, features, classes)
     torch.testing.assert_close(found.masks(), expected.masks()[[1, 0, 1]], atol=1e-4, rtol=1e-4)
 
