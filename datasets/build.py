@@ -17,8 +17,9 @@ from segfoundry.datasets.catalog import Item, Record, Split, load_items
 from segfoundry.datasets.collate import collate
 from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (fills the tables of mappers)
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
+from segfoundry.datasets.mixture import training_data, vocabulary_record
 from segfoundry.datasets.samplers import MicroBatch, plan_step, shard
-from segfoundry.datasets.stream import SKIPPED, TrainStream, training_items
+from segfoundry.datasets.stream import SKIPPED, TrainStream
 from segfoundry.utils.allocator import keep_freed_memory
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Batch
@@ -90,7 +91,7 @@ def build_train_loader(
 
     Args:
         cfg: resolved configuration.
-        datasets: training sets, concatenated.
+        datasets: training sets (see :mod:`segfoundry.datasets.mixture`).
         start_step: first optimizer step.
         num_steps: number of optimizer steps.
         rank: this process.
@@ -101,13 +102,14 @@ def build_train_loader(
         ConfigError: the images per step do not divide by the processes, or a key makes no sense.
         DataError: the data cannot be listed.
     """
-    items = training_items(datasets, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    data = training_data(cfg, datasets)
     stream = TrainStream(
-        items,
-        TRAIN_MAPPERS.get(mapper)(cfg, datasets[0][0]),
+        data.items,
+        TRAIN_MAPPERS.get(mapper)(cfg, vocabulary_record(datasets)),
         cfg.SEED,
         cfg.TRAIN.SHUFFLE,
         cfg.INPUT.ON_CORRUPT == "skip",
+        data.mixture,
     )
     steps = _Steps(start_step, num_steps, images_per_step(cfg), rank, world, largest_micro_batch(cfg, world))
     workers = _worker_count(cfg, len(steps) * len(steps[0]) if len(steps) else 0)
@@ -163,14 +165,14 @@ def largest_micro_batch(cfg: Any, world: int) -> int:
     return min(cfg.TRAIN.BATCH_SIZE_PER_GPU or share, share)
 
 
-def num_train_images(datasets: Sequence[tuple[Record, Split]], drop_empty: bool = False) -> int:
+def num_train_images(cfg: Any, datasets: Sequence[tuple[Record, Split]]) -> int:
     """Returns N, the images of one epoch."""
-    return len(training_items(datasets, drop_empty))
+    return len(training_data(cfg, datasets).mixture)
 
 
 def steps_per_epoch(cfg: Any, datasets: Sequence[tuple[Record, Split]]) -> float:
     """Returns N / B; an epoch may end inside a step."""
-    return num_train_images(datasets, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS) / images_per_step(cfg)
+    return num_train_images(cfg, datasets) / images_per_step(cfg)
 
 
 class _Steps(Sequence[list[MicroBatch]]):

@@ -7,10 +7,14 @@ takes the B indices from k * B on; an epoch that does not divide by B continues 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from segfoundry.utils.errors import ConfigError
+
+_SET_ORDERS = 16
+"""Stream of random numbers of the first mixed data set; those below are the other purposes'."""
 
 
 def _philox(seed: int, stream: int, index: int) -> np.random.Generator:
@@ -22,6 +26,20 @@ def _philox(seed: int, stream: int, index: int) -> np.random.Generator:
 def permutation(seed: int, epoch: int, length: int, shuffle: bool = True) -> np.ndarray:
     """Returns the order (N,) int64 of an epoch's images."""
     return _philox(seed, 1, epoch).permutation(length) if shuffle else np.arange(length)
+
+
+@lru_cache(maxsize=16)
+def set_order(seed: int, number: int, turn: int, length: int, shuffle: bool = True) -> np.ndarray:
+    """Returns the order (N,) int64 of one pass over one of several mixed data sets.
+
+    Args:
+        seed: of the run.
+        number: of the data set, from 0.
+        turn: pass over this set, from 0.
+        length: its images N.
+        shuffle: False: 0..N-1.
+    """
+    return _philox(seed, _SET_ORDERS + number, turn).permutation(length) if shuffle else np.arange(length)
 
 
 def augmentation_rng(seed: int, index: int) -> np.random.Generator:

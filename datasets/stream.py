@@ -8,8 +8,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item, Record, Split, load_items
+from segfoundry.datasets.catalog import Item
 from segfoundry.datasets.mappers.registry import TrainMapper
+from segfoundry.datasets.mixture import Mixture
 from segfoundry.datasets.samplers import augmentation_rng, permutation
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Sample
@@ -30,6 +31,7 @@ class TrainStream:
         seed: decides order and augmentation.
         shuffle: new order in each epoch.
         skip_corrupt: an unreadable image is replaced by the next one of the epoch's order; False: it raises.
+        mixture: which images an epoch shows; None: each once.
     """
 
     items: Sequence[Item]
@@ -37,6 +39,7 @@ class TrainStream:
     seed: int
     shuffle: bool = True
     skip_corrupt: bool = False
+    mixture: Mixture | None = None
 
     def __getitem__(self, index: int) -> Sample:
         """Returns the sample of a stream index.
@@ -44,11 +47,13 @@ class TrainStream:
         Raises:
             DataError: an image or annotation is unreadable or inconsistent.
         """
-        epoch, place = divmod(index, len(self.items))
-        order: np.ndarray = _order(self.seed, epoch, len(self.items), self.shuffle)
+        mixture = self.mixture or Mixture((len(self.items),), (len(self.items),))
+        epoch, place = divmod(index, len(mixture))
+        order: np.ndarray = _order(self.seed, epoch, len(mixture), self.shuffle)
         faults: list[str] = []
         for step in range(len(order)):
-            item = self.items[order[(place + step) % len(order)]]
+            slot = int(order[(place + step) % len(order)])
+            item = self.items[mixture.image(slot, self.seed, epoch, self.shuffle)]
             try:
                 sample = self.mapper(item, index, augmentation_rng(self.seed, index))
             except DataError as error:
@@ -62,31 +67,3 @@ class TrainStream:
                 sample.extra[SKIPPED] = faults
             return sample
         raise DataError(f"none of the {len(order)} training images can be read; the first says: {faults[0]}")
-
-
-def training_items(datasets: Sequence[tuple[Record, Split]], drop_empty: bool = False) -> list[Item]:
-    """Lists the images of several training sets, one after the other.
-
-    Args:
-        datasets: they must have the same categories.
-        drop_empty: leave out images whose annotations hold no segment (a semantic map counts as one).
-
-    Raises:
-        DataError: the sets' categories differ, or no image is left.
-    """
-    if not datasets:
-        raise DataError("no training data: DATASETS.TRAIN is empty (give a record file or a name)")
-    first = datasets[0][0]
-    items = []
-    for record, split in datasets:
-        if [c.name for c in record.categories] != [c.name for c in first.categories]:
-            raise DataError(
-                f"the training sets {first.path} and {record.path} have different categories; "
-                "sets that are trained together need the same names in the same order"
-            )
-        items += load_items(record, split)
-    if drop_empty:
-        items = [i for i in items if i.panoptic is None or any(not s.iscrowd for s in i.segments)]
-    if not items:
-        raise DataError(f"{first.path}: no training image" + (" with a segment" if drop_empty else ""))
-    return items

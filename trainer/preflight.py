@@ -10,8 +10,9 @@ from typing import Any
 
 from segfoundry.datasets.catalog import find_record, load_items
 from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.mixture import has_categories, mix, vocabulary_record
 from segfoundry.utils.config.architectures import training_notices
-from segfoundry.utils.config.engine import Resolved, origin_is_user
+from segfoundry.utils.config.engine import Resolved, find_value, origin_is_user
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.structures import Category
 
@@ -42,7 +43,7 @@ class Plan:
     @property
     def categories(self) -> tuple[Category, ...]:
         """Categories that the model is built for: those of the training data, else of the first evaluation set."""
-        return (self.train or self.test)[0][0].categories
+        return vocabulary_record(self.train or self.test).categories
 
 
 def check_training(resolved: Resolved) -> Plan:
@@ -61,9 +62,10 @@ def check_training(resolved: Resolved) -> Plan:
     test = [find_record(name, "val") for name in cfg.DATASETS.TEST]
     for record, split in [*train, *test]:
         _require_images(record, split)
-    _same_categories([record for record, _ in train])
-    resolved, notices = settle_classes(resolved, train[0][0])
-    notices += training_notices(cfg)
+    _same_categories([record for record, split in train if has_categories(split)])
+    mix(cfg, train, [1] * len(train))  # a wrong LOADER.KEY_DATASET is answered before anything is built
+    resolved, notices = settle_classes(resolved, vocabulary_record(train))
+    notices += training_notices(cfg) + _data_notices(resolved, train)
     if not test:
         notices.append("DATASETS.TEST is empty: nothing is evaluated; the last weights stand for the best ones")
     return Plan(resolved, train, test, notices)
@@ -106,14 +108,22 @@ def check_start(cfg: Any, resume: str) -> str:
     return resume
 
 
+def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> list[str]:
+    """Returns what the user switched on for data that no training set has."""
+    key = "MODEL.DECODER.LVIS.ENABLED"
+    wanted = find_value(resolved.cfg, key) and origin_is_user(resolved, key)
+    if not wanted or any(getattr(split, "instances", None) for _, split in train):
+        return []
+    return [f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"]
+
+
 def _require_images(record: Record, split: Split) -> None:
     if not load_items(record, split):
         raise DataError(f"data set {record.name!r}, split {split.name!r}: no image with annotations in {split.images}")
 
 
 def _same_categories(records: Sequence[Record]) -> None:
-    first = records[0]
-    for other in records[1:]:
+    for first, other in zip(records, records[1:], strict=False):
         if [(c.id, c.name, c.isthing) for c in first.categories] != [
             (c.id, c.name, c.isthing) for c in other.categories
         ]:

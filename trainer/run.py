@@ -73,7 +73,7 @@ def run_length(plan: Plan) -> Length:
             f"nothing to train: SOLVER.MAX_ITERS {solver.MAX_ITERS} and SOLVER.MAX_NUM_EPOCHS {solver.MAX_NUM_EPOCHS} "
             "give no step"
         )
-    return Length(steps, per_epoch, num_train_images(plan.train, plan.cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS))
+    return Length(steps, per_epoch, num_train_images(plan.cfg, plan.train))
 
 
 def with_names(plan: Plan, name: str) -> Plan:

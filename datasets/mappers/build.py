@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from segfoundry.datasets.catalog import Record, Split
+from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
-from segfoundry.datasets.strokes.build import start_prompt
+from segfoundry.datasets.strokes.build import start_prompt, training_strokes
+from segfoundry.datasets.transforms.color import ColorJitter
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
 
@@ -22,7 +24,21 @@ def build_panoptic_train(cfg: Any, record: Record) -> PanopticTrainMapper:
     """Builds the panoptic training mapper from COCO.INPUT and INPUT."""
     keys = cfg.COCO.INPUT
     jitter = LargeScaleJitter(keys.IMAGE_SIZE, keys.MIN_SCALE, keys.MAX_SCALE, keys.RANDOM_FLIP)
-    return PanopticTrainMapper(jitter, len(record.categories), cfg.INPUT.MAX_PIXELS)
+    color = ColorJitter() if keys.COLOR_AUG_SSD else None
+    return PanopticTrainMapper(jitter, len(record.categories), cfg.INPUT.MAX_PIXELS, color)
+
+
+@TRAIN_MAPPERS.register("interactive")
+def build_interactive_train(cfg: Any, record: Record) -> InteractiveTrainMapper:
+    """Builds the mapper of prompted training from STROKE_SAMPLER and MODEL.DECODER.{SPATIAL,GROUNDING,LVIS}."""
+    tasks, strokes = cfg.MODEL.DECODER, cfg.STROKE_SAMPLER
+    return InteractiveTrainMapper(
+        build_panoptic_train(cfg, record),
+        tuple(category.name for category in record.categories),
+        StrokeOptions(training_strokes(strokes), strokes.MAX_CANDIDATE) if tasks.SPATIAL.ENABLED else None,
+        tasks.GROUNDING.MAX_LEN - 1 if tasks.GROUNDING.ENABLED else None,
+        tasks.LVIS.THRES if tasks.LVIS.ENABLED else None,
+    )
 
 
 @EVAL_MAPPERS.register("panoptic")

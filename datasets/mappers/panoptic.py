@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from segfoundry.datasets.catalog import Item
+from segfoundry.datasets.formats.label_maps import read_label_map
 from segfoundry.datasets.formats.panoptic import VOID, read_panoptic_png
+from segfoundry.datasets.transforms.color import ColorJitter
+from segfoundry.datasets.transforms.geometry import Geometry
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image, read_label
+from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image
 from segfoundry.utils.masks import label_runs
 from segfoundry.utils.structures import PanopticResult, Sample, Targets
 
@@ -19,21 +23,41 @@ IGNORED = 255
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A training sample and where its masks come from.
+
+    Attributes:
+        sample: image and targets after the random geometry.
+        geometry: from the original image to the training image.
+        numbers: (H, W) at the original size, 0 = no mask, 1.. = masks; of panoptic data, in the order of the item's
+            segments without crowds.
+        present: (M,) int64, number of each mask of the targets.
+    """
+
+    sample: Sample
+    geometry: Geometry
+    numbers: np.ndarray
+    present: np.ndarray
+
+
+@dataclass(frozen=True)
 class PanopticTrainMapper:
     """Reads an item, applies the jitter, and cuts the map into masks.
 
     Crowds and VOID belong to no mask; segments that the crop left empty are dropped. Without panoptic annotations each
-    class of the semantic PNG is one mask.
+    class of the semantic PNG is one mask; without that too the targets are empty and say that they are not labelled.
 
     Attributes:
         jitter: random geometry.
         classes: number of categories K.
         max_pixels: larger images are refused.
+        color: random change of colours, or None.
     """
 
     jitter: LargeScaleJitter
     classes: int
     max_pixels: int = MAX_PIXELS
+    color: ColorJitter | None = None
 
     def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample.
@@ -41,22 +65,30 @@ class PanopticTrainMapper:
         Raises:
             DataError: a file is unreadable, sizes differ, or an id or class is unknown; names the file.
         """
+        return self.place(item, index, rng).sample
+
+    def place(self, item: Item, index: int, rng: np.random.Generator) -> Placed:
+        """Makes a training sample, and tells where its masks come from; raises as a call does."""
         image = read_image(item.image, self.max_pixels)
-        numbers, labels = self._numbered(item)
-        _check_size(item, numbers, image)
+        labelled = item.panoptic is not None or item.semantic is not None
+        numbers, labels = self._numbered(item) if labelled else _unlabelled(image)
+        check_size(item.panoptic or item.semantic, numbers, item.image, image)
         geometry = self.jitter.draw(image.shape[0], image.shape[1], rng)
+        if self.color is not None:
+            image = self.color(image, rng)
         placed = geometry.labels(numbers)
         starts, _ = label_runs(placed)
         present = np.flatnonzero(np.bincount(placed.ravel()[starts], minlength=len(labels) + 1)[1:]) + 1
         masks = placed == present.astype(placed.dtype)[:, None, None]
-        return Sample(
+        sample = Sample(
             image=geometry.image(image),
             index=index,
             image_id=item.image_id,
             file_name=str(item.image),
             output_size=(image.shape[0], image.shape[1]),
-            targets=Targets(masks, labels[present - 1]),
+            targets=Targets(masks, labels[present - 1], labelled=labelled),
         )
+        return Placed(sample, geometry, numbers, present)
 
     def _numbered(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
         """Returns a map (H, W) with 0 = no mask and 1..M = masks, and the category (M,) int64 of each."""
@@ -100,10 +132,10 @@ class PanopticEvalMapper:
         panoptic = semantic = None
         if item.panoptic is not None:
             panoptic = PanopticResult(read_panoptic_png(item.panoptic, self.max_pixels), list(item.segments))
-            _check_size(item, panoptic.ids, image)
+            check_size(item.panoptic, panoptic.ids, item.image, image)
         if item.semantic is not None:
             semantic = read_semantic(item, self.classes, self.max_pixels)
-            _check_size(item, semantic, image)
+            check_size(item.semantic, semantic, item.image, image)
         elif panoptic is not None and self.classes <= IGNORED:
             semantic = semantic_of(panoptic)
         return Sample(
@@ -162,11 +194,16 @@ def read_semantic(item: Item, classes: int, max_pixels: int = MAX_PIXELS) -> np.
     assert item.semantic is not None
     if classes > IGNORED:
         raise DataError(f"{item.semantic}: semantic PNGs hold at most {IGNORED} categories, the data set has {classes}")
-    labels = read_label(item.semantic, max_pixels)
+    labels = read_label_map(item.semantic, max_pixels)
     if labels.ndim != 2:
         raise DataError(
             f"{item.semantic}: a colour picture, expected one channel with category indices (255 = ignored)"
         )
+    if item.semantic_coding is not None:
+        try:
+            return item.semantic_coding.decode(labels)
+        except ValueError as error:
+            raise DataError(f"{item.semantic}: {error}") from error
     wrong = (labels >= classes) & (labels != IGNORED)
     if wrong.any():
         values = np.unique(labels[wrong]).tolist()
@@ -177,9 +214,15 @@ def read_semantic(item: Item, classes: int, max_pixels: int = MAX_PIXELS) -> np.
     return labels
 
 
-def _check_size(item: Item, labels: np.ndarray, image: np.ndarray) -> None:
+def _unlabelled(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a map (H, W) without masks, and no category."""
+    return np.zeros(image.shape[:2], np.uint8), np.zeros(0, np.int64)
+
+
+def check_size(file: Path | None, labels: np.ndarray, image_file: Path, image: np.ndarray) -> None:
+    """Raises DataError unless a label map (H, W) read from ``file`` is as large as its image (H, W, ...)."""
     if labels.shape != image.shape[:2]:
         raise DataError(
-            f"{item.panoptic or item.semantic}: {labels.shape[1]} x {labels.shape[0]} pixels, "
-            f"its image {item.image} has {image.shape[1]} x {image.shape[0]}"
+            f"{file}: {labels.shape[1]} x {labels.shape[0]} pixels, "
+            f"its image {image_file} has {image.shape[1]} x {image.shape[0]}"
         )

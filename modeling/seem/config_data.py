@@ -47,7 +47,11 @@ class CocoInput:
     MIN_SIZE_TRAIN_SAMPLING: str = key("choice", "", no_effect="IMAGE_SIZE, MIN_SCALE and MAX_SCALE decide")
     DATASET_MAPPER_NAME: str = key("coco_interactive", "", no_effect="there is one mapper")
     IGNORE_VALUE: int = key(255, "", no_effect="VOID is what no segment covers")
-    COLOR_AUG_SSD: bool = key(False, "", no_effect=_MAPPER)
+    COLOR_AUG_SSD: bool = key(
+        False,
+        "Change the colours of training images at random: brightness by up to 32 of 255, contrast and saturation by a "
+        "factor of 0.5 to 1.5, hue by up to 36 degrees, each in half of the images.",
+    )
     SIZE_DIVISIBILITY: int = key(32, "", no_effect="MODEL.DECODER.SIZE_DIVISIBILITY decides the padding")
     MASK_FORMAT: str = key("polygon", "", no_effect="masks are bitmaps")
     CROP: Crop = section(Crop)
@@ -81,7 +85,7 @@ class Ade20kInput:
     MAX_SIZE_TEST: int = key(2560, "", no_effect=_RECORD)
     MASK_FORMAT: str = key("polygon", "", no_effect=_MAPPER)
     CROP: Ade20kCrop = section(Ade20kCrop)
-    COLOR_AUG_SSD: bool = key(True, "", no_effect=_MAPPER)
+    COLOR_AUG_SSD: bool = key(True, "", no_effect="COCO.INPUT.COLOR_AUG_SSD decides, for every data set")
     SIZE_DIVISIBILITY: int = key(640, "", no_effect="MODEL.DECODER.SIZE_DIVISIBILITY decides the padding")
     DATASET_MAPPER_NAME: str = key("mask_former_panoptic", "", no_effect="there is one mapper")
     FORMAT: str = key("RGB", "", no_effect=_MAPPER)

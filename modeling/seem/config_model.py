@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from segfoundry.modeling.seem.config_backbone import LEVELS, Backbone
 from segfoundry.utils.config.schema import key, section
 
-_NOT_YET = "the task it belongs to is not built yet"
 _SAME_COSTS = "the published matching takes CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT for interactive queries too"
 
 
@@ -91,14 +90,21 @@ class MaskTask:
 
 @dataclass(kw_only=True)
 class SpatialTask:
-    ENABLED: bool = key(True, "Train prompts drawn on the image. Switches itself off, with a notice: not built yet.")
-    MAX_ITER: int = key(1, "Most click rounds without gradient before the loss.", minimum=0, no_effect=_NOT_YET)
+    ENABLED: bool = key(True, "Train prompts drawn on the image.")
+    MAX_ITER: int = key(
+        1,
+        "A step simulates 0 to this many rounds of clicks, without gradient, before its losses; 0: the memory of rounds is "
+        "not trained. The published training took 5.",
+        minimum=0,
+    )
 
 
 @dataclass(kw_only=True)
 class GroundingTask:
-    ENABLED: bool = key(True, "Train phrases that name a mask. Switches itself off, with a notice: not built yet.")
-    MAX_LEN: int = key(5, "An image gets 1..MAX_LEN-1 phrases.", minimum=2, no_effect=_NOT_YET)
+    ENABLED: bool = key(
+        True, "Train phrases that name a mask. An image without any silences the task for its whole step."
+    )
+    MAX_LEN: int = key(5, "An image gets 1..MAX_LEN-1 phrases.", minimum=2)
     TEXT_WEIGHT: float = key(2.0, "Loss factor of images with real sentences.", minimum=0)
     CLASS_WEIGHT: float = key(0.5, "Loss factor of images whose class names stand in for sentences.", minimum=0)
 
@@ -110,8 +116,15 @@ class Retrieval:
 
 @dataclass(kw_only=True)
 class Lvis:
-    ENABLED: bool = key(True, "", no_effect="LVIS masks do not replace panoptic ones")
-    THRES: float = key(0.7, "", no_effect="LVIS masks do not replace panoptic ones")
+    ENABLED: bool = key(
+        True, "Train things with the finer masks of a second instance file (LVIS) where a data set names one."
+    )
+    THRES: float = key(
+        0.7,
+        "Overlap (intersection over union, 0..1) of the boxes above which the best fitting finer mask is taken.",
+        minimum=0,
+        maximum=1,
+    )
 
 
 @dataclass(kw_only=True)

@@ -15,14 +15,26 @@ from segfoundry.utils.errors import ConfigError
 
 @dataclass(kw_only=True)
 class Loader:
-    JOINT: bool = key(False, "", no_effect="training data sets are concatenated; an epoch is one pass over all of them")
-    KEY_DATASET: str = key("coco", "Leading data set of joint loaders.", no_effect="an epoch is one pass over all data")
+    JOINT: bool = key(
+        False,
+        "Several training sets. False: an epoch shows each image of all sets once. True: each batch is drawn from the sets "
+        "by DATASETS.WEIGHTS.",
+    )
+    KEY_DATASET: str = key(
+        "coco",
+        "With JOINT: an epoch lasts until this training set (its name, or the first that holds this text) was seen once.",
+    )
 
 
 @dataclass(kw_only=True)
 class Datasets:
     TRAIN: list[str] = key([], "Training data sets: a record file, NAME or NAME:split (default split: train).")
     TEST: list[str] = key([], "Evaluation data sets: a record file, NAME or NAME:split (default split: val).")
+    WEIGHTS: list[float] = key(
+        [],
+        "With LOADER.JOINT: share of each of TRAIN in the images, e.g. [3, 1] (they need not add up to 1); empty: equal.",
+        minimum=0,
+    )
     CLASS_CONCAT: bool = key(False, "", no_effect="never read by the reference")
     SIZE_DIVISIBILITY: int = key(32, "", no_effect="MODEL.DECODER.SIZE_DIVISIBILITY decides the padding")
     PROPOSAL_FILES_TRAIN: list[str] = key([], "", no_effect="proposals are not used")
@@ -226,9 +238,26 @@ def check(cfg: Any) -> None:
             raise ConfigError(f"INPUT.{name} has {len(cfg.INPUT[name])} numbers, expected one each for R, G and B")
     if min(cfg.INPUT.PIXEL_STD) <= 0:
         raise ConfigError(f"INPUT.PIXEL_STD {cfg.INPUT.PIXEL_STD}: images are divided by it, it must be above 0")
+    _check_weights(cfg)
     if cfg.WEIGHT and cfg.RESUME:
         raise ConfigError("WEIGHT and RESUME are both on, but RESUME_FROM names only one thing: switch one of them off")
     if cfg.WEIGHT and not cfg.RESUME_FROM:
         raise ConfigError("WEIGHT is on, but RESUME_FROM names no weight file: set it, or set WEIGHT False")
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE <= 0:
         raise ConfigError("SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be above 0; switch clipping off with ENABLED False")
+
+
+def _check_weights(cfg: Any) -> None:
+    weights, names = cfg.DATASETS.WEIGHTS, cfg.DATASETS.TRAIN
+    if not weights:
+        return
+    if not cfg.LOADER.JOINT:
+        raise ConfigError("DATASETS.WEIGHTS mixes training sets, but LOADER.JOINT is off: set it True")
+    if len(weights) != len(names):
+        raise ConfigError(
+            f"DATASETS.WEIGHTS has {len(weights)} numbers, DATASETS.TRAIN {len(names)} sets: give one each"
+        )
+    if min(weights) <= 0:
+        raise ConfigError(
+            f"DATASETS.WEIGHTS {list(weights)}: a set without weight is left out by not naming it in TRAIN"
+        )

@@ -115,7 +115,7 @@ def test_accumulation_enlarges_the_step(dataset, reference):
     assert accumulated == reference
     assert images_per_step(config(GRADIENT_ACCUMULATE_STEP=3)) == 12
     assert steps_per_epoch(config(), [dataset]) == COUNT / 4
-    assert num_train_images([dataset, dataset]) == 2 * COUNT
+    assert num_train_images(config(), [dataset, dataset]) == 2 * COUNT
 
 
 @pytest.mark.parametrize(
@@ -203,9 +203,9 @@ def test_training_sets_must_have_the_same_categories(dataset, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(RECORD.replace("name: cup", "name: mug"))
     with pytest.raises(DataError, match="different categories"):
-        num_train_images([dataset, find_record(str(other), "train")])
+        num_train_images(config(), [dataset, find_record(str(other), "train")])
     with pytest.raises(DataError, match="DATASETS.TRAIN is empty"):
-        num_train_images([])
+        num_train_images(config(), [])
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

@@ -1,0 +1,140 @@
+"""The training sets of a run and how an epoch is put together from them. No torch here.
+
+Without ``LOADER.JOINT`` an epoch shows each image of all sets once. With it, ``DATASETS.WEIGHTS`` are the shares of the
+sets in the images of an epoch, and an epoch lasts until the set ``LOADER.KEY_DATASET`` has been seen once: a step's
+batch is a random draw from all sets by weight. A set that comes short continues in the next epoch where it stopped, in
+an order of its own; one that is drawn more often is passed several times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segfoundry.datasets.catalog import Item, Record, Split, load_items
+from segfoundry.datasets.samplers import set_order
+from segfoundry.utils.errors import ConfigError, DataError
+
+DataSet = tuple[Record, Split]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Images of several sets, numbered one set after the other, and how many of each an epoch shows.
+
+    Attributes:
+        sizes: images of each set.
+        counts: images that an epoch takes from each set.
+    """
+
+    sizes: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """Images of an epoch."""
+        return sum(self.counts)
+
+    def image(self, slot: int, seed: int, epoch: int, shuffle: bool = True) -> int:
+        """Returns the number of an image, 0..sum(sizes)-1.
+
+        Args:
+            slot: 0..len-1, a place in the list of the sets' shares; each slot of an epoch is used once.
+            seed: of the run.
+            epoch: from 0.
+            shuffle: pass over each set in random order.
+        """
+        ends = np.cumsum(self.counts)
+        number = int(np.searchsorted(ends, slot, side="right"))
+        size, count = self.sizes[number], self.counts[number]
+        start, place = sum(self.sizes[:number]), slot - int(ends[number]) + count
+        if count == size:
+            return start + place
+        turn, place = divmod(epoch * count + place, size)
+        return start + int(set_order(seed, number, turn, size, shuffle)[place])
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a run trains on.
+
+    Attributes:
+        items: images of all sets, one set after the other.
+        mixture: which of them an epoch shows.
+    """
+
+    items: list[Item]
+    mixture: Mixture
+
+
+def training_data(cfg: Any, datasets: Sequence[DataSet]) -> TrainingData:
+    """Lists the images of the training sets.
+
+    Args:
+        cfg: resolved configuration.
+        datasets: of DATASETS.TRAIN, in that order; those with categories must have the same ones.
+
+    Raises:
+        DataError: the sets' categories differ, or a set has no image.
+        ConfigError: LOADER.KEY_DATASET names none of the sets.
+    """
+    if not datasets:
+        raise DataError("no training data: DATASETS.TRAIN is empty (give a record file or a name)")
+    first = vocabulary_record(datasets)
+    for record, split in datasets:
+        if has_categories(split) and [c.name for c in record.categories] != [c.name for c in first.categories]:
+            raise DataError(
+                f"the training sets {first.path} and {record.path} have different categories; "
+                "sets that are trained together need the same names in the same order"
+            )
+    sets = [_items(record, split, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS) for record, split in datasets]
+    return TrainingData([item for items in sets for item in items], mix(cfg, datasets, [len(items) for items in sets]))
+
+
+def mix(cfg: Any, datasets: Sequence[DataSet], sizes: Sequence[int]) -> Mixture:
+    """Returns how many images an epoch takes from each set, at least one.
+
+    Raises:
+        ConfigError: LOADER.KEY_DATASET names none of the sets.
+    """
+    if not cfg.LOADER.JOINT:
+        return Mixture(tuple(sizes), tuple(sizes))
+    weights = cfg.DATASETS.WEIGHTS or [1.0] * len(sizes)
+    key = _key_set(cfg.LOADER.KEY_DATASET, cfg.DATASETS.TRAIN, datasets)
+    counts = [max(1, round(sizes[key] * weight / weights[key])) for weight in weights]
+    return Mixture(tuple(sizes), tuple(counts))
+
+
+def has_categories(split: Split) -> bool:
+    """Tells whether a split's annotations say the category of pixels; one with phrases alone does not."""
+    return split.panoptic_json is not None or split.semantic is not None or split.registered is not None
+
+
+def vocabulary_record(datasets: Sequence[DataSet]) -> Record:
+    """Returns the record whose categories the model is trained for: the first set that has some."""
+    return next((record for record, split in datasets if has_categories(split)), datasets[0][0])
+
+
+def _key_set(key: str, names: Sequence[str], datasets: Sequence[DataSet]) -> int:
+    """Finds LOADER.KEY_DATASET: a set of that name, else the first whose name holds it."""
+    known = [(str(name), record.name) for name, (record, _) in zip(names, datasets, strict=True)]
+    matches = [i for i, pair in enumerate(known) if key in pair] or [
+        i for i, pair in enumerate(known) if any(key in name for name in pair)
+    ]
+    if not key or not matches:
+        raise ConfigError(
+            f"LOADER.KEY_DATASET {key!r} is none of the training sets ({', '.join(record for _, record in known)}); "
+            "with LOADER.JOINT it says which set's pass is an epoch"
+        )
+    return matches[0]
+
+
+def _items(record: Record, split: Split, drop_empty: bool) -> list[Item]:
+    items = load_items(record, split)
+    if drop_empty:
+        items = [i for i in items if i.panoptic is None or any(not s.iscrowd for s in i.segments)]
+    if not items:
+        raise DataError(f"{record.path}: no training image" + (" with a segment" if drop_empty else ""))
+    return items
