@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item, Record
+from segfoundry.datasets.formats.record import Record
+from segfoundry.datasets.items import Item
 from segfoundry.datasets.mappers.objects import first_strokes, panoptic_objects, read_objects, resize_labels
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper
 from segfoundry.datasets.mappers.phrases import phrase_mask, phrase_truth

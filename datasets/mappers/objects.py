@@ -8,16 +8,14 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from segfoundry.datasets.catalog import Item
+from segfoundry.datasets.formats.label_maps import read_object_map
+from segfoundry.datasets.items import Item
 from segfoundry.datasets.mappers.panoptic import IGNORED, renumber
 from segfoundry.datasets.strokes.base import StrokeSampler
 from segfoundry.datasets.strokes.point import innermost_pixel
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS, read_label
+from segfoundry.utils.image_io import MAX_PIXELS
 from segfoundry.utils.structures import Sample
-
-BOUNDARY = (255, 220)
-"""Values of an object PNG that count neither way: VOC's boundary as a palette index, and as the grey it shows."""
 
 
 def panoptic_objects(item: Item, sample: Sample, things_only: bool) -> tuple[np.ndarray, list[int | None]]:
@@ -47,27 +45,25 @@ def panoptic_objects(item: Item, sample: Sample, things_only: bool) -> tuple[np.
 
 
 def read_objects(item: Item, sample: Sample, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, list[int | None]]:
-    """Reads an object PNG of the VOC layout: 0 = background, 255 or 220 = boundary, other values one object each.
+    """Reads an object PNG: 0 = background, values that its coding ignores (a boundary), other values one object each.
 
     Returns:
-        labels (H, W) int16: 1..N in the order of the values, -1 = boundary; the category index of each object where
-        a semantic PNG tells it, else None.
+        labels (H, W) int16: 1..N in the order of the values, -1 = ignored; the category index of each object where a
+        semantic PNG tells it, else None.
 
     Raises:
-        DataError: a colour picture, or another size than the image.
+        DataError: unreadable, a colour picture, or another size than the image.
     """
     assert item.objects is not None
-    values = read_label(item.objects, max_pixels)
-    if values.ndim != 2:
-        raise DataError(f"{item.objects}: a colour picture, expected one channel (or a palette) with object numbers")
+    values = read_object_map(item.objects, item.object_coding, max_pixels)
     if values.shape != sample.output_size:
         raise DataError(f"{item.objects}: {values.shape} pixels, its image {item.image} has {sample.output_size}")
     found, inverse = np.unique(values, return_inverse=True)
     table, categories = np.zeros(len(found), np.int16), list[int | None]()
     for place, value in enumerate(found.tolist()):
-        if value in BOUNDARY:
+        if value < 0:
             table[place] = -1
-        elif value != 0:
+        elif value > 0:
             categories.append(_majority(sample.semantic, values == value))
             table[place] = len(categories)
     return table[inverse.reshape(values.shape)], categories

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from segfoundry.datasets.catalog import Item
+from segfoundry.datasets.formats.segmentation import decode_mask
+from segfoundry.datasets.items import Item, Phrase
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import PhraseTruth
-
-if TYPE_CHECKING:
-    from segfoundry.datasets.catalog import Phrase
 
 
 def phrase_truth(
@@ -40,8 +36,6 @@ def phrase_truth(
 def phrase_mask(phrase: Phrase, item: Item, size: tuple[int, int], ids: np.ndarray | None) -> np.ndarray:
     """Returns the mask (H, W) bool of a phrase; arguments as of :func:`phrase_truth`."""
     if not isinstance(phrase.mask, int):
-        from segfoundry.datasets.formats.segmentation import decode_mask
-
         try:
             return decode_mask(phrase.mask, *size)
         except ValueError as error:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from segfoundry.datasets.catalog import Item
+from segfoundry.datasets.items import Item
 from segfoundry.datasets.mappers.objects import first_strokes, panoptic_objects, read_objects, resize_labels
 from segfoundry.datasets.strokes.box import TightBox
 from segfoundry.datasets.strokes.point import InnermostPoint
