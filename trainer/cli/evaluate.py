@@ -10,6 +10,7 @@ HELP = "Measure a model on data sets."
 EXAMPLES = """
   python entry.py evaluate --weights runs/kitchen
   python entry.py evaluate --weights runs/kitchen --overrides DATASETS.TEST '[other.yaml:test]'
+  python entry.py evaluate --weights runs/kitchen --overrides TEST.EVALUATORS '[panoptic, interactive, referring]'
   python entry.py evaluate --conf_files configs/seem/focalt_unicl_lang_v1.yaml \\
       --overrides WEIGHT True RESUME_FROM seem_focalt_v1.pt"""
 

@@ -17,7 +17,7 @@ SQUARE = [[1.0, 1.0, 4.0, 1.0, 4.0, 4.0, 1.0, 4.0]]
 def test_masks_from_polygons_runs_and_segment_ids():
     ids = np.zeros((6, 8), np.int32)
     ids[5] = 70001
-    code = encode_masks((ids[None] == 0))[0]
+    code = encode_masks(ids[None] == 0)[0]
     item = Item(5, IMAGE, phrases=[Phrase(("it",), SQUARE), Phrase(("rest",), code), Phrase(("line",), 70001)])
     truth = phrase_truth(item, (6, 8), ids)
     assert truth.texts == ["it", "rest", "line"] and truth.owner.tolist() == [0, 1, 2]
