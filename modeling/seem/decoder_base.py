@@ -312,10 +312,13 @@ class QueryDecoder(nn.Module, ABC):
         variables.write(names, x)
 
     def _self_attend(self, index: int, variables: Variables) -> None:
-        names = variables.present(variables.arch.self_groups)
+        present = variables.present(variables.arch.self_groups)
+        names = [name for name in present if name not in variables.level_tokens]
+        passing = [name for name in present if name in variables.level_tokens]
+        forbidden = self_attention_mask(variables.arch, variables.groups, names, names + passing)
         x, position = variables.joined(names)
-        forbidden = self_attention_mask(variables.arch, variables.groups)
-        x = self.transformer_self_attention_layers[index](x, position, forbidden)
+        tokens = variables.joined(passing) if passing else None
+        x = self.transformer_self_attention_layers[index](x, position, forbidden, tokens)
         if self.has_adapters:
             x = self.transformer_self_attention_layers_adapters[index](x)
         x = self.transformer_ffn_layers[index](x)

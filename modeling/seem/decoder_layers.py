@@ -1,10 +1,11 @@
 """Sub-layers of SEEM's decoder: each is attention or a feed-forward net with its residual and norm.
 
-Letters in shapes: B images, N variables, S keys, C channels.
+Letters in shapes: B images, N variables, T tokens, S keys, C channels.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,11 +63,23 @@ class SelfAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def forward(self, x: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
-        """Maps variables (B, N, C) with positions (B, N, C) to (B, N, C); mask (B, N, N) bool, True = forbidden."""
+    def forward(
+        self, x: Tensor, position: Tensor, mask: Tensor | None, tokens: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """Maps variables (B, N, C) to (B, N, C).
+
+        Args:
+            x: (B, N, C) content.
+            position: (B, N, C) added to queries and keys.
+            mask: (B, N, N + T) bool, True = forbidden.
+            tokens: content and position (B, T, C) of further variables that are read, but not updated.
+        """
         values = self.norm(x) if self.pre_norm else x
-        keys = values + position
-        x = x + self.dropout(self.self_attn(keys, keys, values, mask))
+        queries = keys = values + position
+        if tokens is not None:
+            content = self.norm(tokens[0]) if self.pre_norm else tokens[0]
+            values, keys = torch.cat([values, content], dim=1), torch.cat([keys, content + tokens[1]], dim=1)
+        x = x + self.dropout(self.self_attn(queries, keys, values, mask))
         return x if self.pre_norm else self.norm(x)
 
 

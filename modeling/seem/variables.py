@@ -31,7 +31,8 @@ class Variables:
     Attributes:
         arch: groups and their visibility in this pass.
         groups: group name -> variables.
-        level_tokens: group name -> per level, the tokens that replace the group when a layer of that level begins.
+        level_tokens: group name -> per level, the tokens that replace the group when a layer of that level begins. What
+            a layer would make of them is never read, so that they are keys and values only.
         memory: masks of the last round, of the group ``memories_spatial``; None in the first round.
         owned_memory: slots are seen by the variables of their object only.
         means: what the pass returns beside predictions.

@@ -3,7 +3,7 @@
 A group is named KIND_SOURCE: kinds are queries (predict masks), memories (remember the previous round) and tokens
 (carry a prompt), for example ``queries_object``, ``tokens_grounding``, ``memories_spatial``.
 
-Letters in shapes: B images, N variables of a group, T variables of all groups, C channels, h and w rows and columns.
+Letters in shapes: B images, N variables of a group, T of several groups, C channels, h and w rows and columns.
 """
 
 from __future__ import annotations
@@ -106,8 +106,10 @@ class AttentionArch:
         return replace(self, visible={**self.visible, row: (*self.visible[row], column)})
 
 
-def self_attention_mask(arch: AttentionArch, groups: Mapping[str, Group]) -> Tensor | None:
-    """Builds the self-attention mask of the groups that are present.
+def self_attention_mask(
+    arch: AttentionArch, groups: Mapping[str, Group], rows: Sequence[str], columns: Sequence[str]
+) -> Tensor | None:
+    """Builds the self-attention mask.
 
     A row sees a column when the table lists the column's group for the row's group, both are valid, and, if both have
     owners, the owners agree (padding sees padding). Rows without owner see what any object owns, but no padding.
@@ -115,19 +117,19 @@ def self_attention_mask(arch: AttentionArch, groups: Mapping[str, Group]) -> Ten
     Args:
         arch: the visibility table.
         groups: group name -> variables.
+        rows: groups that look, in order of concatenation.
+        columns: groups that are looked at.
 
     Returns:
-        (B, T, T) bool, True = forbidden, with the groups in the order of ``arch.self_groups``; None when nothing can be
-        forbidden.
+        (B, rows, columns) bool, True = forbidden; None when nothing can be forbidden.
     """
-    names = [name for name in arch.self_groups if name in groups]
-    free = all(groups[n].owner is None and (groups[n].valid is None or n not in arch.masked) for n in names)
-    if free and all(set(names) <= set(arch.visible[n]) for n in names):
+    free = all(groups[n].owner is None and (groups[n].valid is None or n not in arch.masked) for n in columns)
+    if free and all(set(columns) <= set(arch.visible[n]) for n in rows):
         return None
-    owner, valid = _owners(names, groups), _validity(arch, names, groups)
-    rows, columns = owner[:, :, None], owner[:, None]
-    agree = (rows == columns) | (columns == _UNOWNED) | ((rows == _UNOWNED) & (columns != _PADDING))
-    return ~(_table(arch, names, groups) & agree & valid[:, :, None] & valid[:, None])
+    owner, other = _owners(rows, groups)[:, :, None], _owners(columns, groups)[:, None]
+    agree = (owner == other) | (other == _UNOWNED) | ((owner == _UNOWNED) & (other != _PADDING))
+    valid = _validity(arch, rows, groups)[:, :, None] & _validity(arch, columns, groups)[:, None]
+    return ~(_table(arch, rows, columns, groups) & agree & valid)
 
 
 def cross_attention_mask(mask_logits: Tensor) -> Tensor:
@@ -143,15 +145,15 @@ def cross_attention_mask(mask_logits: Tensor) -> Tensor:
     return forbidden & ~forbidden.all(dim=-1, keepdim=True)
 
 
-def _table(arch: AttentionArch, names: Sequence[str], groups: Mapping[str, Group]) -> Tensor:
-    """Returns (T, T) bool: the table's entry for every pair of variables."""
-    content = {name: groups[name].content for name in names}
+def _table(arch: AttentionArch, rows: Sequence[str], columns: Sequence[str], groups: Mapping[str, Group]) -> Tensor:
+    """Returns (rows, columns) bool: the table's entry for every pair of variables."""
+    content = {name: groups[name].content for name in (*rows, *columns)}
 
     def block(row: str, column: str) -> Tensor:
         shape = (content[row].shape[1], content[column].shape[1])
         return torch.full(shape, column in arch.visible[row], device=content[row].device)
 
-    return torch.cat([torch.cat([block(row, column) for column in names], dim=1) for row in names])
+    return torch.cat([torch.cat([block(row, column) for column in columns], dim=1) for row in rows])
 
 
 def _owners(names: Sequence[str], groups: Mapping[str, Group]) -> Tensor:

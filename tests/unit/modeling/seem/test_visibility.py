@@ -24,6 +24,11 @@ def group(count: int, owner: list[int] | None = None, valid: list[bool] | None =
     return Group(x, x, as_row(owner), as_row(valid))
 
 
+def mask_of(arch: AttentionArch, groups: dict[str, Group]) -> Tensor | None:
+    names = [name for name in arch.self_groups if name in groups]
+    return self_attention_mask(arch, groups, names, names)
+
+
 def seen(mask: Tensor) -> list[str]:
     return ["".join("." if forbidden else "#" for forbidden in row) for row in mask[0].tolist()]
 
@@ -42,7 +47,7 @@ def test_order_does_not_depend_on_the_order_of_mappings(arch: AttentionArch) -> 
 
 
 def test_object_queries_alone_need_no_mask(arch: AttentionArch) -> None:
-    assert self_attention_mask(arch, {"queries_object": group(5)}) is None
+    assert mask_of(arch, {"queries_object": group(5)}) is None
 
 
 def test_padding_of_text_is_hidden_in_rows_and_columns(arch: AttentionArch) -> None:
@@ -51,7 +56,7 @@ def test_padding_of_text_is_hidden_in_rows_and_columns(arch: AttentionArch) -> N
         "queries_grounding": group(2),
         "tokens_grounding": group(3, valid=[True, True, False]),
     }
-    assert seen(self_attention_mask(arch, groups)) == ["#.....", ".####.", ".####.", ".####.", ".####.", "......"]
+    assert seen(mask_of(arch, groups)) == ["#.....", ".####.", ".####.", ".####.", ".####.", "......"]
 
 
 def test_strokes_and_memory_are_seen_by_the_queries_of_their_object(arch: AttentionArch) -> None:
@@ -61,7 +66,7 @@ def test_strokes_and_memory_are_seen_by_the_queries_of_their_object(arch: Attent
         "tokens_spatial": group(3, owner=[0, 1, -1]),
         "memories_spatial": group(2, owner=[1, 1]),
     }
-    assert seen(self_attention_mask(arch, groups)) == [
+    assert seen(mask_of(arch, groups)) == [
         "#.......",
         ".#.#....",
         "..#.#.##",
@@ -82,7 +87,7 @@ def test_prompts_never_reach_object_queries(owners: list[int], objects: int) -> 
         "queries_spatial": group(objects, owner=list(range(objects))),
         "tokens_spatial": group(len(owners), owner=owners),
     }
-    mask = self_attention_mask(arch, groups)
+    mask = mask_of(arch, groups)
     assert mask.shape == (1, 2 + objects + len(owners), 2 + objects + len(owners))
     assert not mask[:, :2, :2].any()
     assert mask[:, :2, 2:].all()
@@ -105,8 +110,8 @@ def test_opened_groups_see_any_object_but_no_padding(arch: AttentionArch) -> Non
         "tokens_spatial": group(3, owner=[0, 1, -1]),
     }
     opened = arch.opened("queries_grounding", "tokens_spatial")
-    assert seen(self_attention_mask(opened, groups))[0] == "####."
-    assert seen(self_attention_mask(arch, groups))[0] == "##..."
+    assert seen(mask_of(opened, groups))[0] == "####."
+    assert seen(mask_of(arch, groups))[0] == "##..."
 
 
 @pytest.mark.parametrize(

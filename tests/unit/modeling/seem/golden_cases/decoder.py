@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
 
+from segfoundry.modeling.seem import decoder_base
 from segfoundry.modeling.seem.decoder import SeemDecoder
 from segfoundry.modeling.seem.decoder_base import AdapterOptions, QueryDecoder
 from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
@@ -15,7 +18,7 @@ from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.outputs import DecoderOutput, mask_logits
 from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
 from segfoundry.modeling.seem.selection import stroke_masks
-from segfoundry.modeling.seem.visibility import AttentionArch
+from segfoundry.modeling.seem.visibility import AttentionArch, Group, self_attention_mask
 
 from .....support.goldens import Case, runner
 
@@ -104,9 +107,8 @@ def text_prompt(inputs: dict[str, Tensor]) -> TextPrompt | None:
 def run(case: Case) -> dict[str, Tensor]:
     inputs = case.group("in")
     decoder = case.load_into(build_decoder(case.config))
-    masks = watch_visibility(decoder)
     prompts = DecoderPrompts(spatial_prompt(inputs), text_prompt(inputs))
-    with torch.no_grad():
+    with torch.no_grad(), watched_visibility() as masks:
         output = decode(decoder, inputs, prompts)
     seen = {f"self_attn_mask.{i}": mask for i, mask in enumerate(masks)}
     return object_outputs(output) | seen
@@ -119,18 +121,20 @@ def decode(decoder: QueryDecoder, inputs: dict[str, Tensor], prompts: DecoderPro
     return decoder(features, inputs["mask_features"], texts, prompts, RecordedChoices(inputs))
 
 
-def watch_visibility(decoder: QueryDecoder) -> list[Tensor]:
-    """Returns a list that the next pass fills with the self-attention mask of each layer."""
+@contextmanager
+def watched_visibility() -> Iterator[list[Tensor]]:
+    """Yields a list that a pass fills with each layer's self-attention mask, of all groups in the published order."""
     masks = []
 
-    def keep(_: nn.Module, args: tuple) -> None:
-        content, _, mask = args
-        batch, count, _ = content.shape
-        masks.append(torch.zeros(batch, count, count, dtype=torch.bool) if mask is None else mask)
+    def keep(arch: AttentionArch, groups: dict[str, Group], *sides: list[str]) -> Tensor | None:
+        names = [name for name in arch.self_groups if name in groups]
+        mask = self_attention_mask(arch, groups, names, names)
+        shape = (len(groups[names[0]].content), *[sum(groups[name].content.shape[1] for name in names)] * 2)
+        masks.append(torch.zeros(shape, dtype=torch.bool) if mask is None else mask)
+        return self_attention_mask(arch, groups, *sides)
 
-    for layer in decoder.transformer_self_attention_layers:
-        layer.register_forward_pre_hook(keep)
-    return masks
+    with patch.object(decoder_base, "self_attention_mask", keep):
+        yield masks
 
 
 def object_outputs(output: DecoderOutput) -> dict[str, Tensor]:
