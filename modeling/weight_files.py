@@ -21,10 +21,22 @@ from segfoundry.utils.paths import product_root
 
 # Where a bare file name is also looked for; the published place of SEEM's weights.
 PRETRAINED = Path("datasets/xdecoder_data/pretrained")
+_SEEM, _X_DECODER, _SAM = (
+    "https://huggingface.co/xdecoder/SEEM/resolve/main",
+    "https://huggingface.co/xdecoder/X-Decoder/resolve/main",
+    "https://dl.fbaipublicfiles.com/segment_anything",
+)
 PUBLISHED = {
-    name: f"https://huggingface.co/xdecoder/SEEM/resolve/main/{name}"
-    for name in ("seem_focall_v1.pt", "seem_focalt_v1.pt")
+    name: f"{place}/{name}"
+    for place, names in (
+        (_SEEM, ("seem_focall_v1.pt", "seem_focalt_v1.pt", "seem_focall_v0.pt", "seem_focalt_v0.pt")),
+        (_SEEM, ("seem_samvitb_v1.pt", "seem_samvitl_v1.pt")),
+        (_X_DECODER, ("xdecoder_focall_last.pt", "xdecoder_focalt_last.pt")),
+        (_SAM, ("sam_vit_b_01ec64.pth", "sam_vit_l_0b3195.pth", "sam_vit_h_4b8939.pth")),
+    )
+    for name in names
 }
+EXAMPLE = "seem_focall_v1.pt"
 
 # What a folder may hold, best first: a checkpoint or weights folder of ours, a run of ours, folders of SEEM's trainer.
 IN_FOLDER = (
@@ -46,17 +58,21 @@ NESTED = ("model", "state_dict", "module", "model_state_dict")
 WRAPPERS = ("module.", "model.")
 
 
-def find_weights(name: str) -> Path:
-    """Returns the file or folder that RESUME_FROM names.
+def find_weights(name: str, key: str = "RESUME_FROM") -> Path:
+    """Returns the file or folder that a key names.
 
     A name without a folder is also looked for in ``datasets/xdecoder_data/pretrained`` under the working directory and
     under the product's root.
+
+    Args:
+        name: path, or the bare name of a file.
+        key: the configuration key, for messages.
 
     Raises:
         CheckpointError: if there is none; names the folders searched and the published files.
     """
     if not name:
-        raise CheckpointError("RESUME_FROM is empty; give it a weight file, or a checkpoint or run folder")
+        raise CheckpointError(f"{key} is empty; give it a weight file, or a checkpoint or run folder")
     path = Path(name).expanduser()
     folders = list(dict.fromkeys([Path.cwd() / PRETRAINED, product_root() / PRETRAINED]))
     candidates = [path] if path.parent != Path() else [path, *(folder / path for folder in folders)]
@@ -64,12 +80,14 @@ def find_weights(name: str) -> Path:
         if candidate.exists():
             return candidate
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    urls = [PUBLISHED[path.name]] if path.name in PUBLISHED else list(PUBLISHED.values())
+    known = path.name in PUBLISHED
+    published = path.name if known else EXAMPLE
+    close = did_you_mean(path.name, [*beside, *(() if known else PUBLISHED)])
     raise CheckpointError(
-        f"no weights at {name!r}{did_you_mean(path.name, beside)}\n"
+        f"no weights at {name!r}{close}\n"
         f"A bare file name is also looked for in {' and '.join(map(str, folders))}.\n"
-        f"The published weights are at {' and '.join(urls)}: download the file into that folder, then set "
-        f"RESUME_FROM {path.name if path.name in PUBLISHED else next(iter(PUBLISHED))}"
+        f"{'The file is published at' if known else 'Published weights are, for example,'} "
+        f"{PUBLISHED[published]}: download it into that folder, then set {key} {published}"
     )
 
 

@@ -67,7 +67,7 @@ def load_backbone_weights(backbone: nn.Module, path: str) -> LoadReport:
     Raises:
         CheckpointError: if the file cannot be read or nothing fits.
     """
-    state = read_state_dict(find_weights(path))
+    state = read_state_dict(find_weights(path, "MODEL.BACKBONE.PRETRAINED"))
     own = {name.removeprefix("backbone."): t for name, t in state.items() if name.startswith("backbone.")}
     state = own or state
     if isinstance(backbone, FitsWeights):

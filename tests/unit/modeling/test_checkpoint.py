@@ -216,3 +216,14 @@ def test_wrong_paths_name_the_closest_file(tmp_path):
         find_weights(str(tmp_path / "weights_v1.pt"))
     with pytest.raises(CheckpointError, match="RESUME_FROM is empty"):
         find_weights("")
+    with pytest.raises(CheckpointError, match=r"(?s)'sam_vit_b_01ec64.pth'.*set MODEL.BACKBONE.PRETRAINED"):
+        find_weights("sam_vit_b_01.pth", "MODEL.BACKBONE.PRETRAINED")
+
+
+def test_key_maps_of_parts_translate_the_names_below_them(tmp_path):
+    net = nn.ModuleDict({"trunk": nn.Linear(2, 2), "head": nn.Linear(2, 2)})
+    net["trunk"].key_map = lambda name: name.replace("kernel", "weight")
+    state = {"trunk.kernel": torch.ones(2, 2), "trunk.bias": torch.ones(2), "head.kernel": torch.ones(2, 2)}
+    report = load_state(net, state, source="file")
+    assert report.loaded == ["trunk.weight", "trunk.bias"] and report.unexpected == ["head.kernel"]
+    assert torch.equal(net["trunk"].weight, torch.ones(2, 2))

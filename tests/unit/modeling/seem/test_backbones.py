@@ -2,12 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
+from segfoundry.modeling.build import build_model
+from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.layers import image_encoder_vit
 from segfoundry.modeling.layers.drop_path import DropPath
 from segfoundry.modeling.layers.image_encoder_vit import VitSize
@@ -20,7 +23,9 @@ from segfoundry.modeling.seem.pixel_decoder import build_pixel_decoder
 from segfoundry.modeling.seem.timm_backbone import TimmBackbone
 from segfoundry.modeling.seem.vit import ViTBackbone
 from segfoundry.utils.config.engine import load_mapping
+from segfoundry.utils.draws import Draws
 from segfoundry.utils.errors import CheckpointError, ConfigError
+from segfoundry.utils.structures import Batch, Category, Sample, Targets
 
 from ....support import goldens
 
@@ -115,6 +120,38 @@ def test_lora_learns_in_every_backbone_and_merges(values, pattern, small_vit):
     assert not torch.allclose(changed, before)
     merge_lora(model)
     torch.testing.assert_close(model(image)["res5"], changed)
+
+
+@pytest.mark.parametrize(
+    ("values", "pattern"),
+    [
+        (SMALL_DAVIT, "backbone.body.stages.*.attn.qkv"),
+        ({"MODEL.BACKBONE.NAME": "vit"}, "backbone.blocks.*.attn.qkv"),
+        (SMALL_TIMM, "backbone.body.*.mlp.fc1"),
+    ],
+)
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_whole_network_trains_and_predicts(values, pattern, lora, small_vit):
+    torch.manual_seed(0)
+    categories = [Category(i, name, True, (0, 0, 0)) for i, name in enumerate(("sky", "cat"))]
+    tuning = {"LORA.TARGETS": [pattern], "LORA.RANK": 2} if lora else {"SOLVER.FIX_PARAM": {"lang_encoder": True}}
+    model = build_model(config(**values, **tuning), categories).train()
+    apply_policy(model, model.train_policy())
+    sum(model(two_images(), rng=Draws(0, 0)).values()).backward()
+    trained = {n for n, p in model.named_parameters() if p.grad is not None and n.startswith("backbone.")}
+    assert trained and all(("lora_" in name) == lora for name in trained)
+    assert trained == {n for n, p in model.named_parameters() if p.requires_grad and n.startswith("backbone.")}
+    predictions = model.eval()(two_images(sizes=[(64, 64), (40, 50)]))
+    assert [p.semantic.shape for p in predictions] == [(64, 64), (40, 50)]
+
+
+def two_images(sizes=((64, 64), (64, 64))):
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0, :40], masks[1, 40:] = True, True
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    samples = [Sample(np.empty(0), i, i, f"{i}.png", size) for i, size in enumerate(sizes)]
+    targets = [Targets(masks, torch.tensor([0, 1])), Targets(masks[:1], torch.tensor([1]))]
+    return Batch(images, list(sizes), samples, targets, positions=[0, 1])
 
 
 # ---- DaViT -----------------------------------------------------------------------------------------------------------

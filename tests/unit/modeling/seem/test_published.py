@@ -68,12 +68,18 @@ def test_every_fine_tune_combination_builds_or_says_why_not(name, flags):
             build(name, *overrides)
         return
     model = build(name, *overrides)
-    apply_policy(model, model.train_policy())
     kinds = parameter_kinds(model)
-    for part, has_adapters in zip(("backbone.", "sem_seg_head.predictor."), flags, strict=True):
-        adapters = [n for n, kind in kinds.items() if n.startswith(part) and kind == "adapter"]
+    parts = dict(zip(("backbone.", "sem_seg_head.predictor."), flags, strict=True))
+    with_adapters = {p for p in parts if any(n.startswith(p) and kind == "adapter" for n, kind in kinds.items())}
+    assert with_adapters == {part for part, on in parts.items() if on}
+    if name.endswith("demo"):
+        with pytest.raises(ConfigError, match=r"MODEL.NAME seem_model_demo is for prediction"):
+            model.train_policy()
+        return
+    apply_policy(model, model.train_policy())
+    for part, has_adapters in parts.items():
         trainable = {kinds[n] for n, p in model.named_parameters() if n.startswith(part) and p.requires_grad}
-        assert bool(adapters) == has_adapters == (trainable == {"adapter"})
+        assert has_adapters == (trainable == {"adapter"})
 
 
 @pytest.mark.parametrize(
