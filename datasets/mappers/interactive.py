@@ -13,7 +13,8 @@ from segfoundry.datasets.mappers.finer_masks import refine_masks
 from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper, Placed, check_size
 from segfoundry.datasets.mappers.phrases import phrase_mask
 from segfoundry.datasets.strokes.base import StrokeSampler
-from segfoundry.utils.structures import Sample, SpatialTargets, Targets, TextTargets
+from segfoundry.datasets.transforms.geometry import Geometry
+from segfoundry.utils.structures import Sample, SpatialTargets, TextTargets
 from segfoundry.utils.text_templates import TEMPLATES, training_prompt
 
 MIN_PIXELS = 10
@@ -60,19 +61,21 @@ class InteractiveTrainMapper:
         Raises:
             DataError: a file is unreadable, sizes differ, or an annotation is faulty; names the file.
         """
-        placed = self.base.place(item, index, rng)
+        phrases = _PhraseMasks(item)
+        # An image of phrases alone teaches nothing when the crop shows none of them.
+        needs_phrase = item.panoptic is None and item.semantic is None and item.objects is None and len(item.phrases)
+        placed = self.base.place(item, index, rng, phrases.shown if needs_phrase else None)
         targets = placed.sample.targets
         assert targets is not None
         if self.refine is not None and item.panoptic is not None:
             refine_masks(placed, item, self.refine)
         # Sources of their own: one task's draws do not depend on whether the other is switched on.
         stroke_seed, text_seed = rng.integers(2**63, size=2)
-        phrases = _PhraseMasks(item, placed)
         if self.strokes is not None:
             objects = self._objects(item, placed, phrases)
             targets.spatial = draw_strokes(objects, self.strokes, np.random.default_rng(stroke_seed))
         if self.texts is not None:
-            targets.texts = self._draw_texts(targets, phrases, np.random.default_rng(text_seed))
+            targets.texts = self._draw_texts(placed, phrases, np.random.default_rng(text_seed))
         return placed.sample
 
     def _objects(self, item: Item, placed: Placed, phrases: _PhraseMasks) -> np.ndarray:
@@ -84,13 +87,14 @@ class InteractiveTrainMapper:
             check_size(item.objects, values, item.image, placed.numbers)
             labels = placed.geometry.labels(values)
             return labels == np.unique(labels[labels > 0])[:, None, None]
-        return targets.masks if targets.labelled else phrases.visible()
+        return targets.masks if targets.labelled else phrases.visible(placed)
 
-    def _draw_texts(self, targets: Targets, phrases: _PhraseMasks, rng: np.random.Generator) -> TextTargets:
+    def _draw_texts(self, placed: Placed, phrases: _PhraseMasks, rng: np.random.Generator) -> TextTargets:
         """Draws phrases of the image, or class names of its masks where it has (or the crop shows) none."""
-        assert self.texts is not None
+        targets = placed.sample.targets
+        assert self.texts is not None and targets is not None
         drawn = [texts[rng.integers(len(texts))].lower() for texts in phrases.texts]
-        texts, masks = pick_texts(drawn, phrases.mask, self.texts, rng)
+        texts, masks = pick_texts(drawn, lambda place: phrases.mask(place, placed), self.texts, rng)
         kind = "text"
         if not texts and len(targets.masks):
             sentences = {
@@ -155,35 +159,37 @@ def pick_texts(
 
 
 class _PhraseMasks:
-    """The masks of an item's phrases in the training image, decoded when they are asked for.
+    """The masks of an item's phrases, decoded when they are asked for.
 
     Attributes:
         texts: sentences of each phrase.
     """
 
-    def __init__(self, item: Item, placed: Placed) -> None:
+    def __init__(self, item: Item) -> None:
         self.texts = [phrase.texts for phrase in item.phrases]
-        self._item, self._placed = item, placed
-        self._masks: dict[int, np.ndarray] = {}
+        self._item = item
+        self._decoded: dict[int, np.ndarray] = {}
 
-    def mask(self, place: int) -> np.ndarray:
-        """Returns the mask (h, w) bool of a phrase; empty where the crop shows nothing of it."""
-        if place not in self._masks:
-            self._masks[place] = self._decode(place)
-        return self._masks[place]
-
-    def visible(self) -> np.ndarray:
-        """Returns the masks (N, h, w) bool that are not empty."""
-        masks = [mask for mask in map(self.mask, range(len(self.texts))) if mask.any()]
-        return np.stack(masks) if masks else np.zeros((0, *self._placed.geometry.canvas), bool)
-
-    def _decode(self, place: int) -> np.ndarray:
-        item, placed, phrase = self._item, self._placed, self._item.phrases[place]
-        assert placed.sample.targets is not None
-        if isinstance(phrase.mask, int) and item.panoptic is not None:
+    def mask(self, place: int, placed: Placed) -> np.ndarray:
+        """Returns the mask (h, w) bool of a phrase in the training image; empty where the crop shows nothing of it."""
+        item, named, targets = self._item, self._item.phrases[place].mask, placed.sample.targets
+        if isinstance(named, int) and item.panoptic is not None and targets is not None:
             segments = [s.id for s in item.segments if not s.iscrowd]
-            shown = {segments[number - 1]: row for row, number in enumerate(placed.present)}
-            row = shown.get(phrase.mask)
-            return np.zeros(placed.geometry.canvas, bool) if row is None else placed.sample.targets.masks[row]
-        mask = phrase_mask(phrase, item, placed.sample.output_size, None)
-        return placed.geometry.labels(mask.view(np.uint8)).view(bool)
+            rows = [row for row, number in enumerate(placed.present) if segments[number - 1] == named]
+            return targets.masks[rows[0]] if rows else np.zeros(placed.geometry.canvas, bool)
+        return placed.geometry.labels(self._original(place, placed.sample.output_size)).view(bool)
+
+    def visible(self, placed: Placed) -> np.ndarray:
+        """Returns the masks (N, h, w) bool that are not empty."""
+        masks = [mask for place in range(len(self.texts)) if (mask := self.mask(place, placed)).any()]
+        return np.stack(masks) if masks else np.zeros((0, *placed.geometry.canvas), bool)
+
+    def shown(self, geometry: Geometry, size: tuple[int, int]) -> bool:
+        """Tells whether a geometry of an image of ``size`` (height, width) shows a phrase."""
+        return any(geometry.labels(self._original(place, size)).any() for place in range(len(self.texts)))
+
+    def _original(self, place: int, size: tuple[int, int]) -> np.ndarray:
+        """Returns the mask (H, W) uint8 of a phrase at the original size."""
+        if place not in self._decoded:
+            self._decoded[place] = phrase_mask(self._item.phrases[place], self._item, size, None).view(np.uint8)
+        return self._decoded[place]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from segfoundry.utils.masks import label_runs
 from segfoundry.utils.structures import PanopticResult, Sample, Targets
 
 IGNORED = 255
+_REDRAWS = 20
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,32 @@ class PanopticTrainMapper:
         """
         return self.place(item, index, rng).sample
 
-    def place(self, item: Item, index: int, rng: np.random.Generator) -> Placed:
-        """Makes a training sample, and tells where its masks come from; raises as a call does."""
+    def place(
+        self,
+        item: Item,
+        index: int,
+        rng: np.random.Generator,
+        shows: Callable[[Geometry, tuple[int, int]], bool] | None = None,
+    ) -> Placed:
+        """Makes a training sample, and tells where its masks come from; raises as a call does.
+
+        Args:
+            item: image and annotations.
+            index: stream index.
+            rng: source of every draw.
+            shows: tells whether a geometry of an image (height, width) shows something to learn; others are drawn
+                anew, a few times.
+        """
         image = read_image(item.image, self.max_pixels)
         labelled = item.panoptic is not None or item.semantic is not None
         numbers, labels = self._numbered(item) if labelled else _unlabelled(image)
         check_size(item.panoptic or item.semantic, numbers, item.image, image)
-        geometry = self.jitter.draw(image.shape[0], image.shape[1], rng)
+        size = (image.shape[0], image.shape[1])
+        geometry = self.jitter.draw(*size, rng)
+        for _ in range(_REDRAWS):
+            if shows is None or shows(geometry, size):
+                break
+            geometry = self.jitter.draw(*size, rng)
         if self.color is not None:
             image = self.color(image, rng)
         placed = geometry.labels(numbers)
@@ -85,7 +106,7 @@ class PanopticTrainMapper:
             index=index,
             image_id=item.image_id,
             file_name=str(item.image),
-            output_size=(image.shape[0], image.shape[1]),
+            output_size=size,
             targets=Targets(masks, labels[present - 1], labelled=labelled),
         )
         return Placed(sample, geometry, numbers, present)
