@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from segfoundry.utils.draws import Draws
+from segfoundry.utils.errors import UserError
 from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes
 
 
@@ -30,9 +31,30 @@ class ParamRule:
 
 @dataclass
 class TrainPolicy:
-    """Which parameters train, and how: parameter name -> rule. Names that are absent are frozen."""
+    """Which parameters train, and how.
+
+    Attributes:
+        rules: parameter name -> rule. Names that are absent are frozen.
+        unreached: names that are frozen because no loss of this configuration depends on them.
+    """
 
     rules: dict[str, ParamRule] = field(default_factory=dict)
+    unreached: list[str] = field(default_factory=list)
+
+
+class InferenceGraph(nn.Module):
+    """A network from one image to masks and their classes, without control flow on data: what ``export`` writes.
+
+    ``forward`` maps images (1, 3, H, W) float32 RGB 0..255 to class probabilities (1, Q, K + 1), the last one of "no
+    object", and mask logits (1, Q, h, w), both float32.
+
+    Args:
+        divisibility: H and W are multiples of this.
+    """
+
+    def __init__(self, divisibility: int) -> None:
+        super().__init__()
+        self.divisibility = divisibility
 
 
 class MetaArch(nn.Module, ABC):
@@ -44,12 +66,14 @@ class MetaArch(nn.Module, ABC):
             top-level modules.
         mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
         prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
+        result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
         mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
     """
 
     parts: ClassVar[dict[str, str]] = {}
     mapper: ClassVar[str] = "panoptic"
     prompt_kinds: frozenset[str] = frozenset()
+    result_kinds: ClassVar[frozenset[str]] = frozenset({"panoptic", "semantic", "instance"})
     mask_stride: ClassVar[int] = 4
     monitors: dict[str, Tensor]
 
@@ -153,6 +177,14 @@ class MetaArch(nn.Module, ABC):
             UserError: the architecture has no such prompt; says which has.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no reference prompts")
+
+    def inference_graph(self) -> InferenceGraph:
+        """Returns the network with its present vocabulary as one graph, sharing the parameters.
+
+        Raises:
+            UserError: this architecture cannot be exported.
+        """
+        raise UserError(f"{type(self).__name__} cannot be exported")
 
     def compile_parts(self) -> list[nn.Module]:
         """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""

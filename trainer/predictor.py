@@ -1,41 +1,54 @@
-"""A trained network ready for use: ``load_predictor(...)`` once, then ``predictor(images)``."""
+"""A trained network ready for use: ``Predictor.from_checkpoint(...)`` once, then ``predictor.panoptic(image)`` etc.
+
+Letters in shapes: H and W rows and columns of an image, N instances, T texts.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from segfoundry.datasets.catalog import find_record
 from segfoundry.datasets.collate import collate
-from segfoundry.datasets.formats.record import Record, parse_categories
 from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
 from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import find_weights, load_weights, read_state_dict
 from segfoundry.trainer.distributed import Ranks, pick_device
 from segfoundry.trainer.evaluate import evaluation_mode
+from segfoundry.trainer.loading import load_model, parse_classes
 from segfoundry.trainer.memory import memory_errors
 from segfoundry.trainer.precision import Precision, build_precision
-from segfoundry.trainer.run_folder import run_weights
-from segfoundry.utils.config.architectures import recognise
-from segfoundry.utils.config.engine import Resolved, load_config
-from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
+from segfoundry.trainer.result_memory import check_result_memory
+from segfoundry.utils.errors import UserError
+from segfoundry.utils.image_io import to_rgb
 from segfoundry.utils.logging import get_logger
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category, Prediction, Request, Sample
+from segfoundry.utils.structures import (
+    Batch,
+    Category,
+    InstanceResult,
+    PanopticResult,
+    Prediction,
+    ReferResult,
+    Request,
+    Sample,
+)
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from segfoundry.trainer.session import InteractiveSession
+
+    Picture = str | Path | Image.Image | np.ndarray
+    """What the methods take for an image, see :func:`segfoundry.utils.image_io.to_rgb`."""
 
 log = get_logger(__name__)
 
-PUBLISHED_RECORD = "coco_2017"  # vocabulary of published weights, which carry no names
 _MEMORY_KEYS = ("--batch", "the size of the images", "PRECISION bf16")
 
 
@@ -61,6 +74,119 @@ class Predictor:
     device: torch.device
     source: Path
 
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        conf_files: Sequence[str] = (),
+        overrides: Sequence[str] = (),
+        classes: str | Sequence[str] | None = None,
+        device: str | None = None,
+    ) -> Predictor:
+        """Loads a trained network.
+
+        Args:
+            path: run folder, checkpoint folder or weight file (ours or a published one).
+            conf_files: configuration files, merged over the one that the weights carry.
+            overrides: words ``KEY VALUE`` or ``KEY=VALUE``.
+            classes: other category names, ``"person,road:stuff"`` or ``["person", "road:stuff"]``; None: the trained.
+            device: cpu, cuda, cuda:N, mps or auto; None: what DEVICE says.
+
+        Raises:
+            UserError: see :func:`load_predictor`.
+        """
+        if classes is not None and not isinstance(classes, str):
+            classes = ",".join(classes)
+        words = [*overrides, *(("DEVICE", device) if device is not None else ())]
+        return load_predictor(str(path), conf_files, words, classes=classes)
+
+    def panoptic(self, image: Picture) -> PanopticResult:
+        """Returns the panoptic map of one image, at its size.
+
+        Args:
+            image: path, Pillow image, or (H, W, 3) uint8 RGB.
+
+        Returns:
+            ``ids`` (H, W) int32 and ``segments``; ``segment.category`` is a place in :attr:`categories`.
+
+        Raises:
+            UserError: the image is unreadable or too large, or the network has no such result.
+        """
+        return self._single(image, "panoptic").panoptic
+
+    def semantic(self, image: Picture) -> np.ndarray:
+        """Returns the place in :attr:`categories` of each pixel, (H, W) int64; argument and errors as panoptic."""
+        return self._single(image, "semantic").semantic
+
+    def instances(self, image: Picture) -> InstanceResult:
+        """Returns scored instances, best first: masks (N, H, W) bool; argument and errors as panoptic."""
+        return self._single(image, "instance").instances
+
+    def refer(self, image: Picture, texts: str | Sequence[str]) -> ReferResult:
+        """Finds what texts name; each text is answered on its own.
+
+        Args:
+            image: path, Pillow image, or (H, W, 3) uint8 RGB.
+            texts: one or several phrases.
+
+        Returns:
+            masks (T, H, W) bool and scores (T,) float32, in the order of the texts.
+
+        Raises:
+            UserError: as panoptic; a text is empty; the network takes no texts.
+        """
+        from segfoundry.trainer.prompting import refer
+
+        return refer(self, self.read(image), [texts] if isinstance(texts, str) else list(texts))
+
+    def interactive(self, image: Picture) -> InteractiveSession:
+        """Starts a session of clicks, boxes, scribbles and texts on one image, whose features are computed now.
+
+        Args:
+            image: path, Pillow image, or (H, W, 3) uint8 RGB.
+
+        Raises:
+            UserError: the image is unreadable or too large, or the network takes no prompts.
+        """
+        from segfoundry.trainer.session import InteractiveSession
+
+        return InteractiveSession(self, self.read(image))
+
+    def read(self, image: Picture) -> np.ndarray:
+        """Returns any picture as (H, W, 3) uint8 RGB; errors as panoptic."""
+        return to_rgb(image, int(self.cfg.INPUT.MAX_PIXELS))
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """What every pass of the network runs under: evaluation mode, no gradients, precision, clear memory errors."""
+        with evaluation_mode(self.model), memory_errors(self.device, _MEMORY_KEYS), self.precision.autocast():
+            yield
+
+    def batch(self, images: Sequence[np.ndarray]) -> Batch:
+        """Returns images (H, W, 3) uint8 as the network takes them, on its device."""
+        samples = [
+            Sample(self.resize(image), index, index, "", (image.shape[0], image.shape[1]))
+            for index, image in enumerate(images)
+        ]
+        return collate(samples).to(self.device)
+
+    def result_tasks(self, tasks: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Returns the tasks that a call computes: those asked for, or what the network does unasked.
+
+        Raises:
+            UserError: the network cannot do one of them.
+        """
+        known = self.model.result_kinds
+        chosen = tuple(getattr(self.model, "tasks", sorted(known)) if tasks is None else tasks)
+        for task in chosen:
+            if task not in known:
+                offers = f"it offers {', '.join(sorted(known))}" if known else "it answers prompts only"
+                raise UserError(f"{self.cfg.MODEL.NAME} ({self.source}) gives no {task} result; {offers}")
+        return chosen
+
+    def _single(self, image: Picture, task: str) -> Prediction:
+        return self([self.read(image)], (task,))[0]
+
     def __call__(self, images: Sequence[np.ndarray], tasks: Sequence[str] | None = None) -> list[Prediction]:
         """Predicts on images of one size.
 
@@ -74,18 +200,15 @@ class Predictor:
 
         Raises:
             ValueError: the images differ in size.
-            UserError: out of memory; names what to lower.
+            UserError: out of memory, or the results would be larger than TEST.MAX_RESULT_GB; names what to lower.
         """
         sizes = {image.shape[:2] for image in images}
         if len(sizes) > 1:
             raise ValueError(f"images of one size are needed, found {sorted(sizes)}")
-        samples = [
-            Sample(self.resize(image), index, index, "", (image.shape[0], image.shape[1]))
-            for index, image in enumerate(images)
-        ]
-        batch = collate(samples).to(self.device)
-        with evaluation_mode(self.model), memory_errors(self.device, _MEMORY_KEYS), self.precision.autocast():
-            return self.model(batch, request=Request(tasks=tasks))
+        for size in sizes:
+            check_result_memory(self.cfg, size, self.result_tasks(tasks), len(images))
+        with self.running():
+            return self.model(self.batch(images), request=Request(tasks=tasks))
 
 
 def load_predictor(
@@ -104,110 +227,18 @@ def load_predictor(
         conf_files: configuration files; merged over the one the weights carry.
         overrides: words ``KEY VALUE`` or ``KEY=VALUE``.
         config_overrides: pieces of a JSON object.
-        classes: vocabulary instead of the trained one, see :func:`parse_classes`.
+        classes: vocabulary instead of the trained one, see
+            :func:`segfoundry.trainer.loading.parse_classes`.
 
     Raises:
         CheckpointError: the weights are missing, damaged or of another architecture.
         ConfigError: there is no configuration, or it does not fit.
     """
-    file = run_weights(Path(weights)) if Path(weights).is_dir() else find_weights(weights)
-    header = read_header(file)
-    resolved = _configuration(file, header.get("config"), conf_files, overrides, config_overrides)
-    cfg = resolved.cfg
-    trained = _trained_categories(file, header.get("categories"))
+    vocabulary = None if classes is None else parse_classes(classes)
+    loaded = load_model(weights, conf_files, overrides, config_overrides, vocabulary)
+    log.log(logging.INFO if loaded.report.complete else logging.WARNING, "%s", loaded.report.text())
+    cfg = loaded.resolved.cfg
     device = pick_device(cfg.DEVICE, Ranks())
-    model = build_model(cfg, trained)
-    report = load_weights(model, file)
-    log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
-    model.to(device).eval().requires_grad_(False)
-    categories = parse_classes(classes) if classes is not None else trained
-    if classes is not None:
-        model.set_vocabulary(categories)
-    resize = eval_resize(cfg, _size_record(cfg, header, trained))
-    return Predictor(model, cfg, categories, resize, build_precision(cfg, device), device, file)
-
-
-def parse_classes(text: str) -> tuple[Category, ...]:
-    """Reads a vocabulary: names separated by commas, ``name:stuff`` for what is not countable.
-
-    Ids count from 1 in the order given.
-
-    Raises:
-        UserError: no name, an empty or repeated one, or another word than thing or stuff after the colon.
-    """
-    categories: list[Category] = []
-    for part in text.split(","):
-        name, colon, kind = (word.strip() for word in part.partition(":"))
-        if not name:
-            raise UserError(f"--classes {text!r}: a name is empty; write them as: person,car,road:stuff")
-        if colon and kind not in ("thing", "stuff"):
-            raise UserError(f"--classes: {part.strip()!r} ends with {kind!r}, expected {name}:thing or {name}:stuff")
-        if any(name == c.name for c in categories):
-            raise UserError(f"--classes names {name!r} twice")
-        index = len(categories)
-        categories.append(Category(index + 1, name, kind != "stuff", distinct_color(index)))
-    return tuple(categories)
-
-
-def read_header(file: Path) -> dict[str, str]:
-    """Returns the text entries in a .safetensors file's header; nothing for other files.
-
-    Raises:
-        CheckpointError: the file is damaged.
-    """
-    if file.suffix != ".safetensors":
-        return {}
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file} is no readable safetensors file: {error}") from error
-
-
-def _configuration(
-    file: Path,
-    carried: str | None,
-    conf_files: Sequence[str],
-    overrides: Sequence[str],
-    config_overrides: Sequence[str],
-) -> Resolved:
-    if carried is None:
-        return load_config(conf_files or [_recognised(file)], overrides, config_overrides)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "config.yaml"
-        path.write_text(carried, encoding="utf-8")
-        return load_config([path, *conf_files], overrides, config_overrides)
-
-
-def _recognised(file: Path) -> Path:
-    """Returns the shipped configuration of a published weight file, which carries none of its own."""
-    config = recognise({name: tuple(tensor.shape) for name, tensor in read_state_dict(file).items()}, file.name)
-    if config is None:
-        raise ConfigError(
-            f"{file} carries no configuration and is no published file with one of ours; name the one it was trained "
-            "with, e.g. --conf_files configs/seem/focalt_unicl_lang_v1.yaml"
-        )
-    log.info("%s has the layout of %s, which is used", file, config.name)
-    return config
-
-
-def _trained_categories(file: Path, carried: str | None) -> tuple[Category, ...]:
-    if carried is None:
-        return find_record(PUBLISHED_RECORD, "val")[0].categories
-    try:
-        return parse_categories(json.loads(carried), f"{file}: categories")
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{file}: the category names in its header are damaged: {error}") from error
-
-
-def _size_record(cfg: Any, header: dict[str, str], categories: tuple[Category, ...]) -> Record:
-    """Returns the data set whose evaluation size predictions use; where it is not at hand, one that asks for none."""
-    names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN] if header else [PUBLISHED_RECORD]
-    for name in names:
-        try:
-            return find_record(name, "val")[0]
-        except UserError:
-            continue
-    return Record("", Path(), Path(), categories, None, {})
+    model = loaded.model.to(device)
+    resize = eval_resize(cfg, loaded.record)
+    return Predictor(model, cfg, loaded.vocabulary, resize, build_precision(cfg, device), device, loaded.file)

@@ -55,14 +55,64 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         DataError: the file is missing, empty, truncated, no image, or too large; names the path.
     """
     path = Path(path)
-    data, header = _open(path, max_pixels)
+    return decode_image(_read_bytes(path), path, max_pixels)
+
+
+def decode_image(data: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns what :func:`read_image` does, from the content of a file.
+
+    Args:
+        data: the file's bytes.
+        name: stands in error messages.
+        max_pixels: as :func:`read_image`.
+    """
+    header = _header(name, io.BytesIO(data), max_pixels)
     orientation = _orientation(header)
     array = None
     if header.mode in ("RGB", "L") and header.format in ("JPEG", "PNG"):
-        array = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if array is None:
-        array = _decode_rgb(path, header)
+        array = _decode_rgb(name, header)
     return _orient(array, orientation)
+
+
+def to_rgb(image: str | Path | Image.Image | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns a picture, in whatever form a program holds it, as :func:`read_image` returns a file.
+
+    Args:
+        image: path; Pillow image (EXIF orientation applied, every mode that files have); or array (H, W), (H, W, 1),
+            (H, W, 3) RGB or (H, W, 4) RGBA, of uint8 0..255 or uint16 0..65535.
+        max_pixels: larger images are refused.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: it cannot be read, has no pixels or too many, or the array is no picture.
+    """
+    if isinstance(image, (str, Path)):
+        return read_image(image, max_pixels)
+    if isinstance(image, Image.Image):
+        _check_pixels("image", *image.size, max_pixels)
+        if 0 in image.size:
+            raise DataError("image: the Pillow image has no pixels")
+        return _orient(_decode_rgb("image", image), _orientation(image))
+    return _array_to_rgb(image, max_pixels)
+
+
+def _array_to_rgb(array: np.ndarray, max_pixels: int) -> np.ndarray:
+    expected = "expected (H, W, 3) RGB of uint8, 0..255"
+    if not isinstance(array, np.ndarray) or array.dtype not in (np.uint8, np.uint16):
+        found = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise DataError(f"image: found {found}, {expected}, a path or a Pillow image")
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or array.size == 0:
+        raise DataError(f"image: found an array of shape {array.shape}, {expected}")
+    _check_pixels("image", array.shape[1], array.shape[0], max_pixels)
+    if array.dtype == np.uint16:
+        array = _to_8_bit(array)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(array[..., :3])
 
 
 def read_label(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -178,16 +228,20 @@ def write_png(path: str | Path, array: np.ndarray, compress: int = 1) -> None:
         file.write(data)
 
 
-def _open(path: Path, max_pixels: int) -> tuple[np.ndarray, Image.Image]:
-    """Returns the file's bytes (uint8) and the lazily opened image over them."""
+def _read_bytes(path: Path) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def _open(path: Path, max_pixels: int) -> tuple[np.ndarray, Image.Image]:
+    """Returns the file's bytes (uint8) and the lazily opened image over them."""
+    data = _read_bytes(path)
     return np.frombuffer(data, np.uint8), _header(path, io.BytesIO(data), max_pixels)
 
 
-def _header(path: Path, file: BinaryIO, max_pixels: int) -> Image.Image:
+def _header(path: str | Path, file: BinaryIO, max_pixels: int) -> Image.Image:
     try:
         with _BOMB_LOCK, warnings.catch_warnings():
             # Our own limit stands in for Pillow's, which is a global variable.
@@ -198,21 +252,24 @@ def _header(path: Path, file: BinaryIO, max_pixels: int) -> Image.Image:
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError as error:
-        raise DataError(f"{path}: {_not_an_image(path)}") from error
+        raise DataError(f"{path}: {_not_an_image(file)}") from error
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: unreadable image ({error})") from error
-    pixels = header.size[0] * header.size[1]
-    if pixels > max_pixels:
-        raise DataError(
-            f"{path}: {header.size[0]} x {header.size[1]} = {pixels} pixels, the limit is {max_pixels} "
-            "(scale the image down, or raise the limit: INPUT.MAX_PIXELS)"
-        )
+    _check_pixels(path, *header.size, max_pixels)
     return header
 
 
-def _not_an_image(path: Path) -> str:
-    with open(path, "rb") as file:
-        start = file.read(40)
+def _check_pixels(name: str | Path, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DataError(
+            f"{name}: {width} x {height} = {width * height} pixels, the limit is {max_pixels} "
+            "(scale the image down, or raise the limit: INPUT.MAX_PIXELS)"
+        )
+
+
+def _not_an_image(file: BinaryIO) -> str:
+    file.seek(0)
+    start = file.read(40)
     if not start:
         return "the file is empty"
     known = "JPEG, PNG, BMP, WebP, TIFF or PPM"
@@ -229,21 +286,25 @@ def _unreadable(path: Path, error: OSError) -> DataError:
     return DataError(f"{path}: cannot be read ({error.strerror or error})")
 
 
-def _load(path: Path, image: Image.Image) -> None:
+def _load(path: str | Path, image: Image.Image) -> None:
     try:
         image.load()
     except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
         raise DataError(f"{path}: truncated or damaged image ({error})") from error
 
 
-def _decode_rgb(path: Path, image: Image.Image) -> np.ndarray:
+def _decode_rgb(path: str | Path, image: Image.Image) -> np.ndarray:
     _load(path, image)
     if image.mode.startswith("I;16"):
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
+        return np.repeat(_to_8_bit(np.asarray(image))[..., None], 3, axis=2)
     if image.mode in ("I", "F"):
         raise DataError(f"{path}: has 32-bit values (mode {image.mode}), expected an 8- or 16-bit image")
     return np.array(image.convert("RGB"))
+
+
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """Returns 16-bit values, 0..65535, as uint8, 0..255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:

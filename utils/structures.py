@@ -82,6 +82,21 @@ class InstanceResult:
 
 
 @dataclass
+class ReferResult:
+    """What texts name in one image.
+
+    Attributes:
+        texts: T phrases.
+        masks: (T, H, W) bool.
+        scores: (T,) float32 in 0..1.
+    """
+
+    texts: list[str]
+    masks: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass
 class Prediction:
     """What a model says about one image, at the image's original size; a part is None when it was not asked for.
 

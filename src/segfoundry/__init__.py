@@ -1,6 +1,11 @@
 """Import root of Segfoundry: gives the code folders of a checkout the name ``segfoundry.*``."""
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
+if _TYPE_CHECKING:
+    from segfoundry.trainer.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
 
@@ -9,3 +14,17 @@ _CHECKOUT = _HERE.parents[1]
 if not (_HERE / "modeling").is_dir() and (_CHECKOUT / "entry.py").is_file():
     # In a checkout the code folders lie beside entry.py; in a wheel they lie beside this file.
     __path__.append(str(_CHECKOUT))
+
+
+def __getattr__(name: str) -> _Any:
+    """Loads ``segfoundry.Predictor``, and torch with it, when it is first asked for."""
+    if name == "Predictor":
+        from segfoundry.trainer.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Lists ``Predictor`` too."""
+    return sorted([*globals(), "Predictor"])

@@ -97,6 +97,11 @@ class TestAug:
 class Test:
     BATCH_SIZE_TOTAL: int = key(8, "Images per evaluation batch over all processes.", minimum=1)
     DETECTIONS_PER_IMAGE: int = key(100, "Instances kept per image.", minimum=1)
+    MAX_RESULT_GB: float = key(
+        8.0,
+        "predict and the Python interface refuse an image whose results at its full size would need more memory (GB).",
+        minimum=0,
+    )
     EVALUATORS: list[str] = key(
         [],
         "What is measured: panoptic, instance, semantic, interactive (clicks), referring (phrases), as far as a data "

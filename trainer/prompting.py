@@ -1,0 +1,155 @@
+"""One image whose features are computed, and the answers of the network to prompts about it.
+
+Letters in shapes: H and W rows and columns of the image, h and w those of the mask logits, N objects, T texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from segfoundry.trainer.result_memory import check_mask_memory, check_result_memory
+from segfoundry.utils.errors import UserError
+from segfoundry.utils.masks import Rle, decode_masks, encode_masks
+from segfoundry.utils.prompts import Point, Prompt, PromptError, rasterize
+from segfoundry.utils.structures import Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+
+if TYPE_CHECKING:
+    from segfoundry.trainer.predictor import Predictor
+
+_KINDS = {"stroke": "points, boxes and other strokes", "text": "texts", "reference": "objects shown on other images"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The network's mask of one prompted object.
+
+    Attributes:
+        rle: the mask at the size of the image.
+        score: confidence 0..1.
+        logits: (h, w) mask logits, the memory of the next round.
+    """
+
+    rle: Rle
+    score: float
+    logits: Tensor
+
+
+class EncodedImage:
+    """One image, encoded once.
+
+    Args:
+        predictor: the network.
+        image: (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: the network takes no prompts.
+    """
+
+    def __init__(self, predictor: Predictor, image: np.ndarray) -> None:
+        if not predictor.model.prompt_kinds:
+            raise UserError(
+                f"{_network(predictor)} takes no prompts: it was built or trained without them; use weights that were "
+                "trained with clicks or phrases, or its panoptic, semantic and instance results"
+            )
+        self.predictor = predictor
+        self.size = (image.shape[0], image.shape[1])
+        batch = predictor.batch([image])
+        self.input_size = batch.image_sizes[0]
+        with predictor.running():
+            self.features: Any = predictor.model.encode(batch)
+
+    def answer(self, prompts: Sequence[Prompt], text: str | None = None, previous: Tensor | None = None) -> Answer:
+        """Returns the mask of one object.
+
+        Args:
+            prompts: strokes on the object; empty: the text alone names it.
+            text: words for the object, or None.
+            previous: (h, w) logits of its last answer; None: the first round.
+
+        Raises:
+            UserError: the network does not understand this kind of prompt, or a prompt says nothing about the image.
+        """
+        if text is not None:
+            self.require("text")
+            check_text(text)
+        texts = () if text is None else (text,)
+        if not prompts:
+            return self._ask(Prompts(texts=texts), None)
+        self.require("stroke")
+        drawn = rasterize([prompts], self.size, self.input_size)
+        if not drawn.positive.any():
+            raise PromptError("an object needs something positive: point at it before you say what does not belong")
+        move = lambda array: torch.from_numpy(array).to(self.predictor.device)  # noqa: E731
+        strokes = Strokes(move(drawn.positive), move(drawn.negative))
+        return self._ask(Prompts(strokes, texts, texts_explain_strokes=bool(texts)), previous)
+
+    def decode(self, tasks: Sequence[str]) -> Prediction:
+        """Returns what the network predicts without prompts; tasks and errors as ``Predictor.__call__``."""
+        check_result_memory(self.predictor.cfg, self.size, self.predictor.result_tasks(tasks))
+        with self.predictor.running():
+            return self.predictor.model.decode(self.features, Request(tasks=tuple(tasks)))[0]
+
+    def require(self, kind: str) -> None:
+        """Refuses a kind of prompt, "stroke" or "text", that the network does not understand.
+
+        Raises:
+            UserError: it does not; says which it does.
+        """
+        known = self.predictor.model.prompt_kinds
+        if kind not in known:
+            understood = ", ".join(_KINDS[k] for k in _KINDS if k in known)
+            raise UserError(
+                f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts: it was built or trained without them; "
+                f"it understands {understood}"
+            )
+
+    def _ask(self, prompts: Prompts, previous: Tensor | None) -> Answer:
+        """Returns the first answer to the prompts."""
+        model = self.predictor.model
+        with self.predictor.running():
+            memory = None if previous is None else [previous[None]]
+            answer = model.prompted(self.features, [prompts], memory)[0]
+            answer = PromptedMasks(answer.logits[:1], answer.scores[:1])
+            mask = model.full_masks(self.features, [answer])[0].cpu().numpy()
+        return Answer(encode_masks(mask)[0], float(answer.scores[0]), answer.logits[0])
+
+
+def refer(predictor: Predictor, image: np.ndarray, texts: Sequence[str]) -> ReferResult:
+    """Finds what texts name; see ``Predictor.refer``."""
+    for text in texts:
+        check_text(text)
+    check_mask_memory(predictor.cfg, (image.shape[0], image.shape[1]), len(texts))
+    encoded = EncodedImage(predictor, image)
+    answers = [encoded.answer((), text) for text in texts]
+    masks = decode_masks([answer.rle for answer in answers], encoded.size)
+    return ReferResult(list(texts), masks, np.array([answer.score for answer in answers], np.float32))
+
+
+def check_text(text: str) -> None:
+    """Refuses words that name nothing.
+
+    Raises:
+        PromptError: the text is empty, blank, or no text.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise PromptError(f"text {text!r}: expected words that name something, e.g. 'the left cup'")
+
+
+def innermost_point(mask: np.ndarray) -> Point | None:
+    """Returns the positive point of ``mask`` (H, W) bool that is farthest from its border; None of an empty mask."""
+    if not mask.any():
+        return None
+    distance = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    return Point(int(column) + 0.5, int(row) + 0.5)
+
+
+def _network(predictor: Predictor) -> str:
+    return f"{predictor.cfg.MODEL.NAME} ({predictor.source})"

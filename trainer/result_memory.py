@@ -1,0 +1,69 @@
+"""How much memory results at the size of the image take, known before the network runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from segfoundry.utils.errors import UserError
+from segfoundry.utils.files import human_size
+
+# Bytes per pixel at the peak, measured on CPU: the map itself and the largest arrays it is made from.
+_SEMANTIC = 16
+_PANOPTIC = 18
+_INSTANCE = 2  # per instance: the mask, and its copy in the order of the scores
+_BANDS = 600_000_000  # resized mask logits of one band of rows and what is computed from them
+
+
+def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> int:
+    """Returns the bytes that computing results takes at most, beside the network's own.
+
+    Args:
+        cfg: configuration tree (TEST.DETECTIONS_PER_IMAGE).
+        size: (height, width) of each image.
+        tasks: any of "panoptic", "semantic", "instance".
+        images: images of this size in one batch.
+    """
+    per_pixel = {"semantic": _SEMANTIC, "panoptic": _PANOPTIC, "instance": _INSTANCE * cfg.TEST.DETECTIONS_PER_IMAGE}
+    return images * size[0] * size[1] * sum(per_pixel.get(task, 0) for task in tasks) + _BANDS
+
+
+def largest_batch(cfg: Any, size: tuple[int, int], tasks: Sequence[str], wanted: int) -> int:
+    """Returns how many images, at most ``wanted`` and at least 1, stay below TEST.MAX_RESULT_GB together."""
+    spare = cfg.TEST.MAX_RESULT_GB * 1e9 - _BANDS
+    each = result_memory(cfg, size, tasks) - _BANDS
+    return max(1, min(wanted, int(spare // each) if each else wanted))
+
+
+def check_result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> None:
+    """Refuses images whose results would need more than TEST.MAX_RESULT_GB; arguments as :func:`result_memory`.
+
+    Raises:
+        UserError: they would; names the keys that help.
+    """
+    needed = result_memory(cfg, size, tasks, images)
+    if needed > cfg.TEST.MAX_RESULT_GB * 1e9:
+        instances = "; instances take most: leave that task out, or lower TEST.DETECTIONS_PER_IMAGE"
+        raise UserError(
+            f"the {', '.join(tasks)} results of {_count(images)} of {size[1]} x {size[0]} pixels would take about "
+            f"{human_size(needed)} of memory, the limit is {cfg.TEST.MAX_RESULT_GB:g} GB "
+            f"(scale the image down, or raise TEST.MAX_RESULT_GB{instances if 'instance' in tasks else ''})"
+        )
+
+
+def check_mask_memory(cfg: Any, size: tuple[int, int], masks: int) -> None:
+    """Refuses ``masks`` masks (H, W) bool that would need more than TEST.MAX_RESULT_GB.
+
+    Raises:
+        UserError: they would.
+    """
+    needed = masks * size[0] * size[1]
+    if needed > cfg.TEST.MAX_RESULT_GB * 1e9:
+        raise UserError(
+            f"{masks} masks of {size[1]} x {size[0]} pixels would take {human_size(needed)} of memory, the limit is "
+            f"{cfg.TEST.MAX_RESULT_GB:g} GB (scale the image down, or raise TEST.MAX_RESULT_GB)"
+        )
+
+
+def _count(images: int) -> str:
+    return "an image" if images == 1 else f"{images} images"
