@@ -186,7 +186,7 @@ class DecoderTest:
 class Decoder:
     """SEEM decoder: queries, heads, losses, post-processing."""
 
-    NAME: str = key("seem_v1", "Decoder.")
+    NAME: str = key("seem_v1", "Decoder: seem_v1, seem_v0 or seem_demo, that of MODEL.NAME.")
     TRANSFORMER_IN_FEATURE: str = key(
         "multi_scale_pixel_decoder", "Features that queries attend to.", choices=("multi_scale_pixel_decoder",)
     )
@@ -264,7 +264,7 @@ class Decoder:
 
 @dataclass(kw_only=True)
 class Model:
-    NAME: str = key("", "Chooses the model; of SEEM, seem_model_v1 is built.")
+    NAME: str = key("", "Chooses the model; of SEEM: seem_model_v1, seem_model_v0 or seem_model_demo.")
     HEAD: str = key("xdecoder_head", "Joins pixel decoder and decoder.", choices=("xdecoder_head",))
     MASK_ON: bool = key(False, "", no_effect="never read by the reference")
     KEYPOINT_ON: bool = key(False, "", no_effect="never read by the reference")

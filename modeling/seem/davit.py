@@ -113,6 +113,7 @@ class DaViTBackbone(nn.Module):
 
     def _set_drop_path(self, last: float) -> None:
         """Gives every block the published rate; timm's own schedule has one rate for both blocks of a pair."""
-        blocks = [block for stage in self.body.stages for pair in stage.blocks for block in pair]
+        stages: Any = self.body.stages
+        blocks = [block for stage in stages for pair in stage.blocks for block in pair]
         for block, rate in zip(blocks, drop_path_rates(last, len(blocks)), strict=True):
             block.drop_path1, block.drop_path2 = DropPath(rate), DropPath(rate)

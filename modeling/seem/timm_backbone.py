@@ -62,15 +62,16 @@ class TimmBackbone(nn.Module):
         options, draft = _draft(name, {"drop_path_rate": drop_path_rate} if drop_path_rate else {})
         indices = _choose_levels(name, draft.feature_info.reduction(), out_indices)
         _check_any_size(name, draft)
-        self.body = _create(name, {**options, "out_indices": indices}, download)
-        self.channels_last = str(getattr(self.body, "output_fmt", "NCHW")).endswith("NHWC")
+        body: Any = _create(name, {**options, "out_indices": indices}, download)
+        self.channels_last = str(getattr(body, "output_fmt", "NCHW")).endswith("NHWC")
+        self.body = body
         channels = draft.feature_info.channels()
         self.output_channels: dict[str, int] = {level: channels[i] for level, i in zip(LEVELS, indices, strict=True)}
         self._names = frozenset(self.state_dict())
         if use_checkpoint:
-            if not hasattr(self.body, "set_grad_checkpointing"):
+            if not hasattr(body, "set_grad_checkpointing"):
                 raise ConfigError(f"{KEY}.USE_CHECKPOINT: {name!r} cannot recompute its activations; set it to False")
-            self.body.set_grad_checkpointing(True)
+            body.set_grad_checkpointing(True)
 
     @classmethod
     def from_config(cls, cfg: Any) -> TimmBackbone:
@@ -118,8 +119,8 @@ def _check_any_size(name: str, draft: nn.Module) -> None:
         draft(torch.empty(1, 3, *_PROBE_SIZE, device="meta"))
     except (AssertionError, RuntimeError, IndexError) as error:
         raise ConfigError(
-            f"{KEY}.NAME {name!r} does not take images of other sizes than its own ({error}); choose a model that does, "
-            "e.g. a convolutional network or a Swin transformer"
+            f"{KEY}.NAME {name!r} does not take images of other sizes than its own ({error}); choose a model that "
+            "does, e.g. a convolutional network or a Swin transformer"
         ) from error
 
 

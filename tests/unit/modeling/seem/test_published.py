@@ -99,6 +99,14 @@ def test_parameter_counts(name, backbone, pixel_decoder):
     assert (decoder, language) == (39_812_608, 63_428_097)
 
 
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [("samvitb", 98_358_464), ("samvitl", 323_333_504), ("davitd3", 86_927_360), ("davitd5", 360_632_320)],
+)
+def test_parameter_counts_of_the_other_backbones(name, backbone):
+    assert count(build(f"{name}_unicl_lang_v1").backbone) == backbone
+
+
 @pytest.mark.parametrize("name", FOCAL)
 def test_names_and_shapes_are_the_published_ones(name):
     published = json.loads((GOLDENS / "seem_state_dicts" / f"{name[:6]}.json").read_text())
