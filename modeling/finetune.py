@@ -96,9 +96,10 @@ def apply_policy(model: nn.Module, policy: TrainPolicy) -> None:
         raise ConfigError("nothing trains: every parameter is frozen; look at SOLVER.FIX_PARAM and the FINE_TUNE keys")
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in policy.rules)
+    unreached = {id(parameters[name]) for name in policy.unreached}
     for name, module in model.named_modules():
         inserted = isinstance(module, Adapter | LoraUpdate)
-        if inserted and not any(p.requires_grad for p in _inserted_parameters(module)):
+        if inserted and not any(p.requires_grad or id(p) in unreached for p in _inserted_parameters(module)):
             raise ConfigError(
                 f"the adapter {name} is enabled but none of its weights trains; take the part of SOLVER.FIX_PARAM "
                 "that names it away, or switch the adapter off (FINE_TUNE False, LORA.TARGETS [])"

@@ -31,6 +31,13 @@ __all__ = ["MODEL_NAMES", "Section", "active_tasks", "check", "shipped_config", 
 
 MODEL_NAMES = ("seem_model_v1", "seem_model_v0", "seem_model_demo")
 
+# Keys that fetch weights to start training from -> values that fetch none, for weight files that hold everything.
+INITIAL_WEIGHTS = {
+    "MODEL.BACKBONE.LOAD_PRETRAINED": False,
+    "MODEL.BACKBONE.TIMM.DOWNLOAD": False,
+    "MODEL.TEXT.OPEN_CLIP.PRETRAINED": "",
+}
+
 _PIXEL_DECODERS = ("transformer_encoder_fpn", "transformer_encoder_deform")
 # decoder of each model
 _DECODERS = {"seem_model_v1": "seem_v1", "seem_model_v0": "seem_v0", "seem_model_demo": "seem_demo"}
@@ -84,21 +91,17 @@ class Section:
 
 
 def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
-    """Returns which training tasks run, and a notice for each one that is switched on but not built.
+    """Returns which training tasks are on, and a notice for each one that switches itself off.
 
     Args:
         cfg: resolved configuration.
 
     Returns:
-        {"mask", "spatial", "grounding"} -> runs or not; sentences for the log.
+        {"mask", "spatial", "grounding"} -> on or not; sentences for the log.
     """
-    wanted = {name: bool(cfg.MODEL.DECODER[name.upper()].ENABLED) for name in ("mask", "spatial", "grounding")}
-    notices = [
-        f"MODEL.DECODER.{name.upper()}.ENABLED switches itself off: this task is not built yet."
-        for name in ("spatial", "grounding")
-        if wanted[name]
-    ]
-    return {"mask": wanted["mask"], "spatial": False, "grounding": False}, notices
+    trains = cfg.MODEL.NAME != "seem_model_demo"
+    names = ("mask", "spatial", "grounding")
+    return {name: trains and bool(cfg.MODEL.DECODER[name.upper()].ENABLED) for name in names}, []
 
 
 def tiny() -> dict[str, Any]:
@@ -124,8 +127,9 @@ def tiny() -> dict[str, Any]:
         "MODEL.DECODER.DEC_LAYERS": 3,
         "MODEL.DECODER.NUM_OBJECT_QUERIES": 11,
         "MODEL.DECODER.TRAIN_NUM_POINTS": 64,
-        "MODEL.DECODER.SPATIAL.ENABLED": False,
-        "MODEL.DECODER.GROUNDING.ENABLED": False,
+        "MODEL.DECODER.MAX_SPATIAL_LEN": [16, 16, 16, 16],
+        "STROKE_SAMPLER.MAX_CANDIDATE": 2,
+        "ATTENTION_ARCH": {"SPATIAL_MEMORIES": 4, "QUERY_NUMBER": 2},
         "COCO.INPUT.IMAGE_SIZE": 64,
         "COCO.INPUT.MIN_SCALE": 0.8,
         "COCO.INPUT.MAX_SCALE": 1.25,
@@ -159,15 +163,28 @@ def check(cfg: Any) -> None:
     check_backbone(model)
     _check_widths(cfg)
     check_strokes(cfg.STROKE_SAMPLER)
-    if not any(active_tasks(cfg)[0].values()):
-        raise ConfigError(
-            "MODEL.DECODER.MASK.ENABLED False leaves no task: the spatial and grounding tasks are not built"
-        )
+    _check_tasks(cfg)
     scales = cfg.COCO.INPUT
     if not 0 < scales.MIN_SCALE <= scales.MAX_SCALE:
         raise ConfigError(
             f"COCO.INPUT.MIN_SCALE {scales.MIN_SCALE} and MAX_SCALE {scales.MAX_SCALE}: expected 0 < MIN_SCALE <= MAX_SCALE"
         )
+
+
+def _check_tasks(cfg: Any) -> None:
+    decoder, sampler = cfg.MODEL.DECODER, cfg.STROKE_SAMPLER
+    if not (decoder.MASK.ENABLED or decoder.SPATIAL.ENABLED or decoder.GROUNDING.ENABLED):
+        raise ConfigError(
+            "MODEL.DECODER.MASK.ENABLED, SPATIAL.ENABLED and GROUNDING.ENABLED are all False, which leaves no task: "
+            "switch one on"
+        )
+    if cfg.MODEL.NAME == "seem_model_v0" and decoder.SPATIAL.ENABLED and sampler.MAX_CANDIDATE > 1:
+        raise ConfigError(
+            f"STROKE_SAMPLER.MAX_CANDIDATE {sampler.MAX_CANDIDATE}: seem_model_v0 trains one stroked object per image, "
+            "because all its queries stand for it; set 1, or train seem_model_v1"
+        )
+    if sampler.DILATION % 2 == 0:
+        raise ConfigError(f"STROKE_SAMPLER.DILATION {sampler.DILATION} must be odd: a click has a middle pixel")
 
 
 def _check_name(name: str, value: str, known: Collection[str]) -> None:

@@ -28,9 +28,10 @@ from segfoundry.modeling.seem.loss_tasks import (
 )
 from segfoundry.modeling.seem.outputs import DecoderOutput
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Targets
+from segfoundry.utils.structures import Targets, TextTargets
 
 FAMILIES = ("mask", "spatial", "grounding")
+TERMS = ("ce", "bce", "dice")
 NO_PAIRS = np.empty((2, 0), dtype=np.int64)
 
 
@@ -112,7 +113,7 @@ class SetCriterion(nn.Module):
         num_queries: int,
         *,
         spatial_masks: Sequence[Tensor] | None = None,
-        grounding: Sequence[GroundingTargets] | None = None,
+        grounding: Sequence[GroundingTargets | TextTargets] | None = None,
     ) -> dict[str, float]:
         """Returns what the losses are divided by; sums over micro-batches and processes are valid normalisers too.
 
@@ -168,12 +169,31 @@ class SetCriterion(nn.Module):
             masks = {task.name: [m.float() for m in task.masks] for task in tasks}
             matched = self.match(tasks, features, masks, rng, positions)
             pairs = {name: [a.pairs(features.device) for a in images] for name, images in matched.items()}
-            losses: dict[str, Tensor] = {}
+            losses = self.zeros(len(output.layers), features.device)
             for task in tasks:
                 terms = self._terms(task, features, masks[task.name], pairs[task.name], rng, positions, dict(totals))
                 for i in range(len(task.mask_embed)):
                     losses |= {f"loss_{task.name}_{term}_{i}": value[i] for term, value in terms.items()}
         return losses
+
+    def zeros(self, num_outputs: int, device: torch.device) -> dict[str, Tensor]:
+        """Returns every loss with the value zero: families that have nothing to learn from in a batch keep it.
+
+        Args:
+            num_outputs: outputs of the decoder, that of the raw queries included.
+            device: where to.
+        """
+        return {
+            f"loss_{family}_{term}_{i}": torch.zeros((), device=device)
+            for family in FAMILIES
+            for i in range(self._supervised(family, num_outputs))
+            for term in TERMS
+            if f"{family}_{term}" in self.weights
+        }
+
+    def _supervised(self, family: str, num_outputs: int) -> int:
+        """Returns how many outputs, counted from the final one, a family supervises."""
+        return min(self.top_layers.get(family, num_outputs), num_outputs if self.deep_supervision else 1)
 
     def _tasks(
         self,
@@ -184,8 +204,7 @@ class SetCriterion(nn.Module):
         logit_scale: Tensor | None,
     ) -> list[Task]:
         """Returns the families that have targets, a weight and at least one supervised output."""
-        supervised = output.layers[::-1] if self.deep_supervision else output.layers[-1:]
-        layers = {family: supervised[: self.top_layers.get(family, len(supervised))] for family in FAMILIES}
+        layers = {f: output.layers[::-1][: self._supervised(f, len(output.layers))] for f in FAMILIES}
         wanted = {name.partition("_")[0] for name in self.weights}
         wanted = {family for family in wanted if layers[family]}
         tasks: list[Task] = []
@@ -254,7 +273,7 @@ class SetCriterion(nn.Module):
         totals: dict[str, float],
     ) -> dict[str, Tensor]:
         """Returns the weighted terms of one family, (L,) each; terms without a weight are left out."""
-        names = {term: f"{task.name}_{term}" for term in ("ce", "bce", "dice")}
+        names = {term: f"{task.name}_{term}" for term in TERMS}
         weights = {term: self.weights[name] for term, name in names.items() if name in self.weights}
         # Zero that keeps every parameter of the family in the graph when nothing is matched.
         zero = 0 * (task.mask_embed.sum() + features.sum()) if not any(p.queries.numel() for p in pairs) else 0.0

@@ -1,4 +1,4 @@
-"""Which of SEEM's parameters train: the fine-tuning strategies, freezing by name, LoRA, switched-off tasks.
+"""Which of SEEM's parameters train: the fine-tuning strategies, freezing by name, LoRA, what no loss reaches.
 
 | FOCAL.FINE_TUNE | DECODER.FINE_TUNE | trains in the backbone | trains in the decoder                      |
 |-----------------|-------------------|------------------------|--------------------------------------------|
@@ -13,7 +13,7 @@ only. SOLVER.FIX_PARAM never reaches adapters through the name of the part they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,8 +32,58 @@ PARTS = {
     "criterion": "criterion.",
 }
 
-# Parameters of the decoder that only the spatial task uses.
-SPATIAL_ONLY = ("mask_sptial_embed.", "spatial_embed.", "spatial_featured.", "pn_indicator.")
+# Parameters of the decoder that only strokes use, and only the memory of their masks.
+STROKES_ONLY = ("mask_sptial_embed.", "pn_indicator.")
+MEMORY_ONLY = ("spatial_embed.", "spatial_featured.")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the training objective reaches: parameters beyond it never get a gradient and are frozen.
+
+    Attributes:
+        mask: the panoptic task is on.
+        spatial: the task of strokes is on.
+        grounding: the task of texts is on.
+        memory: strokes are followed by rounds of clicks, which remember the last mask.
+        layers: decoder layers; there are three feature levels, one per layer in turn.
+        supervised: predictions with losses, counted from the final one.
+    """
+
+    mask: bool = True
+    spatial: bool = True
+    grounding: bool = True
+    memory: bool = True
+    layers: int = 9
+    supervised: int = 10
+
+    @classmethod
+    def from_config(cls, cfg: Any, tasks: Mapping[str, bool]) -> Objective:
+        """Reads MODEL.DECODER.
+
+        Args:
+            cfg: frozen configuration tree.
+            tasks: which of "mask", "spatial" and "grounding" are on.
+        """
+        decoder = cfg.MODEL.DECODER
+        tops = [decoder[f"TOP_{name.upper()}_LAYERS"] for name, on in tasks.items() if on]
+        return cls(
+            **tasks,
+            memory=tasks["spatial"] and decoder.SPATIAL.MAX_ITER > 0,
+            layers=decoder.DEC_LAYERS - 1,
+            supervised=max(tops, default=1) if decoder.DEEP_SUPERVISION else 1,
+        )
+
+    def unreached(self) -> tuple[str, ...]:
+        """Returns the beginnings of the names, below the decoder's, of the parameters that get no gradient."""
+        names = [] if self.spatial else [*STROKES_ONLY]
+        names += [] if self.memory else [*MEMORY_ONLY]
+        # Strokes are compared with masks alone; classes and texts do not matter to them.
+        names += [] if self.mask or self.grounding else ["class_embed", "lang_encoder."]
+        names += [f"{part}.{level}" for level in range(self.layers, 3) for part in ("mask_sptial_embed", "input_proj")]
+        # A prediction without losses decides where the next layer looks, which has no gradient.
+        unsupervised = range(self.layers + 1 - self.supervised)
+        return (*names, *(f"predictions_heads_mask_embs_adapters.{i}." for i in unsupervised))
 
 
 @dataclass(frozen=True)
@@ -43,10 +93,10 @@ class PolicySettings:
     Attributes:
         optim: learning-rate factors and weight decay.
         fix_param: parts of names that are frozen.
-        ignore_fix: parts of names that train all the same, unless their task is off.
+        ignore_fix: parts of names that train all the same, unless no loss reaches them.
         backbone_adapters: MODEL.BACKBONE.FOCAL.FINE_TUNE.
         decoder_adapters: MODEL.DECODER.FINE_TUNE.
-        spatial: whether the spatial task is on.
+        objective: what the losses reach.
     """
 
     optim: OptimRules = field(default_factory=OptimRules)
@@ -54,15 +104,15 @@ class PolicySettings:
     ignore_fix: tuple[str, ...] = ()
     backbone_adapters: bool = False
     decoder_adapters: bool = False
-    spatial: bool = True
+    objective: Objective = field(default_factory=Objective)
 
     @classmethod
-    def from_config(cls, cfg: Any, *, spatial: bool) -> PolicySettings:
-        """Reads SOLVER and the FINE_TUNE keys.
+    def from_config(cls, cfg: Any, tasks: Mapping[str, bool]) -> PolicySettings:
+        """Reads SOLVER, the FINE_TUNE keys and what decides which parameters the losses reach.
 
         Args:
             cfg: frozen configuration tree.
-            spatial: whether the spatial task is on (it may have switched itself off).
+            tasks: which of "mask", "spatial" and "grounding" are on.
         """
         return cls(
             optim=OptimRules.from_config(cfg.SOLVER),
@@ -70,7 +120,7 @@ class PolicySettings:
             ignore_fix=tuple(cfg.SOLVER.IGNORE_FIX),
             backbone_adapters=cfg.MODEL.BACKBONE.FOCAL.FINE_TUNE,
             decoder_adapters=cfg.MODEL.DECODER.FINE_TUNE,
-            spatial=spatial,
+            objective=Objective.from_config(cfg, tasks),
         )
 
 
@@ -93,8 +143,12 @@ def seem_policy(model: nn.Module, settings: PolicySettings) -> TrainPolicy:
         frozen_parts.add("backbone")
     if settings.decoder_adapters:
         frozen_parts.add("predictor")
+    unreached = settings.objective.unreached()
     policy = TrainPolicy()
     for name, kind in kinds.items():
+        if name.startswith(PARTS["predictor"]) and name.removeprefix(PARTS["predictor"]).startswith(unreached):
+            policy.unreached.append(name)
+            continue
         if kind == "base":
             trains = _base_trains(name, settings, frozen_parts)
         elif kind == "adapter":
@@ -108,8 +162,6 @@ def seem_policy(model: nn.Module, settings: PolicySettings) -> TrainPolicy:
 
 def _base_trains(name: str, settings: PolicySettings, frozen_parts: set[str]) -> bool:
     """Whether a parameter of the published network trains."""
-    if not settings.spatial and name.removeprefix(PARTS["predictor"]).startswith(SPATIAL_ONLY):
-        return False
     if _contains(name, settings.ignore_fix):
         return True
     return _part_of(name) not in frozen_parts and not _contains(name, settings.fix_param)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,22 @@ _BATCH = 16
 # So many texts take long enough on a slow machine for the user to be told.
 _MANY_TEXTS = 2000
 
+# Sentences whose tokens are kept; unlike class names, a data set may have any number of them.
+_MOST_SENTENCES = 4096
+
 Prompted = tuple[str, ...]  # the T prompts of one name
+
+
+class EncodedText(NamedTuple):
+    """One text as the tower gives it, not normalised.
+
+    Attributes:
+        tokens: (L, P) float32, from the start to the end token.
+        embed: (P,) float32, what stands for the whole text.
+    """
+
+    tokens: Tensor
+    embed: Tensor
 
 
 class ClassEmbeddings:
@@ -61,6 +76,7 @@ class ClassEmbeddings:
         self._texts: dict[str, Tensor] = {}
         self._tables: dict[Prompted, Tensor] = {}  # (T, P)
         self._means: dict[str, Tensor] = {}
+        self._sentences: dict[str, EncodedText] = {}
         self._weights: Any = None
 
     def training(self, names: Sequence[str], rng: Draws) -> Tensor:
@@ -100,6 +116,29 @@ class ClassEmbeddings:
             with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
                 self._texts.update(zip(batch, normalize(self.encoder(ids)[1].float()), strict=False))
         return torch.stack([self._texts[text] for text in texts])
+
+    def sentences(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Returns the token and text embeddings of each text; differentiable when the encoder trains."""
+        different = list(dict.fromkeys(texts))
+        if not different:
+            return []
+        if self._learns():
+            ids = self._tokenize(different)
+            counts = lengths(ids).tolist()
+            tokens, embeds = self.encoder(ids[:, : max(counts)])
+            rows = zip(different, tokens.float(), counts, embeds.float(), strict=True)
+            found = {text: EncodedText(row[:count], embed) for text, row, count, embed in rows}
+            return [found[text] for text in texts]
+        self._forget_if_changed()
+        for batch, ids in self._batches([text for text in different if text not in self._sentences]):
+            with torch.no_grad(), torch.autocast(ids.device.type, enabled=False):
+                tokens, embeds = self.encoder(ids)
+            for text, row, embed in zip(batch, tokens.float(), embeds.float(), strict=False):
+                self._sentences[text] = EncodedText(row.clone(), embed.clone())  # a view would keep the whole batch
+        result = [self._sentences[text] for text in texts]
+        for text in list(self._sentences)[:-_MOST_SENTENCES]:
+            del self._sentences[text]
+        return result
 
     def _fill_tables(self, prompted: Sequence[Prompted]) -> None:
         """Puts the embeddings of all these prompts into ``_tables``, from the disk where it has them."""
@@ -187,6 +226,7 @@ class ClassEmbeddings:
             self._texts.clear()
             self._tables.clear()
             self._means.clear()
+            self._sentences.clear()
             self._weights = weights
 
 

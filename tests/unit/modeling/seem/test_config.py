@@ -77,7 +77,12 @@ def test_hidden_keys_of_the_reference_have_defaults():
             "IN_FEATURES",
         ),
         ({"MODEL.BACKBONE.LOAD_PRETRAINED": True}, "PRETRAINED names no file"),
-        ({"MODEL.DECODER.MASK.ENABLED": False}, "MASK.ENABLED False leaves no task"),
+        ({f"MODEL.DECODER.{t}.ENABLED": False for t in ("MASK", "SPATIAL", "GROUNDING")}, "leaves no task"),
+        ({"STROKE_SAMPLER.DILATION": 2}, "DILATION 2 must be odd"),
+        (
+            {"MODEL.NAME": "seem_model_v0", "MODEL.DECODER.NAME": "seem_v0", "STROKE_SAMPLER.MAX_CANDIDATE": 2},
+            "MAX_CANDIDATE 2: seem_model_v0 trains one",
+        ),
         ({"COCO.INPUT.MIN_SCALE": 3.0}, "MIN_SCALE 3.0"),
     ],
 )
@@ -86,9 +91,11 @@ def test_rules_across_keys(values, problem):
         load_mapping({"MODEL.NAME": "seem_model_v1", **values})
 
 
-def test_tasks_that_are_not_built_switch_themselves_off_with_a_notice():
-    tasks, notices = active_tasks(load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).cfg)
-    assert tasks == {"mask": True, "spatial": False, "grounding": False}
-    assert training_notices(load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).cfg) == notices
-    assert len(notices) == 2 and "SPATIAL" in notices[0] and "GROUNDING" in notices[1]
-    assert active_tasks(load_mapping(tiny()).cfg) == ({"mask": True, "spatial": False, "grounding": False}, [])
+def test_switches_decide_the_training_tasks():
+    assert training_notices(load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).cfg) == []
+    everything = {"mask": True, "spatial": True, "grounding": True}
+    assert active_tasks(load_mapping(tiny()).cfg)[0] == everything
+    cfg = load_mapping(tiny() | {"MODEL.DECODER.MASK.ENABLED": False, "MODEL.DECODER.GROUNDING.ENABLED": False}).cfg
+    assert active_tasks(cfg)[0] == everything | {"mask": False, "grounding": False}
+    demo = load_config(["configs/seem/focalt_unicl_lang_demo.yaml"]).cfg
+    assert not any(active_tasks(demo)[0].values())

@@ -181,9 +181,10 @@ def test_frozen_parts_stay_in_eval_mode_without_gradients() -> None:
     assert model.training and head.predictor.training
     assert not model.backbone.training and not head.pixel_decoder.training
     assert not head.predictor.lang_encoder.training
-    images = torch.zeros(1, 3, 64, 64)
-    output = model._decode(images, model.class_embeddings.evaluation(["cat", "background"]))
-    assert not output.mask_features.requires_grad and output.final.logits.requires_grad
+    seen = []
+    head.predictor.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model(make_batch([(64, 64)]), rng=Draws(0, 0))
+    assert not seen[-1].mask_features.requires_grad and seen[-1].final.logits.requires_grad
 
 
 def test_frozen_pixel_decoder_passes_gradients_to_the_backbone() -> None:

@@ -7,7 +7,7 @@ from segfoundry.modeling.layers.adapters import BottleneckAdapter
 from segfoundry.modeling.layers.attention import MultiheadAttention
 from segfoundry.modeling.layers.lora import apply_lora
 from segfoundry.modeling.seem.focalnet import FocalNet
-from segfoundry.modeling.seem.policy import PARTS, PolicySettings, seem_policy
+from segfoundry.modeling.seem.policy import PARTS, Objective, PolicySettings, seem_policy
 from segfoundry.utils.errors import ConfigError
 
 FREEZE = ("backbone", "lang_encoder", "pixel_decoder")
@@ -79,7 +79,8 @@ def test_a_task_that_is_off_is_frozen_whatever_else_is_said():
     net = Net()
     off = {n for n in named(net) if "pn_indicator" in n or "mask_sptial_embed" in n}
     assert len(off) == 2
-    assert trainable(net, spatial=False, ignore_fix=("pn_indicator",)) == named(net) - off
+    objective = Objective(spatial=False, memory=False)
+    assert trainable(net, objective=objective, ignore_fix=("pn_indicator",)) == named(net) - off
 
 
 def test_ignore_fix_exempts_from_freezing():

@@ -59,8 +59,6 @@ def test_the_four_strategies_train_what_they_promise(flags):
         *("MODEL.DECODER.FINE_TUNE", str(flags[1]), "MODEL.DECODER.ADAPTER", "dense"),
         *("MODEL.DECODER.SPATIAL.ENABLED", "True", "MODEL.DECODER.GROUNDING.ENABLED", "True"),
     )
-    # The published counts hold the parameters of all tasks.
-    model.policy = type(model.policy)(**{**vars(model.policy), "spatial": True})
     apply_policy(model, model.train_policy())
     predictor = model.sem_seg_head.predictor
     found = (count(model.backbone, trainable=True) / 1e6, count(predictor, trainable=True) / 1e6)
