@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -17,7 +18,7 @@ from segfoundry.datasets.build import (
     num_train_images,
     steps_per_epoch,
 )
-from segfoundry.datasets.catalog import find_record
+from segfoundry.datasets.catalog import Phrase, find_record, load_items
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
@@ -70,14 +71,22 @@ def content(batch):
     """Everything that the model can see of each image."""
     return [
         (s.index, s.image_id, p, batch.images[j].numpy().tobytes(), t.masks.numpy().tobytes(), t.labels.tolist())
+        + prompts(t)
         for j, (s, p, t) in enumerate(zip(batch.samples, batch.positions, batch.targets, strict=True))
     ]
 
 
-def stream(cfg, data, start=0, steps=4, world=1):
+def prompts(targets):
+    """Strokes and sentences of an image."""
+    spatial, texts = targets.spatial, targets.texts
+    strokes = spatial and (spatial.masks.numpy().tobytes(), spatial.strokes.numpy().tobytes())
+    return (targets.labelled, strokes, texts and (texts.texts, texts.kind, texts.masks.numpy().tobytes()))
+
+
+def stream(cfg, data, start=0, steps=4, world=1, mapper="panoptic"):
     """The images of each step, over all processes."""
     ranks = [
-        list(build_train_loader(cfg, data, start_step=start, num_steps=steps, rank=r, world=world))
+        list(build_train_loader(cfg, data, start_step=start, num_steps=steps, rank=r, world=world, mapper=mapper))
         for r in range(world)
     ]
     return [[row for rank in ranks for batch in rank[k] for row in content(batch)] for k in range(steps)]
@@ -100,6 +109,37 @@ def test_stream_does_not_depend_on_micro_batches_and_resume(dataset, reference):
     assert stream(cfg, [dataset], start=2, steps=2, world=2) == reference[2:]
     sizes = [len(b) for b in next(iter(build_train_loader(cfg, [dataset], start_step=0, num_steps=1, rank=0, world=1)))]
     assert sizes == [2, 2]
+
+
+def with_phrases(data):
+    """Items of a data set with a sentence for the lower half of every second image."""
+    items = load_items(*data)
+    for item in items[::2]:
+        item.phrases = [Phrase(("the lower half", "below"), 5)]
+    return items
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_prompts_do_not_depend_on_workers_processes_and_batches(dataset, monkeypatch, joint):
+    items = {dataset[0].name: with_phrases(dataset), "phrases": with_phrases(dataset)[::2]}
+    for item in items["phrases"]:
+        item.panoptic, item.segments, item.image_id = None, [], 100 + item.image_id
+        item.phrases = [Phrase(("left",), [[0, 0, 20, 0, 20, 20, 0, 20]])]
+    monkeypatch.setattr("segfoundry.datasets.mixture.load_items", lambda record, split: items[record.name])
+    other = (replace(dataset[0], name="phrases"), replace(dataset[1], panoptic_json=None, panoptic=None))
+    keys = {"LOADER__JOINT": joint, "DATASETS__TRAIN": ["r", "phrases"], "LOADER__KEY_DATASET": "r"}
+    keys |= {"STROKE_SAMPLER__MAX_CANDIDATE": 2, "DATASETS__WEIGHTS": [2, 1] if joint else []}
+    data = [dataset, other]
+    expected = stream(config(**keys), data, mapper="interactive")
+    for changed in ({"DATALOADER__NUM_WORKERS": 2}, {"TRAIN__BATCH_SIZE_PER_GPU": 3}):
+        assert stream(config(**keys, **changed), data, mapper="interactive") == expected
+    assert stream(config(**keys), data, world=2, mapper="interactive") == expected
+    flat = [row[:2] + row[3:] for step in expected for row in step]
+    other_batch = stream(config(**keys, TRAIN__BATCH_SIZE_TOTAL=2), data, steps=8, mapper="interactive")
+    assert [row[:2] + row[3:] for step in other_batch for row in step] == flat
+    labels, labelled, strokes, texts = zip(*(row[4:] for row in flat), strict=True)
+    assert set(labelled) == {True, False} and [bool(k) for k in labels] == list(labelled) and None not in strokes
+    assert {kind for _, kind, _ in texts} == {"text", "class"}
 
 
 def test_every_image_comes_once_per_epoch_in_a_new_order(dataset, reference):
@@ -242,7 +282,7 @@ def test_evaluation_errors_name_the_file(dataset):
 def test_a_process_that_still_holds_its_loader_ends(tmp_path, end):
     program = f"""
 from segfoundry.datasets.build import build_train_loader
-from segfoundry.datasets.catalog import find_record
+from segfoundry.datasets.catalog import Phrase, find_record, load_items
 from segfoundry.utils.config.engine import load_mapping
 cfg = load_mapping({{"MODEL.NAME": "seem_model_v1", "DATALOADER.NUM_WORKERS": 2, "COCO.INPUT.IMAGE_SIZE": 32}}).cfg
 data = [find_record({str(write_dataset(tmp_path))!r}, "train")]

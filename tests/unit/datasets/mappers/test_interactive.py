@@ -150,12 +150,17 @@ def test_no_object_no_prompt(item):
 
 
 def test_images_of_phrases_alone_are_not_labelled_and_show_one(item):
-    phrases_only(item, Phrase(("left",), rle(region(16, 8, 4, 4))), Phrase(("other",), rle(region(2, 30, 3, 2))))
+    masks = [region(20, 4, 4, 4).view(np.uint8), region(24, 8, 3, 2).view(np.uint8)]
+    phrases_only(item, Phrase(("left",), rle(masks[0])), Phrase(("other",), rle(masks[1])))
+    jitter, missed = LargeScaleJitter(24, 2.0, 3.0, "horizontal"), 0
     for seed in range(15):
-        targets = mapper(LargeScaleJitter(24, 1.5, 2.5, "horizontal"), **ALL)(item, 0, rng(seed)).targets
+        first = jitter.draw(*SIZE, rng(seed))
+        missed += not any(first.labels(mask).any() for mask in masks)
+        targets = mapper(jitter, **ALL)(item, 0, rng(seed)).targets
         assert not targets.labelled and targets.masks.shape == (0, 24, 24) and len(targets.labels) == 0
         assert targets.texts.kind == "text" and targets.texts.texts
         assert len(targets.spatial.masks) in (1, 2)
+    assert missed  # some of the first crops show neither
 
 
 def test_images_without_anything_work(item):
