@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from segfoundry.datasets.formats.listing import Listing, list_images, stem_of
-from segfoundry.datasets.formats.panoptic import read_panoptic_json
+from segfoundry.datasets.formats.listing import list_images
 from segfoundry.datasets.formats.record import Record, Split, read_record
 from segfoundry.datasets.items import InstanceAnnotation, Item, Phrase
+from segfoundry.datasets.load import load_items
 from segfoundry.utils.errors import DataError, did_you_mean
 from segfoundry.utils.paths import product_root
-from segfoundry.utils.structures import Category, Segment
+from segfoundry.utils.structures import Category
 
 __all__ = [
     "Category",
@@ -92,97 +92,6 @@ def find_data_set(name: str) -> tuple[Record, str | None]:
 def _without_split(name: str) -> tuple[str, str]:
     base, _, split = name.rpartition(":")
     return (base, split) if base and split and "/" not in split and not Path(name).exists() else (name, "")
-
-
-def load_items(record: Record, split: Split) -> list[Item]:
-    """Lists the images of a split with their annotations; opens the JSON, but no picture.
-
-    Images pair with annotations by the JSON's file name, else by stem with any image suffix.
-
-    Raises:
-        DataError: a folder or file is missing, a name fits two images, an id or category is unknown; names the first
-            few offenders and how many there are.
-    """
-    if split.registered is not None:
-        from segfoundry.datasets.detectron2_bridge import load_registered_items
-
-        return load_registered_items(split)
-    images = Listing(split.images, "image")
-    semantic = None if split.semantic is None else Listing(split.semantic, "semantic PNG")
-    if split.panoptic_json is None:
-        assert semantic is not None  # a split without annotations is refused when the record is read
-        return _semantic_items(images, semantic)
-    return _panoptic_items(record, split, images, semantic)
-
-
-def _semantic_items(images: Listing, semantic: Listing) -> list[Item]:
-    items, missing = [], []
-    for name in images.names:
-        label = semantic.find(name)
-        if label is None:
-            missing.append(name)
-        items.append(Item(image_id=stem_of(name), image=images.folder / name, semantic=label))
-    _refuse(missing, f"{semantic.folder}: no semantic PNG for", "images")
-    return items
-
-
-def _panoptic_items(record: Record, split: Split, images: Listing, semantic: Listing | None) -> list[Item]:
-    assert split.panoptic_json is not None and split.panoptic is not None
-    data = read_panoptic_json(split.panoptic_json)
-    pngs = Listing(split.panoptic, "panoptic PNG")
-    index_of = record.index_of
-    infos = {info["id"]: info for info in data["images"]}
-    items: list[Item] = []
-    faults: dict[str, list[str]] = {"image": [], "png": [], "semantic": [], "info": []}
-    for annotation in data["annotations"]:
-        info = infos.get(annotation["image_id"], {})
-        if infos and not info:
-            faults["info"].append(f"{annotation['image_id']} ({annotation['file_name']})")
-        name = info.get("file_name", annotation["file_name"])
-        image, png = images.find(name), pngs.find(annotation["file_name"])
-        label = semantic.find(annotation["file_name"]) if semantic else None
-        for kind, found in (("image", image), ("png", png), ("semantic", label if semantic else png)):
-            if found is None:
-                faults[kind].append(name if kind == "image" else annotation["file_name"])
-        segments = [_segment(record, index_of, s, annotation, split.panoptic_json) for s in annotation["segments_info"]]
-        items.append(
-            Item(annotation["image_id"], image or Path(), info.get("height"), info.get("width"), png, segments, label)
-        )
-    _refuse(faults["info"], f"{split.panoptic_json}: not in its list `images`:", "image ids of annotations")
-    _refuse(faults["image"], f"{images.folder}: missing", f"images named in {split.panoptic_json}")
-    _refuse(faults["png"], f"{pngs.folder}: missing", f"panoptic PNGs named in {split.panoptic_json}")
-    _refuse(faults["semantic"], f"{split.semantic}: missing", f"semantic PNGs for {split.panoptic_json}")
-    annotated = {item.image_id for item in items}
-    if len(annotated) < len(items):
-        raise DataError(f"{split.panoptic_json}: {len(items) - len(annotated)} images have more than one annotation")
-    without = [f"{i} ({info.get('file_name', '?')})" for i, info in infos.items() if i not in annotated]
-    _refuse(without, f"{split.panoptic_json}: no annotation for", "entries of `images`")
-    if not items:
-        raise DataError(f"{split.panoptic_json}: holds no annotation")
-    return items
-
-
-def _segment(record: Record, index_of: dict[int, int], segment: dict, annotation: dict, json_file: Path) -> Segment:
-    index = index_of.get(segment["category_id"])
-    if index is None:
-        known = ", ".join(f"{c.id} {c.name}" for c in record.categories[:8]) + (", ..." if len(index_of) > 8 else "")
-        raise DataError(
-            f"{json_file}: segment {segment['id']} of {annotation['file_name']} has category id "
-            f"{segment['category_id']!r}, which {record.path} does not list ({known})"
-        )
-    return Segment(
-        segment["id"],
-        index,
-        record.categories[index].isthing,
-        bool(segment.get("iscrowd", 0)),
-        int(segment.get("area", 0)),
-    )
-
-
-def _refuse(names: list[str], start: str, what: str, count: int = 5) -> None:
-    if names:
-        shown = ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-        raise DataError(f"{start} {len(names)} {what} ({shown}); `validate` lists all")
 
 
 Found = tuple[Record, str | None]

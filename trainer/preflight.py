@@ -112,7 +112,7 @@ def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> 
     """Returns what the user switched on for data that no training set has."""
     key = "MODEL.DECODER.LVIS.ENABLED"
     wanted = find_value(resolved.cfg, key) and origin_is_user(resolved, key)
-    if not wanted or any(getattr(split, "instances", None) for _, split in train):
+    if not wanted or any(split.instances for _, split in train):
         return []
     return [f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"]
 

@@ -25,7 +25,7 @@ _NEEDS = {
     "instance": "panoptic annotations",
     "semantic": "semantic or panoptic annotations",
     "interactive": "panoptic annotations or object PNGs",
-    "referring": "phrases (`grounding`)",
+    "referring": "phrases (`grounding` or `refs`)",
 }
 
 
@@ -36,8 +36,8 @@ def possible_kinds(split: Split) -> list[str]:
         "panoptic": panoptic,
         "instance": panoptic,
         "semantic": panoptic or split.semantic is not None,
-        "interactive": panoptic or getattr(split, "objects", None) is not None,
-        "referring": split.grounding is not None or getattr(split, "referring", None) is not None,
+        "interactive": panoptic or split.objects is not None,
+        "referring": split.referring is not None,
     }
     return [kind for kind, is_possible in possible.items() if is_possible]
 
@@ -74,5 +74,5 @@ def build_evaluators(
 
 def _truth_files(split: Split, kind: str) -> tuple[Path, ...]:
     """Returns the files whose digests tell which ground truth a figure belongs to."""
-    file = split.grounding if kind == "referring" else split.panoptic_json
+    file = split.referring if kind == "referring" else split.panoptic_json
     return (file,) if file is not None and file.is_file() else ()

@@ -51,7 +51,7 @@ def score_referring(name: str, prediction: str | Path, *, sentences: str = "firs
         "unit": "fraction",
         "metric_version": METRIC_VERSION,
         "protocol": referring_options(sentences),
-        "ground_truth_sha256": {split.grounding.name: sha256([split.grounding])} if split.grounding else {},
+        "ground_truth_sha256": {split.referring.name: sha256([split.referring])} if split.referring else {},
     }
 
 

@@ -9,41 +9,19 @@ from typing import Any
 
 import yaml
 
+from segfoundry.datasets.formats.fields import check_mapping, one_of, text, whole_number
+from segfoundry.datasets.formats.split import Split, find_path, parse_splits
 from segfoundry.datasets.formats.yaml_file import read_yaml
 from segfoundry.utils.errors import DataError, did_you_mean
 from segfoundry.utils.files import atomic_write_text
 from segfoundry.utils.palette import distinct_color
 from segfoundry.utils.structures import Category
 
-EVALUATORS = ("panoptic", "instance", "semantic")
+EVALUATORS = ("panoptic", "instance", "semantic", "interactive", "referring")
 _RECORD_KEYS = (
     "name", "root", "categories", "ignore_color", "splits", "evaluators", "aliases", "min_size_test", "max_size_test",
 )  # fmt: skip
-_SPLIT_KEYS = ("images", "panoptic_json", "panoptic", "semantic", "grounding")
 _CATEGORY_KEYS = ("id", "name", "color", "isthing", "supercategory")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Files of one part of a data set; absolute paths.
-
-    Attributes:
-        name: "train", "val", ...
-        images: folder of the images.
-        panoptic_json: COCO panoptic JSON, or None.
-        panoptic: folder of the panoptic PNGs; set whenever ``panoptic_json`` is.
-        semantic: folder of semantic PNGs (category index per pixel, 255 = VOID), or None.
-        grounding: JSON of phrases, or None.
-        registered: name in detectron2's DatasetCatalog when the items come from there.
-    """
-
-    name: str
-    images: Path
-    panoptic_json: Path | None = None
-    panoptic: Path | None = None
-    semantic: Path | None = None
-    grounding: Path | None = None
-    registered: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +62,8 @@ class Record:
         if self.evaluators is not None:
             return self.evaluators
         if split.panoptic is None:
-            return ("semantic",)
+            kinds = {"semantic": split.semantic, "interactive": split.objects, "referring": split.referring}
+            return tuple(kind for kind, files in kinds.items() if files is not None) or ("semantic",)
         things = any(category.isthing for category in self.categories)
         return ("panoptic", "instance", "semantic") if things else ("panoptic", "semantic")
 
@@ -101,28 +80,36 @@ def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
     """
     path = Path(path).absolute()
     data = read_yaml(path)
-    _check_mapping(data, _RECORD_KEYS, str(path), required=("categories", "splits"))
-    root = ((root_base or path.parent) / _text(data.get("root", "."), f"{path}: root")).absolute()
-    splits = data["splits"]
-    if not isinstance(splits, dict) or not splits:
-        raise DataError(f"{path}: splits must be a mapping with at least one split, such as train: {{images: ...}}")
-    parsed = {
-        str(name): _parse_split(str(name), value, root, f"{path}: splits.{name}") for name, value in splits.items()
-    }
+    check_mapping(data, _RECORD_KEYS, str(path), required=("categories", "splits"))
+    root = find_path(root_base or path.parent, data.get("root", "."), f"{path}: root")
+    categories = _categories(data, path)
+    index_of = {category.id: index for index, category in enumerate(categories)}
+    splits = parse_splits(data["splits"], root, index_of, f"{path}: splits")
     return Record(
-        name=_text(data.get("name", path.stem), f"{path}: name"),
+        name=text(data.get("name", path.stem), f"{path}: name"),
         path=path,
         root=root,
-        categories=parse_categories(data["categories"], f"{path}: categories", data.get("ignore_color")),
+        categories=categories,
         ignore_color=None
         if data.get("ignore_color") is None
         else parse_color(data["ignore_color"], f"{path}: ignore_color"),
-        splits=parsed,
+        splits=splits,
         evaluators=_parse_evaluators(data.get("evaluators"), f"{path}: evaluators"),
-        min_size_test=_pixels(data.get("min_size_test"), f"{path}: min_size_test"),
-        max_size_test=_pixels(data.get("max_size_test"), f"{path}: max_size_test"),
-        aliases=_parse_aliases(data.get("aliases"), parsed, f"{path}: aliases"),
+        min_size_test=_pixels(data, "min_size_test", path),
+        max_size_test=_pixels(data, "max_size_test", path),
+        aliases=_parse_aliases(data.get("aliases"), splits, f"{path}: aliases"),
     )
+
+
+def _categories(data: Mapping[str, Any], path: Path) -> tuple[Category, ...]:
+    """Reads a record's categories: its own list, or that of the record it names."""
+    if isinstance(data["categories"], str):
+        other = path.parent / text(data["categories"], f"{path}: categories")
+        listed = read_yaml(other)
+        if not isinstance(listed, dict) or not isinstance(listed.get("categories"), list):
+            raise DataError(f"{path}: categories: {other} is no record with a list of categories")
+        return parse_categories(listed["categories"], f"{other}: categories", listed.get("ignore_color"))
+    return parse_categories(data["categories"], f"{path}: categories", data.get("ignore_color"))
 
 
 def write_record(path: str | Path, data: Mapping[str, Any]) -> None:
@@ -200,13 +187,13 @@ def parse_color(value: Any, where: str) -> tuple[int, int, int]:
 def _parse_category(
     value: Any, where: str, taken: dict[str, dict[Any, str]]
 ) -> tuple[dict[str, Any], tuple[int, int, int] | None]:
-    _check_mapping(value, _CATEGORY_KEYS, where, required=("id", "name", "isthing"))
+    check_mapping(value, _CATEGORY_KEYS, where, required=("id", "name", "isthing"))
     if not isinstance(value["id"], int) or isinstance(value["id"], bool) or value["id"] < 0:
         raise DataError(f"{where}.id: {value['id']!r}, expected a whole number from 0")
     if value["isthing"] not in (True, False, 0, 1):
         raise DataError(f"{where}.isthing: {value['isthing']!r}, expected true (countable) or false (stuff)")
     color = None if value.get("color") is None else parse_color(value["color"], f"{where}.color")
-    name = _text(value["name"], f"{where}.name")
+    name = text(value["name"], f"{where}.name")
     for kind, found in (("id", value["id"]), ("name", name), ("color", color)):
         if found is None:
             continue
@@ -229,36 +216,12 @@ def _parse_category(
     return entry, color
 
 
-def _parse_split(name: str, value: Any, root: Path, where: str) -> Split:
-    _check_mapping(value, _SPLIT_KEYS, where, required=("images",))
-    paths = {k: (root / _text(v, f"{where}.{k}")).absolute() for k, v in value.items() if v is not None}
-    if "panoptic" in paths and "panoptic_json" not in paths:
-        raise DataError(f"{where}: `panoptic` (PNG folder) needs `panoptic_json`, the file that says what each id is")
-    if "panoptic_json" in paths:
-        paths.setdefault("panoptic", paths["panoptic_json"].with_suffix(""))
-    elif "semantic" not in paths:
-        raise DataError(f"{where}: no annotations; expected `panoptic_json` (with `panoptic`), or `semantic`")
-    return Split(
-        name,
-        images=paths["images"],
-        panoptic_json=paths.get("panoptic_json"),
-        panoptic=paths.get("panoptic"),
-        semantic=paths.get("semantic"),
-        grounding=paths.get("grounding"),
-    )
-
-
 def _parse_evaluators(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: {value!r}, expected a list of {', '.join(EVALUATORS)}")
-    for kind in value:
-        if kind not in EVALUATORS:
-            raise DataError(
-                f"{where}: unknown {kind!r}{did_you_mean(str(kind), EVALUATORS) or '.'} Known: {', '.join(EVALUATORS)}."
-            )
-    return tuple(dict.fromkeys(value))
+    return tuple(dict.fromkeys(one_of(kind, EVALUATORS, where) for kind in value))
 
 
 def _parse_aliases(value: Any, splits: Mapping[str, Split], where: str) -> dict[str, str | None]:
@@ -277,31 +240,5 @@ def _parse_aliases(value: Any, splits: Mapping[str, Split], where: str) -> dict[
     return value
 
 
-def _check_mapping(value: Any, known: Sequence[str], where: str, required: Sequence[str]) -> None:
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: expected a mapping with the keys {', '.join(known)}, found {type(value).__name__}")
-    for name in value:
-        if name not in known:
-            raise DataError(
-                f"{where}: unknown key {name!r}{did_you_mean(str(name), known) or '.'} Known: {', '.join(known)}."
-            )
-    for name in required:
-        if value.get(name) is None:
-            raise DataError(f"{where}: the key `{name}` is missing")
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        hint = (
-            " (quote it: YAML reads yes/no/on/off and numbers as other types)"
-            if isinstance(value, (bool, int, float))
-            else ""
-        )
-        raise DataError(f"{where}: {value!r}, expected text{hint}")
-    return value.strip()
-
-
-def _pixels(value: Any, where: str) -> int | None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise DataError(f"{where}: {value!r}, expected a whole number of pixels")
-    return value
+def _pixels(data: Mapping[str, Any], key: str, path: Path) -> int | None:
+    return None if data.get(key) is None else whole_number(data[key], f"{path}: {key}", 1, " of pixels")

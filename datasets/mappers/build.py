@@ -64,7 +64,7 @@ def build_interactive_eval(cfg: Any, record: Record, split: Split, kinds: Sequen
 
 def first_prompt(cfg: Any, split: Split) -> str:
     """Returns the shape of an evaluation's first prompt: what the split says, else STROKE_SAMPLER.EVAL.START."""
-    return getattr(split, "prompt", None) or cfg.STROKE_SAMPLER.EVAL.START
+    return split.prompt or cfg.STROKE_SAMPLER.EVAL.START
 
 
 def eval_resize(cfg: Any, record: Record) -> ResizeLongest | ResizeShortest:

@@ -1,0 +1,246 @@
+"""From a data set's record to the list of its images: opens JSON files and folders, but no picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
+from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, read_image_list, stem_of
+from segfoundry.datasets.formats.panoptic import read_panoptic_json
+from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.formats.refs import read_refs
+from segfoundry.datasets.items import Item
+from segfoundry.utils.errors import DataError
+from segfoundry.utils.structures import Segment
+
+_COCO_2014 = re.compile(r"^COCO_(train|val|test)2014_")
+
+
+def load_items(record: Record, split: Split) -> list[Item]:
+    """Lists the images of a split with their annotations.
+
+    Images pair with annotations by the JSON's file name, else by stem with any image suffix, else by the record's name
+    patterns. A split without panoptic, semantic or object maps holds the images that its phrases are about.
+
+    Raises:
+        DataError: a folder or file is missing, a name fits two images, an id or category is unknown; names the first
+            few offenders and how many there are.
+    """
+    if split.registered is not None:
+        from segfoundry.datasets.detectron2_bridge import load_registered_items
+
+        return load_registered_items(split)
+    folders = Folders.of(split)
+    images = folders.images
+    listed = None if split.image_list is None else read_image_list(split.image_list, images, record.root)
+    phrases = _phrases(record, split)
+    if split.panoptic_json is not None:
+        items = _panoptic_items(record, split, folders)
+    elif split.semantic is not None or split.objects is not None:
+        items = _map_items(split, folders, images.names if listed is None else listed)
+    else:
+        assert phrases is not None  # a split without annotations is refused when the record is read
+        items = _phrase_items(split, images, phrases)
+    if listed is not None:
+        kept = {images.folder / name for name in listed}
+        items = [item for item in items if item.image in kept]
+    for item in items:
+        item.semantic_coding, item.object_coding = split.semantic_coding, split.object_coding
+    _attach(split, items, phrases)
+    return items
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Listed folders of a split; None where it has none."""
+
+    images: Listing
+    semantic: Listing | None
+    objects: Listing | None
+
+    @classmethod
+    def of(cls, split: Split) -> Folders:
+        """Lists the folders of images, semantic and object PNGs.
+
+        Raises:
+            DataError: one is missing, empty, or holds no name of the pattern's form.
+        """
+        listing = lambda *arguments: Listing(*arguments, LABEL_SUFFIXES)  # noqa: E731
+        return cls(
+            Listing(split.images, "image", split.image_names),
+            split.semantic and listing(split.semantic, "semantic PNG", split.semantic_names),
+            split.objects and listing(split.objects, "object PNG", split.object_names),
+        )
+
+
+def _map_items(split: Split, folders: Folders, names: Sequence[str]) -> list[Item]:
+    items = []
+    missing: dict[str, list[str]] = {"semantic": [], "objects": []}
+    for name in names:
+        item = Item(image_id=stem_of(name), image=folders.images.folder / name)
+        for kind in missing:
+            listing = getattr(folders, kind)
+            if listing is not None:
+                found = listing.find_match(name, folders.images)
+                setattr(item, kind, found)
+                if found is None:
+                    missing[kind].append(name)
+        items.append(item)
+    _refuse(missing["semantic"], f"{split.semantic}: no semantic PNG for", "images")
+    _refuse(missing["objects"], f"{split.objects}: no object PNG for", "images")
+    return items
+
+
+def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Item]:
+    assert split.panoptic_json is not None and split.panoptic is not None
+    data = read_panoptic_json(split.panoptic_json)
+    pngs = Listing(split.panoptic, "panoptic PNG", split.panoptic_names)
+    index_of = record.index_of
+    infos = {info["id"]: info for info in data["images"]}
+    items: list[Item] = []
+    faults: dict[str, list[str]] = {"image": [], "png": [], "semantic": [], "objects": [], "info": []}
+    for annotation in data["annotations"]:
+        info = infos.get(annotation["image_id"], {})
+        if infos and not info:
+            faults["info"].append(f"{annotation['image_id']} ({annotation['file_name']})")
+        item = _panoptic_item(annotation, info, folders, pngs)
+        for kind, found, wanted in (
+            ("image", item.image, True),
+            ("png", item.panoptic, True),
+            ("semantic", item.semantic, folders.semantic),
+            ("objects", item.objects, folders.objects),
+        ):
+            if wanted and found in (None, Path()):
+                name = info.get("file_name", annotation["file_name"])
+                faults[kind].append(name if kind == "image" else annotation["file_name"])
+        item.segments = [
+            _segment(record, index_of, s, annotation, split.panoptic_json) for s in annotation["segments_info"]
+        ]
+        items.append(item)
+    _refuse(faults["info"], f"{split.panoptic_json}: not in its list `images`:", "image ids of annotations")
+    _refuse(faults["image"], f"{split.images}: missing", f"images named in {split.panoptic_json}")
+    _refuse(faults["png"], f"{pngs.folder}: missing", f"panoptic PNGs named in {split.panoptic_json}")
+    _refuse(faults["semantic"], f"{split.semantic}: missing", f"semantic PNGs for {split.panoptic_json}")
+    _refuse(faults["objects"], f"{split.objects}: missing", f"object PNGs for {split.panoptic_json}")
+    _check_complete(items, infos, split.panoptic_json)
+    return items
+
+
+def _panoptic_item(annotation: Mapping[str, Any], info: Mapping[str, Any], folders: Folders, pngs: Listing) -> Item:
+    image = find_image(folders.images, pngs, annotation, info)
+    label = objects = None
+    if image is not None:
+        name = image.relative_to(folders.images.folder).as_posix()
+        # Without patterns the semantic PNG has the panoptic PNG's name, which need not be the image's.
+        if folders.semantic is not None and folders.semantic.pattern is None:
+            label = folders.semantic.find(annotation["file_name"])
+        elif folders.semantic is not None:
+            label = folders.semantic.find_match(name, folders.images)
+        objects = folders.objects.find_match(name, folders.images) if folders.objects else None
+    return Item(
+        annotation["image_id"],
+        image or Path(),
+        info.get("height"),
+        info.get("width"),
+        pngs.find(annotation["file_name"]),
+        semantic=label,
+        objects=objects,
+    )
+
+
+def find_image(
+    images: Listing, pngs: Listing | None, annotation: Mapping[str, Any], info: Mapping[str, Any]
+) -> Path | None:
+    """Returns the image of a panoptic annotation: by its entry's file name, else by the name patterns.
+
+    Raises:
+        DataError: several files fit.
+    """
+    name = info.get("file_name", annotation["file_name"])
+    image = images.find(name)
+    if image is None and images.pattern is not None:
+        image = images.find_match(annotation["file_name"], images if pngs is None else pngs)
+    return image
+
+
+def _check_complete(items: Sequence[Item], infos: Mapping[Any, Mapping[str, Any]], json_file: Path) -> None:
+    annotated = {item.image_id for item in items}
+    if len(annotated) < len(items):
+        raise DataError(f"{json_file}: {len(items) - len(annotated)} images have more than one annotation")
+    without = [f"{i} ({info.get('file_name', '?')})" for i, info in infos.items() if i not in annotated]
+    _refuse(without, f"{json_file}: no annotation for", "entries of `images`")
+    if not items:
+        raise DataError(f"{json_file}: holds no annotation")
+
+
+def _phrases(record: Record, split: Split) -> PhraseFile | None:
+    if split.refs is not None:
+        return read_refs(split.refs, split.refs_split, record.index_of)
+    return None if split.grounding is None else read_grounding(split.grounding, record.index_of)
+
+
+def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[Item]:
+    """Lists the images that the phrases are about; those of COCO 2014 are found under their later names too."""
+    items, missing = [], []
+    for image_id, info in phrases.images.items():
+        if image_id not in phrases.phrases:
+            continue
+        name = str(info.get("file_name", image_id))
+        path = images.find(name) or images.find(_COCO_2014.sub("", name))
+        if path is None:
+            missing.append(name)
+        else:
+            items.append(Item(info["id"], path, info.get("height"), info.get("width")))
+    _refuse(missing, f"{images.folder}: missing", f"images named in {split.referring}")
+    if not items:
+        raise DataError(f"{split.referring}: its list `images` names no image that a phrase is about")
+    return items
+
+
+def _attach(split: Split, items: Sequence[Item], phrases: PhraseFile | None) -> None:
+    """Gives the items their phrases, captions and finer masks, joined by image id."""
+    captions = None if split.captions is None else read_captions(split.captions)
+    instances = None if split.instances is None else read_instances(split.instances)
+    by_image = None if phrases is None else phrases.phrases
+    for name, found, file in (
+        ("phrases", by_image, split.referring),
+        ("captions", captions, split.captions),
+        ("instances", instances, split.instances),
+    ):
+        if found is None:
+            continue
+        hits = 0
+        for item in items:
+            value = found.get(str(item.image_id))
+            if value is not None:
+                setattr(item, name, value)
+                hits += 1
+        if items and found and not hits:
+            raise DataError(f"{file}: none of its image ids is one of the {len(items)} images of split {split.name!r}")
+
+
+def _segment(record: Record, index_of: Mapping[int, int], segment: dict, annotation: dict, json_file: Path) -> Segment:
+    index = index_of.get(segment["category_id"])
+    if index is None:
+        known = ", ".join(f"{c.id} {c.name}" for c in record.categories[:8]) + (", ..." if len(index_of) > 8 else "")
+        raise DataError(
+            f"{json_file}: segment {segment['id']} of {annotation['file_name']} has category id "
+            f"{segment['category_id']!r}, which {record.path} does not list ({known})"
+        )
+    return Segment(
+        segment["id"],
+        index,
+        record.categories[index].isthing,
+        bool(segment.get("iscrowd", 0)),
+        int(segment.get("area", 0)),
+    )
+
+
+def _refuse(names: Sequence[str], start: str, what: str, count: int = 5) -> None:
+    if names:
+        shown = ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+        raise DataError(f"{start} {len(names)} {what} ({shown}); `validate` lists all")
