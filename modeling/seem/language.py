@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from segfoundry.modeling.layers.attention import MultiheadAttention
 from segfoundry.modeling.layers.linear import Linear
+from segfoundry.modeling.layers.precision import full_precision
 from segfoundry.modeling.seem.prefix_tree import prefix_tree
 from segfoundry.modeling.seem.tokenizer import lengths
 
@@ -48,7 +49,7 @@ class TextEncoder(nn.Module, ABC):
 
     def similarity(self, queries: Tensor, texts: Tensor) -> Tensor:
         """Returns class logits (B, Q, K) float32: scaled cosines of embeddings (B, Q, P) and unit texts (K, P)."""
-        with torch.autocast(queries.device.type, enabled=False):
+        with full_precision(queries.device.type):
             return self.logit_scale.float().exp() * (normalize(queries.float()) @ texts.float().t())
 
 

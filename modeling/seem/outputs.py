@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from segfoundry.modeling.layers.precision import full_precision
+
 
 @dataclass
 class PromptedOutput:
@@ -79,5 +81,5 @@ class DecoderOutput:
 
 def mask_logits(mask_embed: Tensor, features: Tensor) -> Tensor:
     """Returns the inner products (B, Q, H, W), float32, of embeddings (B, Q, D) and features (B, D, H, W)."""
-    with torch.autocast(features.device.type, enabled=False):
+    with full_precision(features.device.type):
         return torch.einsum("bqd,bdhw->bqhw", mask_embed.float(), features.float())

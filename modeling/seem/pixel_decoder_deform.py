@@ -17,6 +17,7 @@ from segfoundry.modeling.layers.conv import ConvNorm, init_conv
 from segfoundry.modeling.layers.linear import Linear
 from segfoundry.modeling.layers.ms_deform_attn import MSDeformAttn
 from segfoundry.modeling.layers.position import sine_position_encoding
+from segfoundry.modeling.layers.precision import full_precision
 
 # Fixed in the published models: DECODER.DIM_FEEDFORWARD does not reach this transformer.
 FEEDFORWARD_DIM = 1024
@@ -163,7 +164,7 @@ class DeformablePixelDecoder(nn.Module):
             maps (B, d, h, w), coarse to fine. All float32.
         """
         device_type = features[self.finest].device.type
-        with torch.autocast(device_type, enabled=False):
+        with full_precision(device_type):
             inputs = [features[name].float() for name in self.transformer_features]
             levels = self.transformer([proj(x) for proj, x in zip(self.input_proj, inputs, strict=True)])
             lateral = self.adapter_1(features[self.finest].float())

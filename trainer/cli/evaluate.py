@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 HELP = "Measure a model on data sets."
 EXAMPLES = """
   python entry.py evaluate --weights runs/kitchen
-  python entry.py evaluate --weights runs/kitchen --overrides DATASETS.TEST '[other.yaml:test]'
+  python entry.py evaluate --weights kitchen.safetensors --overrides DATASETS.TEST '[other.yaml:test]'
   python entry.py evaluate --weights runs/kitchen --overrides TEST.EVALUATORS '[panoptic, interactive, referring]'
   python entry.py evaluate --conf_files configs/seem/focalt_unicl_lang_v1.yaml \\
       --overrides WEIGHT True RESUME_FROM seem_focalt_v1.pt"""
@@ -34,15 +37,38 @@ def run(args: argparse.Namespace) -> int:
     from segfoundry.trainer.preflight import check_evaluation
     from segfoundry.utils.errors import ConfigError
 
-    run_folder = Path(args.weights) if args.weights and (Path(args.weights) / "config.yaml").is_file() else None
-    if not args.conf_files and run_folder is None:
-        if args.weights and not Path(args.weights).exists():
-            raise ConfigError(f"--weights {args.weights}: no such file or run folder")
-        raise ConfigError("no configuration: give --conf_files, or --weights with a run folder that holds config.yaml")
-    files = args.conf_files or [str(run_folder / "config.yaml")] if run_folder else args.conf_files
-    plan = check_evaluation(resolve(args, conf_files=files))
+    with _carried_config(None if args.conf_files else args.weights) as carried:
+        if not args.conf_files and carried is None:
+            if args.weights and not Path(args.weights).exists():
+                raise ConfigError(f"--weights {args.weights}: no such file or run folder")
+            raise ConfigError(
+                "no configuration: give --conf_files, or --weights with a run folder or a file that holds one"
+            )
+        files = args.conf_files or [str(carried)]
+        plan = check_evaluation(resolve(args, conf_files=files))
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from segfoundry.trainer.evaluation_run import evaluate_plan
 
-    return evaluate_plan(plan, name=Path(files[0]).stem, weights=args.weights, output=args.output)
+    name = Path(args.weights if files == [str(carried)] else files[0]).stem
+    return evaluate_plan(plan, name=name, weights=args.weights, output=args.output)
+
+
+@contextmanager
+def _carried_config(weights: str | None) -> Iterator[Path | None]:
+    """Gives the configuration of a run folder, or a copy of the one in a weight file's header; None without either."""
+    path = Path(weights or "")
+    if weights is None or path.is_dir() or not path.is_file():
+        beside = path / "config.yaml"
+        yield beside if weights is not None and beside.is_file() else None
+        return
+    from segfoundry.trainer.loading import read_header
+
+    text = read_header(path).get("config")
+    if text is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "config.yaml"
+        copy.write_text(text, encoding="utf-8")
+        yield copy

@@ -25,6 +25,8 @@ VERBS = {
     "train": "train or fine-tune a model",
     "evaluate": "measure a model on a data set",
     "predict": "run a model on pictures or video",
+    "convert": "rewrite weights so that they need nothing beside them",
+    "export": "write a network for other programs (torch.export, ONNX)",
     "score": "measure prediction files of any tool against ground truth",
     "config": "show, compare or explain configurations",
     "report": "write the HTML report of a run",
