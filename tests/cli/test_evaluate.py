@@ -101,3 +101,35 @@ def test_two_processes_give_the_same_figures(trained, tmp_path):
     done = run(*words, tmp_path / "two", "--num-gpus", "2")
     assert done.returncode == 0, done.stderr
     assert figures(tmp_path / "one") == figures(tmp_path / "two")
+
+
+def test_clicks_and_phrases_are_the_same_in_one_process_and_two(trained, tmp_path):
+    folder, _ = trained
+    record = json.loads((folder / "data" / "tiny.yaml").read_text())
+    panoptic = json.loads((folder / "data" / "val" / "panoptic.json").read_text())
+    annotations = [
+        {"image_id": a["image_id"], "segment_id": s["id"], "sentences": [{"raw": f"the {s['id']}."}, {"raw": "it"}]}
+        for a in panoptic["annotations"]
+        for s in a["segments_info"]
+    ]
+    (folder / "data" / "val" / "grounding.json").write_text(json.dumps({"annotations": annotations}))
+    record["splits"]["val"]["grounding"] = "val/grounding.json"
+    (folder / "data" / "prompted.yaml").write_text(json.dumps(record))
+    words = ["evaluate", "--weights", folder / "runs" / "seem", "--num-gpus", "1", "--output", tmp_path / "one"]
+    keys = ["DATASETS.TEST", f"[{folder / 'data' / 'prompted.yaml'}]", "STROKE_SAMPLER.EVAL.MAX_ITER", "3"]
+    keys += ["TEST.EVALUATORS", "[interactive, referring]", "TEST.SENTENCES", "all", "TEST.BATCH_SIZE_TOTAL", "2"]
+    assert main([*map(str, words), "--overrides", *keys]) == 0
+    words[4], words[6] = "2", tmp_path / "two"
+    done = run(*words, "--overrides", *keys)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((tmp_path / n / "tiny" / "metrics.json").read_text()) for n in ("one", "two"))
+    objects = sum(len(a["segments_info"]) for a in panoptic["annotations"])
+    assert one["interactive"]["counts"] == {"images": 3, "objects": objects}
+    assert one["referring"]["counts"]["phrases"] == 2 * objects
+    assert one["interactive"] == two["interactive"] and one["referring"] == two["referring"]
+    assert "panoptic" not in one and one["protocol"]["referring"]["sentences"] == "all"
+    scored = tmp_path / "scored.json"
+    found = str(tmp_path / "one" / "tiny" / "referring_predictions.json")
+    again = ["score", "referring", "--record", str(folder / "data" / "prompted.yaml"), "--pred_json", found]
+    assert main([*again, "--sentences", "all", "--output", str(scored)]) == 0
+    assert 100 * json.loads(scored.read_text())["cIoU"] == pytest.approx(one["referring"]["cIoU"], abs=1e-9)

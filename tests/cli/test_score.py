@@ -136,3 +136,59 @@ def test_a_result_replaces_only_an_earlier_result(files, capsys):
     assert (files / "gt.json").read_bytes() == before
     assert score(*words, files) == 2 and "is a folder" in capsys.readouterr().err
     assert score(*words, files / "m.json") == score(*words, files / "m.json") == 0
+
+
+@pytest.fixture
+def phrases(tmp_path):
+    """A data set of two images with phrases, in a grounding JSON."""
+    for name in ("000000000001", "000000000002"):
+        write_png(tmp_path / f"images/{name}.png", np.zeros((4, 4, 3), np.uint8))
+    cup, sky = encode_masks(np.stack([LABELS == 1, LABELS == 2]))
+    images = [{"id": n, "file_name": f"{n:012d}.png", "height": 4, "width": 4} for n in (1, 2)]
+    annotation = lambda n, image, code, *texts: {  # noqa: E731
+        "id": n, "image_id": image, "segmentation": code, "sentences": [{"raw": text} for text in texts]
+    }  # fmt: skip
+    annotations = [annotation(1, 1, cup, "a cup", "the cup"), annotation(2, 2, sky, "the sky")]
+    (tmp_path / "grounding.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    categories = [{"id": i, "name": n, "isthing": i == 5} for i, n in ((4, "wall"), (5, "cup"), (6, "sky"))]
+    split = {"images": "images", "grounding": "grounding.json"}
+    (tmp_path / "set.yaml").write_text(json.dumps({"categories": categories, "splits": {"val": split}}))
+    rows = [
+        {"image_id": 1, "object": 0, "text": "a cup", "segmentation": cup},
+        {"image_id": 1, "object": 0, "text": "the cup", "segmentation": sky},
+        {"image_id": 2, "object": 0, "text": "the sky", "segmentation": encode_masks((LABELS > 0)[None])[0]},
+    ]
+    (tmp_path / "found.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def test_referring_scores_the_first_sentence_or_all(phrases, capsys):
+    words = ["referring", "--record", phrases / "set.yaml", "--pred_json", phrases / "found.json"]
+    out = phrases / "metrics.json"
+    assert score(*words, "--output", out) == 0
+    assert "P@0.5" in capsys.readouterr().out
+    first = json.loads(out.read_text())
+    assert first["mIoU"] == pytest.approx((1 + 8 / 12) / 2, abs=1e-5) and first["cIoU"] == 12 / 16
+    assert first["counts"] == {"images": 2, "phrases": 2, "no_target": 0} and first["unit"] == "fraction"
+    assert set(first["ground_truth_sha256"]) == {"grounding.json"}
+    assert score(*words, "--sentences", "all", "--output", out) == 0
+    every = json.loads(out.read_text())
+    assert every["counts"]["phrases"] == 3 and every["mIoU"] == pytest.approx((1 + 0 + 8 / 12) / 3, abs=1e-5)
+
+
+def test_a_phrase_without_a_mask_is_named(phrases, capsys):
+    rows = json.loads((phrases / "found.json").read_text())[:2]
+    (phrases / "found.json").write_text(json.dumps(rows))
+    assert score("referring", "--record", phrases / "set.yaml", "--pred_json", phrases / "found.json") == 2
+    assert "no mask of 'the sky' (object 0 of image 2)" in capsys.readouterr().err
+
+
+def test_interactive_figures_come_from_the_overlaps(tmp_path, capsys):
+    rows = [{"image_id": 1, "object": 0, "iou": [0.5, 0.9]}, {"image_id": 1, "object": 1, "iou": [0.85, 0.85]}]
+    (tmp_path / "clicks.json").write_text(json.dumps({"max_clicks": 2, "iou_click": 2, "objects": rows}))
+    out = tmp_path / "metrics.json"
+    assert score("interactive", "--pred_json", tmp_path / "clicks.json", "--output", out) == 0
+    assert "NoC" in capsys.readouterr().out
+    result = json.loads(out.read_text())
+    assert result["noc@0.85"] == 1.5 and result["noc@0.9"] == 2.0 and result["nof@0.9"] == 1
+    assert result["miou@iter2"] == pytest.approx(87.5) and result["counts"] == {"images": 1, "objects": 2}
