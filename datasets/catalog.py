@@ -126,10 +126,12 @@ def _from_environment(name: str, searched: list[str]) -> Found | None:
 
 
 def _from_builtin(name: str, searched: list[str]) -> Found | None:
-    records = [_read_builtin(path) for path in sorted(_builtin_folder().glob("*.yaml"))]
-    searched.append("built-in " + ", ".join(record.name for record in records))
-    for record in records:
-        if name == record.name or name in record.aliases:
+    paths = sorted(_builtin_folder().glob("*.yaml"))
+    searched.append("built-in " + ", ".join(path.stem for path in paths))
+    for path in paths:
+        # A glance at the text saves parsing all of them.
+        if name == path.stem or (f"  {name}:" in _text_of(path) and name in _read_builtin(path).aliases):
+            record = _read_builtin(path)
             return record, record.aliases.get(name)
     return None
 

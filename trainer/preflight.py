@@ -109,12 +109,17 @@ def check_start(cfg: Any, resume: str) -> str:
 
 
 def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> list[str]:
-    """Returns what the user switched on for data that no training set has."""
+    """Returns which files the training sets lack, and what the user switched on that needs them."""
+    notices = [
+        f"{path}: not there; data set {record.name!r}, split {split.name!r}, does without it"
+        for record, split in train
+        for path in split.absent
+    ]
     key = "MODEL.DECODER.LVIS.ENABLED"
     wanted = find_value(resolved.cfg, key) and origin_is_user(resolved, key)
     if not wanted or any(split.instances for _, split in train):
-        return []
-    return [f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"]
+        return notices
+    return [*notices, f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"]
 
 
 def _require_images(record: Record, split: Split) -> None:

@@ -171,6 +171,8 @@ def _semantic_coding(value: Mapping[str, Any], index_of: Mapping[int, int], wher
         return None
     if values is None or values == "index":
         indices = {index: index for index in index_of.values()}
+    elif values == "index+1":
+        indices = {index + 1: index for index in index_of.values()}
     elif values == "id":
         indices = dict(index_of)
     elif isinstance(values, dict) and values:
@@ -180,7 +182,7 @@ def _semantic_coding(value: Mapping[str, Any], index_of: Mapping[int, int], wher
                 raise DataError(f"{where}.semantic_values.{file_value}: no category has the id {category!r}")
         indices = {file_value: index_of[category] for file_value, category in values.items()}
     else:
-        raise DataError(f"{where}.semantic_values: {values!r}, expected index, id or {{value in the PNG: category id}}")
+        raise DataError(f"{where}.semantic_values: {values!r}, expected index, index+1, id or {{value: category id}}")
     if ignored == "other":
         return SemanticCoding(tuple(sorted(indices.items())), (), True)
     numbers = (UNLABELLED,) if ignored is None else whole_numbers(ignored, f"{where}.semantic_ignore")
