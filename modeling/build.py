@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segfoundry.modeling.base import MetaArch
@@ -13,20 +14,36 @@ from segfoundry.utils.config.architectures import find_architecture
 from segfoundry.utils.structures import Category
 
 
-def build_model(cfg: Any, categories: Sequence[Category]) -> MetaArch:
+def build_model(cfg: Any, categories: Sequence[Category], *, part_weights: bool = True) -> MetaArch:
     """Builds the meta-architecture that MODEL.NAME chooses, with LoRA updates where LORA.TARGETS asks for them.
 
     Args:
         cfg: frozen configuration tree.
         categories: the training data set's categories, in index order.
+        part_weights: load the weights of single parts (a pre-trained backbone, say) that the configuration names; False
+            when weights of the whole network follow: the parts' files need not exist any more then.
 
     Raises:
         ConfigError: if MODEL.NAME is unknown, or a key does not fit the network.
     """
-    model = meta_arch(find_architecture(cfg.MODEL.NAME).name).from_config(cfg, categories)
+    architecture = find_architecture(cfg.MODEL.NAME)
+    if not part_weights:
+        cfg = _changed(cfg, getattr(architecture.module, "WITHOUT_PART_WEIGHTS", {}))
+    model = meta_arch(architecture.name).from_config(cfg, categories)
     if cfg.LORA.TARGETS:
         apply_lora(model, cfg.LORA.TARGETS, rank=cfg.LORA.RANK, alpha=cfg.LORA.ALPHA, dropout=cfg.LORA.DROPOUT)
     return model
+
+
+def _changed(cfg: Any, values: Mapping[str, Any]) -> Any:
+    """Returns a frozen copy with other values; dotted key -> value."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    for key, value in values.items():
+        *parents, leaf = key.split(".")
+        functools.reduce(getattr, parents, cfg)[leaf] = value
+    cfg.freeze()
+    return cfg
 
 
 def meta_arch(name: str) -> type[MetaArch]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from segfoundry.modeling.finetune import parameter_kinds
 from segfoundry.modeling.weight_files import find_weights, read_state_dict
 from segfoundry.utils.errors import CheckpointError
 
-__all__ = ["LoadReport", "find_weights", "load_state", "load_weights", "read_state_dict"]
+__all__ = ["LoadReport", "find_weights", "load_state", "load_weights", "own_names", "read_state_dict"]
 
 # How many leading words of a name make a group of the report, and how many names of a group are shown.
 GROUP_DEPTH = 2
@@ -87,8 +87,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = False) ->
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, strict: bool = False) -> LoadReport:
     """Loads tensors that are in memory already; see :func:`load_weights`."""
-    maps = _key_maps(model)
-    state = {_own_name(name, maps): tensor for name, tensor in state.items()}
+    names = own_names(model, state)
+    state = {names[name]: tensor for name, tensor in state.items()}
     own = model.state_dict()
     kinds = parameter_kinds(model)
     report = LoadReport(source)
@@ -109,17 +109,25 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, st
     return report
 
 
-def _key_maps(model: nn.Module) -> list[tuple[str, Callable[[str], str]]]:
-    """Returns (prefix, translation) of the network and of every part that has one, outer before inner."""
+def own_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Translates a file's names: by the ``key_map`` of the network and of every part that has one, outer before inner.
+
+    Args:
+        model: the network.
+        names: names in the file.
+
+    Returns:
+        Name in the file -> name in the network (or in neither, for what the network does not have).
+    """
     parts = [(f"{name}." if name else "", getattr(module, "key_map", None)) for name, module in model.named_modules()]
-    return [(prefix, key_map) for prefix, key_map in parts if key_map is not None]
-
-
-def _own_name(name: str, maps: Sequence[tuple[str, Callable[[str], str]]]) -> str:
-    for prefix, key_map in maps:
-        if name.startswith(prefix):
-            name = prefix + key_map(name.removeprefix(prefix))
-    return name
+    translated = {}
+    for name in names:
+        own = name
+        for prefix, key_map in parts:
+            if key_map is not None and own.startswith(prefix):
+                own = prefix + key_map(own.removeprefix(prefix))
+        translated[name] = own
+    return translated
 
 
 def _refuse_foreign(report: LoadReport, model: nn.Module, state: Mapping[str, Tensor]) -> None:

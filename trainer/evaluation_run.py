@@ -19,6 +19,7 @@ from segfoundry.trainer.distributed import Processes, pick_device
 from segfoundry.trainer.environment import check_torch, seed_all
 from segfoundry.trainer.evaluate import evaluate, scalars
 from segfoundry.trainer.launch import read_ranks
+from segfoundry.trainer.loading import read_header
 from segfoundry.trainer.precision import build_precision
 from segfoundry.trainer.preflight import Plan, settle_classes
 from segfoundry.trainer.run import dataset_label
@@ -86,7 +87,8 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
     with StopSignals("breaking the evaluation off after this batch") as stop, Processes(ranks, device) as processes:
         plan = _for_categories(plan, trained_categories(path))
         seed_all(cfg.SEED)
-        model = build_model(plan.cfg, plan.categories)
+        # What this program wrote holds the whole network; a bare file may lack parts that have weights of their own.
+        model = build_model(plan.cfg, plan.categories, part_weights="config" not in read_header(path))
         report = load_weights(model, path)
         log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
         model.to(device).requires_grad_(False)

@@ -13,9 +13,9 @@ from segfoundry.datasets.catalog import find_data_set, find_record
 from segfoundry.datasets.formats.record import Record, parse_categories
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
+from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
 from segfoundry.trainer.run_folder import run_weights
-from segfoundry.utils.config.architectures import architectures, recognise
+from segfoundry.utils.config.architectures import recognise
 from segfoundry.utils.config.engine import Resolved, load_config
 from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
 from segfoundry.utils.logging import get_logger
@@ -84,12 +84,12 @@ def load_model(
         classes = len(state[_CLASS_WEIGHTS]) - 1 if _CLASS_WEIGHTS in state else None
         fitting = vocabulary is not None and len(vocabulary) == classes
         trained = tuple(vocabulary or ()) if fitting else find_record(PUBLISHED_RECORD, "val")[0].categories
-    model = build_model(resolved.cfg, trained)
+    model = build_model(resolved.cfg, trained, part_weights="config" not in header)
     report = load_state(model, state, source=str(file))
     vocabulary = tuple(vocabulary or _header_categories(file, header, "vocabulary") or trained)
     model.set_vocabulary(vocabulary)
     model.eval().requires_grad_(False)
-    names = {name: model.key_map(name) for name in state}
+    names = own_names(model, state)
     return LoadedModel(
         model, resolved, trained, vocabulary, _size_record(resolved.cfg, header, trained), report, file, names
     )
@@ -167,11 +167,7 @@ def configuration(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(carried, encoding="utf-8")
-        files = [path, *conf_files]
-        resolved = load_config(files, overrides, config_overrides)
-        # The file is complete: what training started from need not be at hand.
-        started_from = getattr(architectures()[resolved.arch].module, "INITIAL_WEIGHTS", {})
-        return load_config(files, overrides, [*config_overrides, json.dumps(started_from)])
+        return load_config([path, *conf_files], overrides, config_overrides)
 
 
 def _recognised(file: Path) -> Path:

@@ -153,7 +153,8 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     Args:
         plan: the checked configuration.
         device: where the model goes.
-        load: load the weight file of WEIGHT and RESUME_FROM; not needed when a checkpoint follows.
+        load: load the weight files that the configuration names (WEIGHT and RESUME_FROM, and those of parts); not
+            needed when a checkpoint follows.
 
     Returns:
         The state at step 0, and the report for people: loaded weights and parameter table.
@@ -161,7 +162,7 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     cfg = plan.cfg
     seed_all(cfg.SEED)
     set_deterministic(cfg.DETERMINISTIC)
-    model = build_model(cfg, plan.categories)
+    model = build_model(cfg, plan.categories, part_weights=load)
     report = []
     if load and cfg.WEIGHT:
         report.append(load_weights(model, find_weights(cfg.RESUME_FROM)).text())

@@ -27,12 +27,12 @@ from segfoundry.modeling.seem.published import shipped_config
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError, did_you_mean
 
-__all__ = ["MODEL_NAMES", "Section", "active_tasks", "check", "shipped_config", "tiny"]
+__all__ = ["MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "active_tasks", "check", "shipped_config", "tiny"]
 
 MODEL_NAMES = ("seem_model_v1", "seem_model_v0", "seem_model_demo")
 
-# Keys that fetch weights to start training from -> values that fetch none, for weight files that hold everything.
-INITIAL_WEIGHTS = {
+# What switches the files and downloads of single parts off, when weights of the whole network follow.
+WITHOUT_PART_WEIGHTS: dict[str, Any] = {
     "MODEL.BACKBONE.LOAD_PRETRAINED": False,
     "MODEL.BACKBONE.TIMM.DOWNLOAD": False,
     "MODEL.TEXT.OPEN_CLIP.PRETRAINED": "",

@@ -145,6 +145,14 @@ def test_the_whole_network_trains_and_predicts(values, pattern, lora, small_vit)
     assert [p.semantic.shape for p in predictions] == [(64, 64), (40, 50)]
 
 
+def test_files_of_parts_are_not_needed_when_weights_of_the_whole_follow(tmp_path):
+    values = {"MODEL.BACKBONE.PRETRAINED": str(tmp_path / "gone.pt"), "MODEL.BACKBONE.LOAD_PRETRAINED": True}
+    categories = [Category(0, "sky", True, (0, 0, 0))]
+    with pytest.raises(CheckpointError, match="gone.pt.*"):
+        build_model(config(**values), categories)
+    assert build_model(config(**values), categories, part_weights=False).backbone.output_channels
+
+
 def two_images(sizes=((64, 64), (64, 64))):
     masks = torch.zeros(2, 64, 64, dtype=torch.bool)
     masks[0, :40], masks[1, 40:] = True, True
