@@ -209,7 +209,9 @@ class QueryDecoder(nn.Module, ABC):
         if image.projected is not None:
             return image.projected[index]
         level = image.levels[index % NUM_LEVELS]
-        return self.transformer_cross_attention_layers[index].project(level.keys, level.values)
+        layer = self.transformer_cross_attention_layers[index]
+        assert isinstance(layer, CrossAttentionLayer)
+        return layer.project(level.keys, level.values)
 
     def forward(
         self,
@@ -280,18 +282,20 @@ class QueryDecoder(nn.Module, ABC):
         return tokens
 
     def _decode(self, image: DecoderFeatures, class_embeddings: Tensor, variables: Variables) -> DecoderOutput:
-        output, mask_embed = self._predict(0, variables, class_embeddings)
-        outputs = [output]
+        prediction, mask_embed = self._predict(0, variables, class_embeddings)
+        outputs = [prediction]
         for i in range(self.num_layers):
             level = image.levels[i % NUM_LEVELS]
             variables.enter_layer(i)
             forbidden = self._cross_mask(i, mask_embed, level, variables.memory)
             self._cross_attend(i, variables, self._project(i, image), forbidden)
             self._self_attend(i, variables)
-            output, mask_embed = self._predict(i + 1, variables, class_embeddings)
-            outputs.append(output)
-        means = variables.means
-        return DecoderOutput(outputs, image.mask_features, means.positive, means.negative, means.reference)
+            prediction, mask_embed = self._predict(i + 1, variables, class_embeddings)
+            outputs.append(prediction)
+        output = DecoderOutput(outputs, image.mask_features, reference_means=variables.reference_means)
+        if variables.means is not None:
+            output.positive_means, output.negative_means = variables.means.positive, variables.means.negative
+        return output
 
     @torch.no_grad()
     def _cross_mask(self, index: int, mask_embed: Tensor, level: ImageLevel, memory: Memory | None) -> Tensor:

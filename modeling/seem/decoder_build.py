@@ -8,7 +8,7 @@ from segfoundry.modeling.seem.decoder import SeemDecoder
 from segfoundry.modeling.seem.decoder_base import QueryDecoder
 from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
 from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
-from segfoundry.modeling.seem.language import LanguageEncoder
+from segfoundry.modeling.seem.language import TextEncoder
 from segfoundry.utils.errors import ConfigError, did_you_mean
 
 DECODERS: dict[str, type[QueryDecoder]] = {
@@ -18,7 +18,7 @@ DECODERS: dict[str, type[QueryDecoder]] = {
 }
 
 
-def build_decoder(cfg: Any, lang_encoder: LanguageEncoder) -> QueryDecoder:
+def build_decoder(cfg: Any, lang_encoder: TextEncoder) -> QueryDecoder:
     """Builds the decoder that the configuration names around a text encoder.
 
     Raises:

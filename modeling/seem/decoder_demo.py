@@ -10,7 +10,7 @@ from segfoundry.modeling.seem.image_levels import DecoderFeatures
 from segfoundry.modeling.seem.pass_draws import PassDraws
 from segfoundry.modeling.seem.prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt
 from segfoundry.modeling.seem.strokes import StrokePixels, stroke_means
-from segfoundry.modeling.seem.variables import PromptMeans, Variables
+from segfoundry.modeling.seem.variables import StrokeMeans, Variables
 from segfoundry.modeling.seem.visibility import Group
 from segfoundry.utils.draws import Draws
 
@@ -35,15 +35,13 @@ class SeemDecoderDemo(QueryDecoder):
         for name, texts in (("tokens_grounding", prompts.text), ("tokens_audio", prompts.audio)):
             if texts is not None:
                 variables.groups[name] = Group.of_tokens(texts.tokens, valid=texts.valid)
-        means = PromptMeans()
         if prompts.spatial is not None:
             shown = self._show(image, prompts.spatial, draws)
             variables.level_tokens["tokens_spatial"] = _groups(shown)
-            means.positive, means.negative = shown.positive_means, shown.negative_means
+            variables.means = StrokeMeans(shown.positive_means, shown.negative_means)
         if prompts.reference is not None:
             variables.level_tokens["tokens_visual"] = _groups(prompts.reference)
-            means.reference = prompts.reference.positive_means
-        variables.means = means
+            variables.reference_means = prompts.reference.positive_means
         return variables
 
     def reference(

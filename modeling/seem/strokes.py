@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from segfoundry.modeling.seem.pass_draws import PassDraws
 from segfoundry.modeling.seem.prompts import SpatialPrompt
-from segfoundry.modeling.seem.variables import PromptMeans
+from segfoundry.modeling.seem.variables import StrokeMeans
 
 POSITIVE, NEGATIVE = 0, 1
 SIGN_NAMES = ("positive", "negative")
@@ -91,7 +91,7 @@ class StrokePixels:
         return torch.cat(chosen), torch.cat(sign_of)
 
 
-def stroke_means(pixels: StrokePixels, maps: Tensor, limit: int | None, empty: float) -> PromptMeans:
+def stroke_means(pixels: StrokePixels, maps: Tensor, limit: int | None, empty: float) -> StrokeMeans:
     """Averages maps over each object's positive points, and over its negative ones.
 
     Args:
@@ -103,7 +103,7 @@ def stroke_means(pixels: StrokePixels, maps: Tensor, limit: int | None, empty: f
     Returns:
         ``positive`` and ``negative`` (B, N, C) float32.
     """
-    return PromptMeans(*(_object_means(pixels, maps, sign, limit, empty) for sign in (POSITIVE, NEGATIVE)))
+    return StrokeMeans(*(_object_means(pixels, maps, sign, limit, empty) for sign in (POSITIVE, NEGATIVE)))
 
 
 def _object_means(pixels: StrokePixels, maps: Tensor, sign: int, limit: int | None, empty: float) -> Tensor:

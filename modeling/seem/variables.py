@@ -16,12 +16,11 @@ from segfoundry.modeling.seem.visibility import AttentionArch, Group
 
 
 @dataclass
-class PromptMeans:
-    """Mean mask features under the strokes, each (B, objects, D) or None: what masks are compared with."""
+class StrokeMeans:
+    """Mean mask features (B, objects, D), float32, under the strokes of each sign: what masks are compared with."""
 
-    positive: Tensor | None = None
-    negative: Tensor | None = None
-    reference: Tensor | None = None
+    positive: Tensor
+    negative: Tensor
 
 
 @dataclass
@@ -35,7 +34,8 @@ class Variables:
             a layer would make of them is never read, so that they are keys and values only.
         memory: masks of the last round, of the group ``memories_spatial``; None in the first round.
         owned_memory: slots are seen by the variables of their object only.
-        means: what the pass returns beside predictions.
+        means: of the strokes; None without strokes.
+        reference_means: of the positive strokes on reference images; None without references.
     """
 
     arch: AttentionArch
@@ -43,7 +43,8 @@ class Variables:
     level_tokens: dict[str, list[Group]] = field(default_factory=dict)
     memory: Memory | None = None
     owned_memory: bool = True
-    means: PromptMeans = field(default_factory=PromptMeans)
+    means: StrokeMeans | None = None
+    reference_means: Tensor | None = None
 
     def enter_layer(self, index: int) -> None:
         """Puts the layer's tokens and owners of memory slots in place."""
