@@ -1,5 +1,6 @@
 """Faults that are found before a model is built."""
 
+import json
 import subprocess
 import sys
 
@@ -86,3 +87,32 @@ def test_no_torch_is_imported_for_these_checks(tmp_path):
         "sys.exit('torch' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
+def test_finer_masks_that_no_set_has_are_said_once_when_the_user_asks_for_them(config):
+    key = "MODEL.DECODER.LVIS.ENABLED"
+    assert [text for text in check_training(config(key, "True")).notices if key in text] == [
+        f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"
+    ]
+    assert not any(
+        key in text for text in check_training(config(key, "False")).notices + check_training(config()).notices
+    )
+
+
+def test_a_set_of_phrases_alone_mixes_with_any_categories(config, tmp_path):
+    (tmp_path / "other").mkdir()
+    record = write_dataset(tmp_path / "other", name="phrases")
+    content = json.loads(record.read_text())
+    mask = {"size": [64, 64], "counts": [0, 100, 64 * 64 - 100]}
+    annotation = {"id": 1, "image_id": 1, "segmentation": mask, "sentences": [{"raw": "the corner"}]}
+    images = [{"id": 1, "file_name": "001.png", "height": 64, "width": 64}]
+    (tmp_path / "other/g.json").write_text(json.dumps({"images": images, "annotations": [annotation]}))
+    content["categories"] = content["categories"][:1]
+    content["splits"] = {"train": {"images": "train/images", "grounding": "g.json"}}
+    record.write_text(json.dumps(content))
+    names = ("DATASETS.TRAIN", f"[{record}, {tmp_path}/data/tiny.yaml]")
+    assert [c.name for c in check_training(config(*names)).categories] == ["sky", "ground", "ball"]
+    joint = (*names, "LOADER.JOINT", "True")
+    assert len(check_training(config(*joint, "LOADER.KEY_DATASET", "tiny")).train) == 2
+    with pytest.raises(ConfigError, match=r"LOADER.KEY_DATASET 'ade' is none of the training sets \(phrases, tiny\)"):
+        check_training(config(*joint, "LOADER.KEY_DATASET", "ade"))

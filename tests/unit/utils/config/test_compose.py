@@ -203,9 +203,9 @@ def test_who_wrote_a_value(write, tmp_path, monkeypatch):
 
 def test_keys_without_effect_are_reported_once_when_the_user_sets_them(override, write):
     assert load_config([FOCALL]).notices == []
-    notices = override("STROKE_SAMPLER.DILATION", "4", "STROKE_SAMPLER.DILATION", "5", "TRAINER", "xdecoder").notices
-    assert len(notices) == 1 and "STROKE_SAMPLER.DILATION" in notices[0]
-    assert len(load_config([write("a.yaml", NAME + "STROKE_SAMPLER: {DILATION: 4}\n")]).notices) == 1
+    notices = override("TEST.NAME", "a", "TEST.NAME", "b", "TRAINER", "xdecoder").notices
+    assert len(notices) == 1 and "TEST.NAME" in notices[0]
+    assert len(load_config([write("a.yaml", NAME + "TEST: {NAME: a}\n")]).notices) == 1
 
 
 def test_the_tree_is_frozen(override):
