@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segfoundry.datasets.collate import collate
-from segfoundry.utils.structures import Sample, Targets
+from segfoundry.utils.structures import Sample, SpatialTargets, Targets, TextTargets
 
 
 def sample(height, width, masks=2, index=0):
@@ -37,3 +37,18 @@ def test_without_ground_truth_there_are_no_targets():
     assert collate([sample(4, 4, masks=None)]).targets is None
     with pytest.raises(ValueError, match="some have none"):
         collate([sample(4, 4), sample(4, 4, masks=None)])
+
+
+def test_prompts_are_padded_and_the_flag_travels():
+    one, two = sample(4, 6, masks=0), sample(5, 3, masks=1)
+    mask = np.ones((1, 4, 6), bool)
+    one.targets.spatial, one.targets.texts = SpatialTargets(mask, mask), TextTargets(["a cup"], mask, "class")
+    one.targets.labelled = False
+    batch = collate([one, two])
+    spatial, texts = batch.targets[0].spatial, batch.targets[0].texts
+    for tensor in (spatial.masks, spatial.strokes, texts.masks):
+        assert tensor.shape == (1, 5, 6) and tensor.dtype == torch.bool and tensor.sum() == 24
+    assert (texts.texts, texts.kind) == (["a cup"], "class")
+    assert [t.labelled for t in batch.targets] == [False, True] and batch.targets[1].spatial is None
+    moved = batch.to("cpu")
+    assert moved.targets[0].texts.kind == "class" and not moved.targets[0].labelled
