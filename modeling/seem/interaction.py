@@ -169,7 +169,8 @@ class PromptAnswerer:
             texts_explain_strokes=kind.texts_explain_strokes,
             strokes_explain_texts=kind.strokes_explain_texts,
             objects=False,
-            draws=f"part{kind.number}/" if kind.number else "",
+            # Fixed draws are the same in every part.
+            draws=f"part{kind.number}/" if kind.number and rng is not None else "",
         )
         strokes = [_strokes(prompts[ask.place].strokes, ask.objects, images) for ask in asks]
         most = max(len(ask.objects) for ask in asks)

@@ -52,7 +52,8 @@ def objective(model, batches):
     totals = {}
     for batch in batches:
         for name, value in model.normalizers(batch).items():
-            totals[name] = totals.get(name, 0.0) + value
+            known = totals.get(name, 0.0)
+            totals[name] = max(known, value) if name.startswith("max_") else known + value
     model.train()
     model.zero_grad()
     seed_step(0, 0, 0)
