@@ -9,7 +9,7 @@ from segfoundry.datasets.catalog import Record, Split
 from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
+from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper, TrainMapper
 from segfoundry.datasets.strokes.build import start_prompt, training_strokes
 from segfoundry.datasets.transforms.color import ColorJitter
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
@@ -20,20 +20,17 @@ _COCO = "coco_2017"
 
 
 @TRAIN_MAPPERS.register("panoptic")
-def build_panoptic_train(cfg: Any, record: Record) -> PanopticTrainMapper:
+def build_panoptic_train(cfg: Any, record: Record) -> TrainMapper:
     """Builds the panoptic training mapper from COCO.INPUT and INPUT."""
-    keys = cfg.COCO.INPUT
-    jitter = LargeScaleJitter(keys.IMAGE_SIZE, keys.MIN_SCALE, keys.MAX_SCALE, keys.RANDOM_FLIP)
-    color = ColorJitter() if keys.COLOR_AUG_SSD else None
-    return PanopticTrainMapper(jitter, len(record.categories), cfg.INPUT.MAX_PIXELS, color)
+    return _panoptic_train(cfg, record)
 
 
 @TRAIN_MAPPERS.register("interactive")
-def build_interactive_train(cfg: Any, record: Record) -> InteractiveTrainMapper:
+def build_interactive_train(cfg: Any, record: Record) -> TrainMapper:
     """Builds the mapper of prompted training from STROKE_SAMPLER and MODEL.DECODER.{SPATIAL,GROUNDING,LVIS}."""
     tasks, strokes = cfg.MODEL.DECODER, cfg.STROKE_SAMPLER
     return InteractiveTrainMapper(
-        build_panoptic_train(cfg, record),
+        _panoptic_train(cfg, record),
         tuple(category.name for category in record.categories),
         StrokeOptions(training_strokes(strokes), strokes.MAX_CANDIDATE) if tasks.SPATIAL.ENABLED else None,
         tasks.GROUNDING.MAX_LEN - 1 if tasks.GROUNDING.ENABLED else None,
@@ -41,25 +38,36 @@ def build_interactive_train(cfg: Any, record: Record) -> InteractiveTrainMapper:
     )
 
 
+def _panoptic_train(cfg: Any, record: Record) -> PanopticTrainMapper:
+    keys = cfg.COCO.INPUT
+    jitter = LargeScaleJitter(keys.IMAGE_SIZE, keys.MIN_SCALE, keys.MAX_SCALE, keys.RANDOM_FLIP)
+    color = ColorJitter() if keys.COLOR_AUG_SSD else None
+    return PanopticTrainMapper(jitter, len(record.categories), cfg.INPUT.MAX_PIXELS, color)
+
+
 @EVAL_MAPPERS.register("panoptic")
-def build_panoptic_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> PanopticEvalMapper:
+def build_panoptic_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
     """Builds the panoptic evaluation mapper from the record's or the configuration's sizes."""
-    return PanopticEvalMapper(eval_resize(cfg, record), len(record.categories), cfg.INPUT.MAX_PIXELS)
+    return _panoptic_eval(cfg, record)
 
 
 @EVAL_MAPPERS.register("interactive")
-def build_interactive_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> InteractiveEvalMapper:
+def build_interactive_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
     """Builds the mapper of prompted evaluations from STROKE_SAMPLER.EVAL, REF.INPUT and TEST.SENTENCES."""
     keys = cfg.STROKE_SAMPLER
     start = start_prompt(first_prompt(cfg, split), keys)
     clicks = ClickOptions(start, keys.EVAL.OBJECTS == "things", keys.EVAL.GROUNDING)
     phrases = PhraseOptions(cfg.TEST.SENTENCES, start if cfg.REF.INPUT.SPATIAL else None)
     return InteractiveEvalMapper(
-        build_panoptic_eval(cfg, record, split),
+        _panoptic_eval(cfg, record),
         record,
         clicks if "interactive" in kinds else None,
         phrases if "referring" in kinds else None,
     )
+
+
+def _panoptic_eval(cfg: Any, record: Record) -> PanopticEvalMapper:
+    return PanopticEvalMapper(eval_resize(cfg, record), len(record.categories), cfg.INPUT.MAX_PIXELS)
 
 
 def first_prompt(cfg: Any, split: Split) -> str:

@@ -98,7 +98,7 @@ class InteractiveTrainMapper:
         kind = "text"
         if not texts and len(targets.masks):
             sentences = {
-                k: training_prompt(self.names[k], rng.integers(len(TEMPLATES))) for k in np.unique(targets.labels)
+                k: training_prompt(self.names[k], int(rng.integers(len(TEMPLATES)))) for k in np.unique(targets.labels)
             }
             texts, masks = pick_texts(
                 [sentences[k] for k in targets.labels], lambda row: targets.masks[row], self.texts, rng

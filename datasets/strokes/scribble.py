@@ -97,7 +97,8 @@ def random_walks(walk: Walk, starts: np.ndarray, rng: np.random.Generator) -> li
     speeds = np.empty_like(changes)
     speed = rng.uniform(0, walk.speed, count)
     for vertex in range(longest - 1):
-        speed = speeds[:, vertex] = np.clip(speed + changes[:, vertex], 0, walk.speed)
+        np.clip(speed + changes[:, vertex], 0, walk.speed, out=speed)
+        speeds[:, vertex] = speed
     points = np.zeros((count, longest, 2))
     points[:, 1:] = np.cumsum(np.stack([speeds * np.cos(angles), speeds * np.sin(angles)], axis=2), axis=1)
     points += (starts + _shifts(walk.shift, count, rng))[:, None]
