@@ -173,14 +173,14 @@ def evaluate(
     consumers: list[Any] = [*evaluators.values(), worst]
     tasks = tuple(evaluator.task for evaluator in evaluators.values())
     passes = EvaluationPasses(model, tasks, click_protocol(cfg), processes.device)
-    loader = build_eval_loader(
-        cfg, record, split, rank=processes.rank, world=processes.world, mapper=model.mapper, kinds=kinds
-    )
     started = time.perf_counter()
     complete, failure = False, None
     try:
         with evaluation_mode(model), memory_errors(processes.device, _MEMORY_KEYS):
             model.set_vocabulary(record.categories)
+            loader = build_eval_loader(
+                cfg, record, split, rank=processes.rank, world=processes.world, mapper=model.mapper, kinds=kinds
+            )
             complete = _predict_all(record.name, loader, passes, consumers, processes, precision, stopped)
     except UserError as error:
         failure = error

@@ -115,12 +115,11 @@ def test_clicks_and_phrases_are_the_same_in_one_process_and_two(trained, tmp_pat
     (folder / "data" / "val" / "grounding.json").write_text(json.dumps({"annotations": annotations}))
     record["splits"]["val"]["grounding"] = "val/grounding.json"
     (folder / "data" / "prompted.yaml").write_text(json.dumps(record))
-    words = ["evaluate", "--weights", folder / "runs" / "seem", "--num-gpus", "1", "--output", tmp_path / "one"]
+    words = ["evaluate", "--weights", folder / "runs" / "seem", "--output"]
     keys = ["DATASETS.TEST", f"[{folder / 'data' / 'prompted.yaml'}]", "STROKE_SAMPLER.EVAL.MAX_ITER", "3"]
     keys += ["TEST.EVALUATORS", "[interactive, referring]", "TEST.SENTENCES", "all", "TEST.BATCH_SIZE_TOTAL", "2"]
-    assert main([*map(str, words), "--overrides", *keys]) == 0
-    words[4], words[6] = "2", tmp_path / "two"
-    done = run(*words, "--overrides", *keys)
+    assert main([*map(str, words), str(tmp_path / "one"), "--overrides", *keys]) == 0
+    done = run(*words, tmp_path / "two", "--num-gpus", "2", "--overrides", *keys)
     assert done.returncode == 0, done.stderr
     one, two = (json.loads((tmp_path / n / "tiny" / "metrics.json").read_text()) for n in ("one", "two"))
     objects = sum(len(a["segments_info"]) for a in panoptic["annotations"])

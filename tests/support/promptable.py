@@ -56,7 +56,8 @@ class Oracle(MetaArch):
             if "phrases" in request.tasks:
                 assert request.texts[place] == sample.phrases.texts
                 phrases = sample.phrases.masks[sample.phrases.owner]
-            wanted = {"semantic": sample.semantic, "panoptic": sample.panoptic}
+            semantic = None if sample.semantic is None else np.where(sample.semantic == 255, 0, sample.semantic)
+            wanted = {"semantic": semantic, "panoptic": sample.panoptic}
             found.append(Prediction(phrases=phrases, **{k: v for k, v in wanted.items() if k in request.tasks}))
         return found
 
