@@ -37,7 +37,7 @@ def load_items(record: Record, split: Split) -> list[Item]:
     folders = Folders.of(split)
     images = folders.images
     listed = None if split.image_list is None else read_image_list(split.image_list, images, record.root)
-    phrases = _phrases(record, split)
+    phrases = read_phrases(record, split)
     if split.panoptic_json is not None:
         items = _panoptic_items(record, split, folders)
     elif split.semantic is not None or split.objects is not None:
@@ -135,11 +135,8 @@ def _panoptic_item(annotation: Mapping[str, Any], info: Mapping[str, Any], folde
     label = objects = None
     if image is not None:
         name = image.relative_to(folders.images.folder).as_posix()
-        # Without patterns the semantic PNG has the panoptic PNG's name, which need not be the image's.
-        if folders.semantic is not None and folders.semantic.pattern is None:
-            label = folders.semantic.find(annotation["file_name"])
-        elif folders.semantic is not None:
-            label = folders.semantic.find_match(name, folders.images)
+        if folders.semantic is not None:
+            label = semantic_match(folders.semantic, annotation["file_name"], name, folders.images)
         objects = folders.objects.find_match(name, folders.images) if folders.objects else None
     return Item(
         annotation["image_id"],
@@ -167,6 +164,19 @@ def find_image(
     return image
 
 
+def semantic_match(semantic: Listing, png: str, image: str, images: Listing) -> Path | None:
+    """Returns the semantic PNG beside the panoptic PNG ``png`` of the image ``image``.
+
+    Without patterns it has the panoptic PNG's name, which need not be the image's.
+    """
+    return semantic.find(png) if semantic.pattern is None else semantic.find_match(image, images)
+
+
+def find_coco_image(images: Listing, name: str) -> Path | None:
+    """Returns an image by its name, or by its later name when it is one of COCO 2014."""
+    return images.find(name) or images.find(_COCO_2014.sub("", name))
+
+
 def _check_complete(items: Sequence[Item], infos: Mapping[Any, Mapping[str, Any]], json_file: Path) -> None:
     annotated = {item.image_id for item in items}
     if len(annotated) < len(items):
@@ -177,7 +187,12 @@ def _check_complete(items: Sequence[Item], infos: Mapping[Any, Mapping[str, Any]
         raise DataError(f"{json_file}: holds no annotation")
 
 
-def _phrases(record: Record, split: Split) -> PhraseFile | None:
+def read_phrases(record: Record, split: Split) -> PhraseFile | None:
+    """Reads the phrases of a split, or returns None when it has none.
+
+    Raises:
+        DataError: their file is missing or faulty.
+    """
     if split.refs is not None:
         return read_refs(split.refs, split.refs_split, record.index_of)
     return None if split.grounding is None else read_grounding(split.grounding, record.index_of)
@@ -190,7 +205,7 @@ def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[It
         if image_id not in phrases.phrases:
             continue
         name = str(info.get("file_name", image_id))
-        path = images.find(name) or images.find(_COCO_2014.sub("", name))
+        path = find_coco_image(images, name)
         if path is None:
             missing.append(name)
         else:

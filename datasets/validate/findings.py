@@ -32,6 +32,13 @@ KINDS: dict[str, Kind] = {
     "image-missing": Kind(ERROR, "image missing", "restore the file, or remove its entries from the JSON"),
     "png-missing": Kind(ERROR, "panoptic PNG missing", "restore the file, or remove its annotation"),
     "semantic-missing": Kind(ERROR, "semantic PNG missing", "prepare --convert panoptic2semantic"),
+    "objects-missing": Kind(ERROR, "object PNG missing", "restore the file, or take the image out of the list"),
+    "objects-extra": Kind(NOTE, "object PNG without image (unused)", "remove it"),
+    "objects-unreadable": Kind(ERROR, "object PNG unreadable or no one-channel picture", "write it again as 8-bit PNG"),
+    "list-invalid": Kind(ERROR, "list of images missing or naming what is not there", "correct the list"),
+    "file-absent": Kind(
+        NOTE, "file that the split can do without", "add it where phrases, captions or finer masks help"
+    ),
     "image-extra": Kind(WARNING, "image without annotation (unused)", "annotate it, or remove it"),
     "png-extra": Kind(WARNING, "panoptic PNG without entry in the JSON (unused)", "add its annotation, or remove it"),
     "semantic-extra": Kind(NOTE, "semantic PNG without image (unused)", "remove it"),
@@ -92,7 +99,9 @@ KINDS: dict[str, Kind] = {
         ERROR, "value in a semantic PNG that is no category index", "0..K-1 are categories, 255 is VOID"
     ),
     "semantic-differs": Kind(WARNING, "semantic and panoptic PNG disagree", "prepare --convert panoptic2semantic"),
-    "grounding-invalid": Kind(ERROR, "grounding JSON faulty", "see the message"),
+    "grounding-invalid": Kind(ERROR, "file of phrases faulty", "see the message"),
+    "captions-invalid": Kind(ERROR, "file of captions faulty", "see the message"),
+    "instances-invalid": Kind(ERROR, "file of finer masks faulty", "see the message"),
 }
 
 

@@ -11,12 +11,13 @@ import cv2
 import jinja2
 import numpy as np
 
+from segfoundry.datasets.formats.label_maps import read_label_map
 from segfoundry.datasets.formats.panoptic import read_panoptic_png
 from segfoundry.datasets.validate.scan import Target
 from segfoundry.datasets.validate.validate import Result, SplitSummary
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.image_io import read_image, read_label
+from segfoundry.utils.image_io import read_image
 from segfoundry.utils.structures import Category, PanopticResult, Segment
 from segfoundry.utils.visualizer import draw_panoptic, draw_semantic
 
@@ -63,7 +64,7 @@ def _overlay(result: Result, target: Target) -> dict[str, str] | None:
     """Returns name and data URI of an image with its annotation; None when they cannot be shown (a finding then)."""
     try:
         drawn = _draw(target, result.record.categories)
-    except DataError:
+    except (DataError, ValueError):
         return None
     if drawn is None:
         return None
@@ -84,7 +85,9 @@ def _draw(target: Target, categories: Sequence[Category]) -> np.ndarray | None:
         return draw_panoptic(image, PanopticResult(ids, segments), categories) if fits else None
     if target.semantic is None:
         return None
-    label = read_label(target.semantic)
+    label = read_label_map(target.semantic)
+    if target.semantic_coding is not None:
+        label = target.semantic_coding.decode(label)
     if label.shape != image.shape[:2]:
         return None
     return draw_semantic(image, label.astype(np.int64), categories)

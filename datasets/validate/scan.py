@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from segfoundry.datasets.formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
 from segfoundry.datasets.formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import read_header, read_image, read_label
+from segfoundry.utils.image_io import read_header, read_image
 
 _VOID_LABEL = 255
 _ALIKE = 0.95  # IoU of boxes from which two segments look like one object annotated twice
@@ -47,6 +48,9 @@ class Target:
         size: (height, width) by the JSON, or None.
         categories: number of categories.
         limits: thresholds.
+        semantic_coding: what the values of the semantic PNG mean; None: category indices.
+        objects: object PNG, or None.
+        object_coding: what its values mean.
     """
 
     image: Path
@@ -57,6 +61,14 @@ class Target:
     size: tuple[int, int] | None
     categories: int
     limits: Limits
+    semantic_coding: SemanticCoding | None = None
+    objects: Path | None = None
+    object_coding: ObjectCoding = ObjectCoding()
+
+    @property
+    def has_maps(self) -> bool:
+        """There is a picture of annotations; else the image has phrases only."""
+        return any(path is not None for path in (self.png, self.semantic, self.objects))
 
 
 @dataclass
@@ -69,6 +81,7 @@ class Scan:
         pixels: (K,) pixels per category index.
         counts: (K,) segments per category index.
         void: unlabelled pixels.
+        objects: number of objects in the object PNG.
         labelled: the image has at least one labelled pixel.
     """
 
@@ -77,6 +90,7 @@ class Scan:
     counts: np.ndarray
     digest: str | None = None
     void: int = 0
+    objects: int = 0
     labelled: bool = False
     _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -90,11 +104,12 @@ def scan_image(target: Target) -> Scan:
     _scan_photo(target, scan)
     ids = _scan_panoptic(target, scan)
     _scan_semantic(target, scan, ids)
+    _scan_objects(target, scan)
     if len(set(scan._sizes.values())) > 1:
         sizes = ", ".join(f"{kind} {w} x {h}" for kind, (h, w) in scan._sizes.items())
         scan.faults.append(("size-differs", f"{target.image}: {sizes}"))
-    scan.labelled = bool(scan.pixels.any())
-    if not scan.labelled:
+    scan.labelled = bool(scan.pixels.any() or scan.objects)
+    if not scan.labelled and target.has_maps:
         scan.faults.append(("image-empty", str(target.image)))
     return scan
 
@@ -177,13 +192,19 @@ def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
     if target.semantic is None:
         return
     try:
-        label = read_label(target.semantic)
+        label = read_label_map(target.semantic)
         if label.ndim != 2:
             raise DataError(f"{target.semantic}: a colour picture, expected one value per pixel (category index)")
     except DataError as error:
         scan.faults.append(("semantic-unreadable", str(error)))
         return
     scan._sizes["semantic PNG"] = label.shape
+    if target.semantic_coding is not None:
+        try:
+            label = target.semantic_coding.decode(label)
+        except ValueError as error:
+            scan.faults.append(("semantic-value", f"{target.semantic}: {error}"))
+            return
     values, counts = np.unique(label, return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         if value >= target.categories and value != _VOID_LABEL:
@@ -196,6 +217,18 @@ def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
             scan.void += count
     if ids is not None and ids.shape == label.shape:
         _compare(target, scan, ids, label)
+
+
+def _scan_objects(target: Target, scan: Scan) -> None:
+    if target.objects is None:
+        return
+    try:
+        values = read_object_map(target.objects, target.object_coding)
+    except DataError as error:
+        scan.faults.append(("objects-unreadable", str(error)))
+        return
+    scan._sizes["object PNG"] = values.shape
+    scan.objects = int((np.unique(values) > 0).sum())
 
 
 def _compare(target: Target, scan: Scan, ids: np.ndarray, label: np.ndarray) -> None:

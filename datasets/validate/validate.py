@@ -9,8 +9,8 @@ import numpy as np
 
 from segfoundry.datasets.convert.parallel import run_parallel
 from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.validate.by_image import check_by_image
 from segfoundry.datasets.validate.findings import ERROR, NOTE, WARNING, Finding, Findings
-from segfoundry.datasets.validate.grounding import check_grounding
 from segfoundry.datasets.validate.index import index_split
 from segfoundry.datasets.validate.scan import Limits, Scan, Target, scan_image
 
@@ -26,7 +26,8 @@ class SplitSummary:
         segments: (K,) segments per category index.
         void: unlabelled share of all pixels, 0..1.
         thing_pixels: share of things in the labelled pixels, 0..1.
-        sentences: entries of the grounding JSON.
+        sentences: phrases, that is objects with sentences.
+        objects: objects in the object PNGs.
         targets: the images, for the overlays of the report.
     """
 
@@ -37,6 +38,7 @@ class SplitSummary:
     void: float
     thing_pixels: float
     sentences: int = 0
+    objects: int = 0
     targets: list[Target] = field(default_factory=list, repr=False)
 
 
@@ -66,6 +68,7 @@ class Result:
                 "void_share": round(s.void, 6),
                 "thing_share": round(s.thing_pixels, 6),
                 "grounding": s.sentences,
+                "objects": s.objects,
                 "segments": dict(zip(names, s.segments.tolist(), strict=True)),
                 "pixels": dict(zip(names, s.pixels.tolist(), strict=True)),
             }
@@ -94,10 +97,19 @@ def validate_record(
             _check_duplicate(split, target, scan, seen, findings)
             scans.append(scan)
         summary = _summarize(record, split, targets, scans)
-        summary.sentences = check_grounding(split, findings)
+        summary.sentences = check_by_image(record, split, findings)
         _check_content(record, split, summary, limits, findings)
         summaries.append(summary)
     return Result(record, findings.sorted(), summaries)
+
+
+def distinct_splits(record: Record) -> list[Split]:
+    """Returns the splits of a record without those that show an earlier one's images in another way."""
+    found: dict[tuple[Any, ...], Split] = {}
+    for split in record.splits.values():
+        part = split.refs_split if split.refs is not None else ""
+        found.setdefault((split.images, split.image_list, part), split)
+    return list(found.values())
 
 
 def _check_duplicate(
@@ -124,13 +136,16 @@ def _summarize(record: Record, split: Split, targets: list[Target], scans: list[
         segments,
         void / max(void + labelled, 1),
         int(pixels[things].sum()) / max(labelled, 1),
+        objects=sum(s.objects for s in scans),
         targets=targets,
     )
 
 
 def _check_content(record: Record, split: Split, summary: SplitSummary, limits: Limits, findings: Findings) -> None:
     add = lambda code, place: findings.add(code, split.name, place)  # noqa: E731
-    if not summary.images:
+    if not summary.images or (split.panoptic is None and split.semantic is None and split.objects is None):
+        return
+    if split.panoptic is None and split.semantic is None and summary.objects:
         return
     if not summary.segments.any():
         add("nothing-annotated", f"{summary.images} images")

@@ -19,7 +19,9 @@ _COLORS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this verb."""
     parser.add_argument(
-        "dataset", metavar="DATASET", help="a record file, its folder, NAME or NAME:SPLIT (default: all splits)"
+        "dataset",
+        metavar="DATASET",
+        help="a record file, its folder, NAME or NAME:SPLIT (default: all splits of different images)",
     )
     parser.add_argument("--report", metavar="DIR", help="write DIR/index.html with overlays and class histograms")
     parser.add_argument("--json", metavar="FILE", help="write all findings and numbers as JSON")
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     from segfoundry.datasets.catalog import find_data_set
     from segfoundry.datasets.validate.scan import Limits
-    from segfoundry.datasets.validate.validate import validate_record
+    from segfoundry.datasets.validate.validate import distinct_splits, validate_record
     from segfoundry.utils.errors import DataError, UserError
     from segfoundry.utils.files import atomic_write_json
 
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     record, name = find_data_set(args.dataset)
     if name is not None and name not in record.splits:
         raise DataError(f"{record.path}: no split {name!r}. Splits: {', '.join(record.splits)}.")
-    chosen = list(record.splits.values()) if name is None else [record.splits[name]]
+    chosen = distinct_splits(record) if name is None else [record.splits[name]]
     if any(split.registered for split in chosen):
         raise DataError(f"{record.path}: only record files can be checked, not registrations made in Python")
     result = validate_record(record, chosen, Limits(args.max_void, args.min_area), args.workers)

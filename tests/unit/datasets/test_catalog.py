@@ -59,7 +59,7 @@ def test_builtin_coco(monkeypatch, tmp_path):
     assert len(record.categories) == 133 and sum(c.isthing for c in record.categories) == 80
     assert split.images == tmp_path / "datasets" / "coco" / "val2017"
     long = "coco_2017_train_panoptic_filtrefgumdval_with_sem_seg_caption_grounding_lvis"
-    assert long in builtin_names() and find_record(long, "val")[1].name == "train"
+    assert long in builtin_names() and find_record(long, "val")[1].name == "train_filtrefgumdval"
     monkeypatch.setenv("DATASET", "/a")
     monkeypatch.setenv("DETECTRON2_DATASETS", "/b")
     assert str(find_record("coco_2017", "val")[1].images) == "/b/coco/val2017"
@@ -71,7 +71,7 @@ def test_unknown_name_lists_what_was_searched(monkeypatch, tmp_path):
         find_record("coco_2016", "train")
     text = str(error.value)
     assert "did you mean 'coco_2017'" in text
-    for part in ("the file coco_2016", f"{tmp_path}/coco_2016.yaml", "built-in coco_2017", "detectron2"):
+    for part in ("the file coco_2016", f"{tmp_path}/coco_2016.yaml", "built-in ade20k_panoptic, ", " coco_2017, ", "detectron2"):
         assert part in text
 
 

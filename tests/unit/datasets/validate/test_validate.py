@@ -149,8 +149,32 @@ def resize_json(d):
     d.json["images"][0]["height"] += 1
 
 
+def split_entry(d, text):
+    """Adds keys to the training split."""
+    d.record_text("  train: {", "  train: {" + text + ", ")
+
+
+def objects(d):
+    """Gives the training split object PNGs; returns their folder."""
+    shutil.copytree(d.train / "semantic", d.train / "objects")
+    split_entry(d, "objects: train/objects")
+    return d.train / "objects"
+
+
+def write_json(d, key, content):
+    (d.train / f"{key}.json").write_text(json.dumps(content))
+    split_entry(d, f"{key}: train/{key}.json")
+
+
 PLANTED = {
     # files
+    "objects-missing": lambda d: (objects(d) / d.semantic(0).name).unlink(),
+    "objects-extra": lambda d: shutil.copy(d.semantic(0), objects(d) / "extra.png"),
+    "objects-unreadable": lambda d: Image.fromarray(photo(1)).save(objects(d) / d.semantic(0).name),
+    "list-invalid": lambda d: split_entry(d, "image_list: train/images.txt"),
+    "file-absent": lambda d: split_entry(d, "captions: train/captions.json, optional: [captions]"),
+    "captions-invalid": lambda d: write_json(d, "captions", {"annotations": [{"image_id": 1}]}),
+    "instances-invalid": lambda d: write_json(d, "instances", {"annotations": [{"image_id": 1, "segmentation": []}]}),
     "folder-missing": lambda d: shutil.rmtree(d.train / "semantic"),
     "json-invalid": lambda d: d.json.pop("annotations"),
     "path-outside-root": lambda d: d.record_text("root: .", "root: ./val\naliases: {}") or reroot(d),

@@ -1,0 +1,93 @@
+"""Checks of the files whose entries name images by id: phrases, captions, finer masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read_instances, sentence_texts
+from segfoundry.datasets.formats.json_file import read_json
+from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.formats.segmentation import decode_mask
+from segfoundry.datasets.load import read_phrases
+from segfoundry.datasets.validate.findings import Findings
+from segfoundry.utils.errors import DataError
+
+
+def check_by_image(record: Record, split: Split, findings: Findings) -> int:
+    """Checks phrases, captions and finer masks of a split, as far as it has them; returns the number of phrases."""
+    for path, read, code in (
+        (split.captions, read_captions, "captions-invalid"),
+        (split.instances, read_instances, "instances-invalid"),
+    ):
+        try:
+            if path is not None:
+                read(path)
+        except DataError as error:
+            findings.add(code, split.name, str(error))
+    if split.grounding is not None:
+        return _check_grounding(split, findings)
+    try:
+        phrases = read_phrases(record, split)
+    except DataError as error:
+        findings.add("grounding-invalid", split.name, str(error))
+        return 0
+    return 0 if phrases is None else _check_masks(phrases, split, findings)
+
+
+def _check_masks(phrases: PhraseFile, split: Split, findings: Findings) -> int:
+    """Decodes the mask of every phrase; returns their number."""
+    count = 0
+    for image_id, found in phrases.phrases.items():
+        for phrase in found:
+            problem = _mask_problem(phrase.mask, phrases.images.get(image_id, {}))
+            if problem:
+                place = f"{split.referring}: image {image_id}: {phrase.texts[0]!r}: {problem}"
+                findings.add("grounding-invalid", split.name, place)
+        count += len(found)
+    return count
+
+
+def _check_grounding(split: Split, findings: Findings) -> int:
+    """Checks each annotation of a grounding JSON by itself, to report all faults; returns their number."""
+    assert split.grounding is not None
+    try:
+        data = read_json(split.grounding)
+        if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
+            raise DataError(f"{split.grounding}: no list `annotations`")
+    except DataError as error:
+        findings.add("grounding-invalid", split.name, str(error))
+        return 0
+    images = {i.get("id"): i for i in data.get("images") or [] if isinstance(i, Mapping)}
+    for number, annotation in enumerate(data["annotations"]):
+        problem = _problem(annotation, images)
+        if problem:
+            findings.add("grounding-invalid", split.name, f"{split.grounding}: annotations[{number}]: {problem}")
+    return len(data["annotations"])
+
+
+def _problem(annotation: Any, images: Mapping[Any, Mapping[str, Any]]) -> str:
+    """Returns what is wrong with an annotation, or an empty string."""
+    if not isinstance(annotation, Mapping) or "image_id" not in annotation:
+        return "no mapping with an image_id"
+    if "segmentation" not in annotation and "segment_id" not in annotation:
+        return "needs a segmentation or a segment_id"
+    info = images.get(annotation["image_id"])
+    if images and info is None:
+        return f"image id {annotation['image_id']!r} is not in `images`"
+    try:
+        sentence_texts(annotation.get("sentences"), "sentences")
+    except DataError as error:
+        return str(error)
+    return _mask_problem(annotation.get("segmentation", 0), info or {})
+
+
+def _mask_problem(segmentation: Any, info: Mapping[str, Any]) -> str:
+    """Returns what is wrong with a mask, or an empty string: also for segment ids and images of unknown size."""
+    if isinstance(segmentation, int) or "height" not in info or "width" not in info:
+        return ""
+    try:
+        mask = decode_mask(segmentation, info["height"], info["width"])
+    except ValueError as error:
+        return str(error)
+    return "" if mask.any() else "its mask is empty"
