@@ -19,7 +19,7 @@ from segfoundry.trainer.signals import StopSignals
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import Request
+from segfoundry.utils.structures import Prompts, Request, Strokes
 
 from ..support.tiny_run import TRAINABLE, write_config
 from ..support.toy import copy, equal
@@ -207,6 +207,40 @@ def test_a_prediction_does_not_depend_on_its_batch(plan, state):
             assert (one.semantic == several.semantic).mean() > 0.99
         if one.instances is not None:
             np.testing.assert_allclose(one.instances.scores, several.instances.scores, rtol=1e-3, atol=1e-5)
+
+
+def test_prompts_are_answered_per_image_in_rounds(plan, state):
+    model = state.model
+    if "stroke" not in model.prompt_kinds:
+        pytest.skip("takes no strokes")
+    record, split = plan.test[0]
+    batch = next(iter(build_eval_loader(plan.cfg, record, split, rank=0, world=1)))
+    prompts = [Prompts(points(size, 1 + i), ("ball",) * i) for i, size in enumerate(batch.image_sizes)]
+    if "text" not in model.prompt_kinds:
+        prompts = [Prompts(prompt.strokes) for prompt in prompts]
+    with evaluation_mode(model):
+        encoded = model.encode(batch)
+        answers = model.prompted(encoded, prompts)
+        counts = [len(prompt.strokes.positive) for prompt in prompts]
+        previous = [answer.logits[:count] for answer, count in zip(answers, counts, strict=True)]
+        again = model.prompted(encoded, prompts, previous)
+        masks = model.full_masks(encoded, again)
+        alone = model.prompted(model.select(encoded, [1]), prompts[1:2], previous[1:2])
+        decoded = model.decode(encoded, Request())
+    torch.testing.assert_close(alone[0].logits, again[1].logits, atol=1e-4, rtol=1e-4)
+    for sample, prompt, answer, mask in zip(batch.samples, prompts, again, masks, strict=True):
+        count = len(prompt.strokes.positive) + len(prompt.texts)
+        assert mask.shape == (count, *sample.output_size) and mask.dtype == torch.bool
+        assert answer.logits.shape[0] == count and ((0 <= answer.scores) & (answer.scores <= 1)).all()
+    assert all(d.semantic is not None or d.panoptic is not None or d.instances is not None for d in decoded)
+
+
+def points(size, count):
+    """Returns strokes of one pixel for each of some objects."""
+    positive = torch.zeros(count, *size, dtype=torch.bool)
+    for i in range(count):
+        positive[i, size[0] // 2, (i + 1) * size[1] // (count + 1)] = True
+    return Strokes(positive, torch.zeros_like(positive))
 
 
 def test_evaluation_keeps_the_modes_of_all_modules(plan, state):
