@@ -105,8 +105,8 @@ def click_summary(ious: np.ndarray, images: int, iou_click: int = 1) -> dict[str
         where there is no object.
     """
     objects, clicks = ious.shape
-    reached = ious[:, :, None] >= np.array(THRESHOLDS)
-    failed = ~reached.any(axis=1)
+    reached: np.ndarray = ious[:, :, None] >= np.array(THRESHOLDS)
+    failed: np.ndarray = ~reached.any(axis=1)
     number = np.where(failed, clicks, reached.argmax(axis=1) + 1)
     curve = [_percent(ious[:, k]) for k in range(clicks)]
     summary: dict[str, Any] = {
