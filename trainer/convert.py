@@ -128,7 +128,7 @@ def _header(loaded: LoadedModel, merged: bool) -> dict[str, str]:
     """Returns the text entries that make the file complete."""
     arch = architectures()[loaded.resolved.arch]
     values = {name: _value(loaded.resolved.cfg, name) for name in arch.leaves}
-    values |= {"WEIGHT": False, "RESUME": False, "RESUME_FROM": ""} | getattr(arch.module, "INITIAL_WEIGHTS", {})
+    values |= {"WEIGHT": False, "RESUME": False, "RESUME_FROM": ""} | getattr(arch.module, "WITHOUT_PART_WEIGHTS", {})
     if "MODEL.ENCODER.NUM_CLASSES" in values:
         values["MODEL.ENCODER.NUM_CLASSES"] = len(loaded.trained)
     if merged:

@@ -95,10 +95,10 @@ def load_model(
     )
 
 
-def parse_classes(text: str) -> tuple[Category, ...]:
+def parse_classes(text: str, option: str = "--classes") -> tuple[Category, ...]:
     """Reads a vocabulary: names separated by commas, ``name:stuff`` for what is not countable.
 
-    Ids count from 1 in the order given.
+    Ids count from 1 in the order given; ``option`` stands in error messages.
 
     Raises:
         UserError: no name, an empty or repeated one, or another word than thing or stuff after the colon.
@@ -107,11 +107,11 @@ def parse_classes(text: str) -> tuple[Category, ...]:
     for part in text.split(","):
         name, colon, kind = (word.strip() for word in part.partition(":"))
         if not name:
-            raise UserError(f"--classes {text!r}: a name is empty; write them as: person,car,road:stuff")
+            raise UserError(f"{option} {text!r}: a name is empty; write them as: person,car,road:stuff")
         if colon and kind not in ("thing", "stuff"):
-            raise UserError(f"--classes: {part.strip()!r} ends with {kind!r}, expected {name}:thing or {name}:stuff")
+            raise UserError(f"{option}: {part.strip()!r} ends with {kind!r}, expected {name}:thing or {name}:stuff")
         if any(name == c.name for c in categories):
-            raise UserError(f"--classes names {name!r} twice")
+            raise UserError(f"{option} names {name!r} twice")
         index = len(categories)
         categories.append(Category(index + 1, name, kind != "stuff", distinct_color(index)))
     return tuple(categories)

@@ -32,6 +32,8 @@ def multi_scale_deformable_attention(
     Returns:
         (B, Q, C).
     """
+    if torch.compiler.is_exporting():
+        return _level_by_level(value, sizes, locations, weights)
     batch, cells, heads, channels = value.shape
     queries = locations.shape[1]
     rows, row_weights = _corners(sizes, locations, weights)
@@ -46,6 +48,19 @@ def multi_scale_deformable_attention(
         mode="sum",
     )
     return sampled.view(batch, queries, heads * channels)
+
+
+def _level_by_level(value: Tensor, sizes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> Tensor:
+    """As above by ``grid_sample``, which other programs know; weighted bags have no counterpart in ONNX."""
+    maps = value.transpose(1, 2).split([height * width for height, width in sizes], dim=2)  # (B, h, H W, d)
+    total = value.new_zeros(())
+    for level, (height, width) in enumerate(sizes):
+        image = maps[level].transpose(2, 3).flatten(0, 1).unflatten(-1, (height, width))
+        grid = (2 * locations[:, :, :, level] - 1).transpose(1, 2).flatten(0, 1)  # (B h, Q, P, 2)
+        sampled = F.grid_sample(image, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        shares = weights[:, :, :, level].transpose(1, 2).flatten(0, 1)[:, None]  # (B h, 1, Q, P)
+        total = total + (sampled * shares).sum(dim=-1)  # (B h, d, Q)
+    return total.unflatten(0, (value.shape[0], -1)).flatten(1, 2).transpose(1, 2)
 
 
 def _corners(sizes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -177,7 +177,8 @@ class ClassEmbeddings:
         """Runs the tower on the prompts of one name after the other."""
         count = sum(len(rows) for rows in work.values())
         if count > _MANY_TEXTS:
-            log.info("computing the text embeddings of %d names", len(work))
+            kept = "" if self.disk is None else f"; {self.disk.folder} keeps them for later runs"
+            log.info("computing the text embeddings of %d names%s", len(work), kept)
         for prompts, rows in work.items():
             with torch.autocast(rows.device.type, enabled=False):
                 self._tables[prompts] = normalize(self.encoder.embed(rows).float())

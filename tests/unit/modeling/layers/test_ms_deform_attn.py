@@ -39,3 +39,17 @@ def test_starts_with_equal_weights_and_points_on_rays():
     assert offsets.abs().amax(-1).round(decimals=5).unique().tolist() == [1.0, 2.0, 3.0]
     torch.testing.assert_close(offsets[0, 0], torch.tensor([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]]))
     assert not attention.attention_weights.weight.any() and not attention.sampling_offsets.weight.any()
+
+
+def test_exported_attention_has_no_bags_and_the_same_values():
+    torch.manual_seed(0)
+    layer = MSDeformAttn(16, 4, 2, 3).eval()
+    torch.nn.init.normal_(layer.sampling_offsets.weight, std=0.3)
+    torch.nn.init.normal_(layer.attention_weights.weight)
+    sizes = [(3, 5), (6, 4)]
+    inputs = (torch.randn(2, 7, 16), torch.rand(2, 7, 2, 2), torch.randn(2, 39, 16))
+    with torch.no_grad():
+        program = torch.export.export(layer, (*inputs, sizes), strict=False)
+        torch.testing.assert_close(program.module()(*inputs, sizes), layer(*inputs, sizes), atol=1e-5, rtol=1e-4)
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert any("grid_sampler" in name for name in called) and not any("embedding_bag" in name for name in called)

@@ -6,17 +6,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 open_clip = pytest.importorskip("open_clip")
 
+from segfoundry.datasets.collate import collate  # noqa: E402
+from segfoundry.modeling.build import build_model  # noqa: E402
+from segfoundry.modeling.seem.config import tiny  # noqa: E402
 from segfoundry.modeling.seem.open_clip_text import build_open_clip  # noqa: E402
 from segfoundry.modeling.seem.open_clip_tokenizer import IdLayout  # noqa: E402
 from segfoundry.modeling.seem.tokenizer import lengths  # noqa: E402
 from segfoundry.modeling.seem.vocabulary import ClassEmbeddings  # noqa: E402
+from segfoundry.utils.config.engine import load_mapping  # noqa: E402
 from segfoundry.utils.errors import CheckpointError, ConfigError  # noqa: E402
+from segfoundry.utils.structures import Category, Request, Sample  # noqa: E402
 from segfoundry.utils.text_templates import evaluation_prompts  # noqa: E402
 
 TEXTS = ["a dog", "a very small photo of the red car", "", "one two three four five six seven eight nine ten eleven"]
@@ -195,3 +201,22 @@ def test_a_wrapped_transformer_with_its_own_tokenizer(tmp_path: Path, random_see
         tokens, texts = encoder(ids[:, : int(lengths(ids).max())])
         torch.testing.assert_close(texts, expected, atol=1e-5, rtol=1e-4)
         assert tokens.shape == (4, int(lengths(ids).max()), 20)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_whole_model_with_the_tower_frozen_or_tuned(tmp_path: Path, frozen: bool) -> None:
+    values = {
+        **tiny(),
+        "MODEL.ENCODER.NUM_CLASSES": 2,
+        "MODEL.TEXT.ARCH": "open_clip",
+        "MODEL.TEXT.OPEN_CLIP.NAME": describe(tmp_path),
+        "SOLVER.FIX_PARAM": {"lang_encoder": frozen},
+    }
+    categories = [Category(1, "sky", False, (0, 0, 255)), Category(2, "cup", True, (255, 0, 0))]
+    model = build_model(load_mapping(values).cfg, categories).eval()
+    prefix = "sem_seg_head.predictor.lang_encoder."
+    trained = {name for name in model.train_policy().rules if name.startswith(prefix)}
+    assert trained == (set() if frozen else {name for name, _ in model.named_parameters() if name.startswith(prefix)})
+    sample = Sample(np.zeros((64, 64, 3), np.uint8), 1, 0, "", (64, 64))
+    (prediction,) = model(collate([sample]), request=Request(tasks=("semantic",)))
+    assert prediction.semantic is not None and prediction.semantic.shape == (64, 64)
