@@ -105,9 +105,9 @@ def click_summary(ious: np.ndarray, images: int, iou_click: int = 1) -> dict[str
         where there is no object.
     """
     objects, clicks = ious.shape
-    reached: np.ndarray = ious[:, :, None] >= np.array(THRESHOLDS)
-    failed: np.ndarray = ~reached.any(axis=1)
-    number = np.where(failed, clicks, reached.argmax(axis=1) + 1)
+    reached = ious[:, :, None] >= np.array(THRESHOLDS)
+    failed = ~np.any(reached, axis=1)
+    number = np.where(failed, clicks, np.argmax(reached, axis=1) + 1)
     curve = [_percent(ious[:, k]) for k in range(clicks)]
     summary: dict[str, Any] = {
         f"noc@{t:g}": float(number[:, i].mean()) if objects else None for i, t in enumerate(THRESHOLDS)
