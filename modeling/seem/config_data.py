@@ -17,7 +17,6 @@ _LOADER = "DATALOADER decides, for every data set"
 _BATCH = "TEST.BATCH_SIZE_TOTAL decides, for every data set"
 _MAPPER = "this belongs to another mapper of the reference"
 _PIXELS = "INPUT.PIXEL_MEAN and INPUT.PIXEL_STD decide"
-_STROKES = "the interactive task is not built yet"
 
 
 @dataclass(kw_only=True)
