@@ -18,7 +18,7 @@ from segfoundry.trainer.result_memory import check_mask_memory, check_result_mem
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.masks import Rle, decode_masks, encode_masks
 from segfoundry.utils.prompts import Point, Prompt, PromptError, rasterize
-from segfoundry.utils.structures import Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+from segfoundry.utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
 
 if TYPE_CHECKING:
     from segfoundry.trainer.predictor import Predictor
@@ -90,11 +90,19 @@ class EncodedImage:
         strokes = Strokes(move(drawn.positive), move(drawn.negative))
         return self._ask(Prompts(strokes, texts, texts_explain_strokes=bool(texts)), previous)
 
-    def decode(self, tasks: Sequence[str]) -> Prediction:
-        """Returns what the network predicts without prompts; tasks and errors as ``Predictor.__call__``."""
+    def decode(self, tasks: Sequence[str], categories: Sequence[Category] | None = None) -> Prediction:
+        """Returns what the network predicts without prompts.
+
+        Args:
+            tasks: any of "panoptic", "semantic", "instance".
+            categories: vocabulary; None: the predictor's.
+
+        Raises:
+            UserError: as ``Predictor.__call__``.
+        """
         check_result_memory(self.predictor.cfg, self.size, self.predictor.result_tasks(tasks))
         with self.predictor.running():
-            return self.predictor.model.decode(self.features, Request(tasks=tuple(tasks)))[0]
+            return self.predictor.model.decode(self.features, Request(tuple(tasks), categories))[0]
 
     def require(self, kind: str) -> None:
         """Refuses a kind of prompt, "stroke" or "text", that the network does not understand.
@@ -136,9 +144,9 @@ def check_text(text: str) -> None:
     """Refuses words that name nothing.
 
     Raises:
-        PromptError: the text is empty, blank, or no text.
+        PromptError: the text is empty, has only blanks and characters that cannot be seen, or is no text.
     """
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or not any(c.isprintable() and not c.isspace() for c in text):
         raise PromptError(f"text {text!r}: expected words that name something, e.g. 'the left cup'")
 
 

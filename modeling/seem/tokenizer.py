@@ -111,22 +111,6 @@ def clean_text(text: str, context_length: int) -> str:
     return _SPECIAL.sub("< ", text)
 
 
-def check_phrase(text: str, where: str) -> str:
-    """Returns a phrase that a user typed, without blanks around it.
-
-    Args:
-        text: the phrase.
-        where: what it was typed into, for the message, e.g. ``--text``.
-
-    Raises:
-        UserError: it holds nothing that could be looked for.
-    """
-    stripped = text.strip()
-    if not any(character.isprintable() and not character.isspace() for character in stripped):
-        raise UserError(f"{where}: the phrase {text!r} is empty; write what to look for, e.g. 'the red car'")
-    return stripped
-
-
 def lengths(ids: Tensor) -> Tensor:
     """Returns how many tokens (N,) each row of ids (N, L) has, start and first end token included."""
     return ids.argmax(dim=1) + 1

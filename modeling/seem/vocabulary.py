@@ -5,6 +5,7 @@ Letters in shapes: K names, T prompts of a name, P width of the joint space of t
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ class ClassEmbeddings:
         drawn = rng.integers("template", len(TEMPLATES), (len(names),)).tolist()
         if self._learns():
             return self.encode([training_prompt(name, index) for name, index in zip(names, drawn, strict=True)])
-        prompted = [tuple(training_prompt(name, index) for index in range(len(TEMPLATES))) for name in names]
+        prompted = [_training_prompts(name) for name in names]
         self._fill_tables(prompted)
         return torch.stack([self._tables[prompts][index] for prompts, index in zip(prompted, drawn, strict=True)])
 
@@ -229,6 +230,11 @@ class ClassEmbeddings:
             self._means.clear()
             self._sentences.clear()
             self._weights = weights
+
+
+@functools.lru_cache(maxsize=8192)
+def _training_prompts(name: str) -> Prompted:
+    return tuple(training_prompt(name, index) for index in range(len(TEMPLATES)))
 
 
 def _array(tensor: Tensor) -> Any:

@@ -116,3 +116,21 @@ def test_rival_writers_never_show_a_mixture(tmp_path: Path) -> None:
             seen.add(tuple(np.unique(found)))
     assert all(writer.exitcode == 0 for writer in writers)
     assert seen <= {(1,), (2,)}
+
+
+def _count_up(folder: Path, times: int) -> None:
+    cache, counter = ArrayCache(folder), folder / "counter"
+    for _ in range(times):
+        with cache.lock():
+            counter.write_text(str(int(counter.read_text()) + 1))
+
+
+def test_one_process_at_a_time_holds_the_lock(tmp_path: Path) -> None:
+    (tmp_path / "counter").write_text("0")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=_count_up, args=(tmp_path, 5)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert (tmp_path / "counter").read_text() == "15"

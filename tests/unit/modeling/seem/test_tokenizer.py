@@ -7,8 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segfoundry.modeling.seem.tokenizer import END, ClipTokenizer, check_phrase, lengths
-from segfoundry.utils.errors import UserError
+from segfoundry.modeling.seem.tokenizer import END, ClipTokenizer, lengths
 
 START = 49406
 ANYTHING = st.text(st.characters(), max_size=60)  # control characters and halves of surrogate pairs included
@@ -64,14 +63,3 @@ def test_notices_do_not_flood_the_log(caplog) -> None:
 @pytest.mark.parametrize("text", ["x" * 1_000_000, "word " * 200_000, " " * 1_000_000 + "dog"])
 def test_huge_texts_take_no_time(text: str) -> None:
     assert int(lengths(ClipTokenizer()([text]))) == (3 if text.endswith("dog") else 77)
-
-
-@pytest.mark.parametrize("text", ["", "  ", "\n\t", "\x00", "\u200b"])
-def test_a_phrase_without_content_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="--text.*empty"):
-        check_phrase(text, "--text")
-
-
-@given(st.text(st.characters(categories=["L", "N", "S"]), min_size=1, max_size=5))
-def test_a_phrase_with_content_is_taken(text: str) -> None:
-    assert check_phrase(f" {text}\n", "--text") == text
