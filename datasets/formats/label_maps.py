@@ -115,7 +115,8 @@ def _read_matlab(path: Path, max_pixels: int) -> np.ndarray:
     from scipy.io.matlab import MatReadError
 
     try:
-        content = loadmat(path, variable_names=_MATLAB_NAMES)
+        with open(path, "rb") as file:
+            content = loadmat(file, variable_names=_MATLAB_NAMES)
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (MatReadError, NotImplementedError, ValueError, TypeError, OSError) as error:

@@ -33,9 +33,7 @@ class NamePattern:
 
     def __post_init__(self) -> None:
         if "*" not in self.form:
-            raise DataError(
-                f"the name pattern {self.form!r} holds no *, which stands for what the names of a pair share"
-            )
+            raise ValueError(f"{self.form!r} holds no *, which stands for what the names of a pair share")
 
     @cached_property
     def _regex(self) -> re.Pattern[str]:

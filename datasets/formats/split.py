@@ -138,7 +138,7 @@ def _parse(name: str, value: dict[str, Any], root: Path, index_of: Mapping[int, 
     return Split(
         name,
         **paths,
-        **{key: NamePattern(text(value[key], f"{where}.{key}")) for key in _PATTERNS if value.get(key) is not None},
+        **{key: _pattern(value[key], f"{where}.{key}") for key in _PATTERNS if value.get(key) is not None},
         refs_split=text(value.get("refs_split", name), f"{where}.refs_split"),
         semantic_coding=_semantic_coding(value, index_of, where),
         object_coding=_object_coding(value, where),
@@ -156,6 +156,13 @@ def find_path(base: Path, value: Any, where: str) -> Path:
     values = value if isinstance(value, list) and value else [value]
     paths = [(base / text(v, where)).absolute() for v in values]
     return next((path for path in paths if path.exists()), paths[0])
+
+
+def _pattern(value: Any, where: str) -> NamePattern:
+    try:
+        return NamePattern(text(value, where))
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
 
 
 def _optional(value: Mapping[str, Any], where: str) -> list[str]:
