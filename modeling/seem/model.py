@@ -209,7 +209,8 @@ class Seem(MetaArch):
             spatial = click_rounds(
                 predictor, features, self._no_classes(), objects, rounds, on.click_side, rng, positions
             )
-        prompts = DecoderPrompts(spatial, named and named.prompt, objects=on.mask, positions=positions)
+        texts = None if named is None else named.prompt
+        prompts = DecoderPrompts(spatial, texts, objects=on.mask, positions=positions)
         return predictor(features, None, class_embeddings, prompts, rng), rounds > 0
 
     def normalizers(self, batch: Batch) -> dict[str, float]:

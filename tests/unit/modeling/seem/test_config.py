@@ -78,7 +78,7 @@ def test_hidden_keys_of_the_reference_have_defaults():
         ),
         ({"MODEL.BACKBONE.LOAD_PRETRAINED": True}, "PRETRAINED names no file"),
         ({f"MODEL.DECODER.{t}.ENABLED": False for t in ("MASK", "SPATIAL", "GROUNDING")}, "leaves no task"),
-        ({"STROKE_SAMPLER.DILATION": 2}, "DILATION 2 must be odd"),
+        ({"STROKE_SAMPLER.DILATION": 2}, "DILATION is 2, expected an odd number"),
         (
             {"MODEL.NAME": "seem_model_v0", "MODEL.DECODER.NAME": "seem_v0", "STROKE_SAMPLER.MAX_CANDIDATE": 2},
             "MAX_CANDIDATE 2: seem_model_v0 trains one",
