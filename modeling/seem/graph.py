@@ -45,6 +45,9 @@ class PanopticGraph(InferenceGraph):
         divisibility: both sides of the image are multiples of this.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self,
         backbone: nn.Module,
@@ -79,8 +82,8 @@ class PanopticGraph(InferenceGraph):
         return output.final.logits.float().softmax(dim=-1), output.masks().float()
 
 
-def _without_text_tower(predictor: nn.Module) -> nn.Module:
+def _without_text_tower(predictor: Any) -> nn.Module:
     """Returns the decoder with the same parameters, save those of the text tower."""
-    bare: Any = copy.copy(predictor)
+    bare = copy.copy(predictor)
     bare._modules = {**predictor._modules, "lang_encoder": FixedVocabulary(predictor.lang_encoder.logit_scale)}
     return bare

@@ -106,7 +106,7 @@ class OpenClipEncoder(TextEncoder):
         return tower.proj(output.last_hidden_state), tower.proj(tower.pooler(output, valid))
 
     def _project(self, tokens: Tensor) -> Tensor:
-        projection = self.lang_encoder.text_projection
+        projection: Any = self.lang_encoder.text_projection
         if projection is None:
             return tokens
         return projection(tokens) if isinstance(projection, nn.Linear) else tokens @ projection
