@@ -183,6 +183,10 @@ def _check_tasks(cfg: Any) -> None:
             f"STROKE_SAMPLER.MAX_CANDIDATE {sampler.MAX_CANDIDATE}: seem_model_v0 trains one stroked object per image, "
             "because all its queries stand for it; set 1, or train seem_model_v1"
         )
+    if sampler.DILATION % 2 == 0:
+        raise ConfigError(
+            f"STROKE_SAMPLER.DILATION is {sampler.DILATION}, expected an odd number: a click has a middle"
+        )
 
 
 def _check_name(name: str, value: str, known: Collection[str]) -> None:
