@@ -174,3 +174,17 @@ def test_the_demo_variant_says_that_it_cannot_be_trained():
     assert "criterion.empty_weight" not in model.state_dict()
     with pytest.raises(ConfigError, match="seem_model_demo is for prediction"):
         model.train_policy()
+
+
+def test_all_tasks_learn():
+    model = prompted_model()
+    batch = prompted_batch([2, 1], TEXTS)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3)
+    history = []
+    for _ in range(16):
+        optimizer.zero_grad()
+        history.append(backward(model, batch, step_with_rounds(1)))
+        optimizer.step()
+    for family in ("mask", "spatial", "grounding"):
+        first, last = (sum(v for name, v in losses.items() if family in name) for losses in (history[0], history[-1]))
+        assert last < 0.85 * first, family
