@@ -92,6 +92,8 @@ def register_record(record: Record) -> list[str]:
 
     Categories are given as all things and all stuff in one index space, as Mask2Former and SEEM register them.
 
+    Semantic PNGs are handed on only where their values are category indices: detectron2 reads no others.
+
     Raises:
         DataError: a name is already taken.
     """
@@ -136,7 +138,7 @@ def _as_detectron2(record: Record, split: Split) -> list[dict[str, Any]]:
                 {"id": s.id, "category_id": s.category, "isthing": s.isthing, "iscrowd": int(s.iscrowd), "area": s.area}
                 for s in item.segments
             ]
-        if item.semantic is not None:
+        if item.semantic is not None and item.semantic_coding is None:
             entry["sem_seg_file_name"] = str(item.semantic)
         entries.append(entry)
     return entries

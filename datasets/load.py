@@ -17,6 +17,7 @@ from segfoundry.datasets.items import Item
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Segment
 
+_NO_FILE = Path()
 _COCO_2014 = re.compile(r"^COCO_(train|val|test)2014_")
 
 
@@ -109,12 +110,12 @@ def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Item
             faults["info"].append(f"{annotation['image_id']} ({annotation['file_name']})")
         item = _panoptic_item(annotation, info, folders, pngs)
         for kind, found, wanted in (
-            ("image", item.image, True),
+            ("image", item.image is not _NO_FILE, True),
             ("png", item.panoptic, True),
             ("semantic", item.semantic, folders.semantic),
             ("objects", item.objects, folders.objects),
         ):
-            if wanted and found in (None, Path()):
+            if wanted and not found:
                 name = info.get("file_name", annotation["file_name"])
                 faults[kind].append(name if kind == "image" else annotation["file_name"])
         item.segments = [
@@ -133,14 +134,14 @@ def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Item
 def _panoptic_item(annotation: Mapping[str, Any], info: Mapping[str, Any], folders: Folders, pngs: Listing) -> Item:
     image = find_image(folders.images, pngs, annotation, info)
     label = objects = None
-    if image is not None:
+    if image is not None and (folders.semantic is not None or folders.objects is not None):
         name = image.relative_to(folders.images.folder).as_posix()
         if folders.semantic is not None:
             label = semantic_match(folders.semantic, annotation["file_name"], name, folders.images)
         objects = folders.objects.find_match(name, folders.images) if folders.objects else None
     return Item(
         annotation["image_id"],
-        image or Path(),
+        image or _NO_FILE,
         info.get("height"),
         info.get("width"),
         pngs.find(annotation["file_name"]),

@@ -91,11 +91,13 @@ def sentence_texts(sentences: Any, where: str) -> tuple[str, ...]:
     """
     if not isinstance(sentences, list) or not sentences:
         raise DataError(f"{where}: `sentences` must be a list of {{raw: text}} with at least one entry")
-    texts = [s.get("raw", s.get("sent")) if isinstance(s, dict) else s for s in sentences]
-    for text in texts:
+    texts: list[str] = []
+    for sentence in sentences:
+        text = sentence.get("raw", sentence.get("sent")) if isinstance(sentence, dict) else sentence
         if not isinstance(text, str) or not text.strip():
             raise DataError(f"{where}: a sentence is {text!r}, expected text")
-    return tuple(text.strip().lower() for text in texts)
+        texts.append(text.strip().lower())
+    return tuple(texts)
 
 
 def category_index(row: Mapping[str, Any], index_of: Mapping[int, int]) -> int | None:

@@ -56,12 +56,9 @@ def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> lis
     found = []
     for base, folders, files in os.walk(folder, followlinks=True):
         folders[:] = [f for f in folders if not f.startswith(".")]
-        relative = Path(base).relative_to(folder)
-        found += [
-            (relative / f).as_posix()
-            for f in files
-            if not f.startswith(".") and os.path.splitext(f)[1].lower() in suffixes
-        ]
+        relative = Path(base).relative_to(folder).as_posix()
+        prefix = "" if relative == "." else f"{relative}/"
+        found += [prefix + f for f in files if not f.startswith(".") and os.path.splitext(f)[1].lower() in suffixes]
     return sorted(found)
 
 

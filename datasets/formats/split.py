@@ -107,7 +107,8 @@ def parse_splits(values: Any, root: Path, index_of: Mapping[int, int], where: st
 
 def _inherit(name: str, splits: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Returns the keys of a split, those of the split it is ``like`` filled in; null takes a key away."""
-    keys, seen = {}, [name]
+    keys: dict[str, Any] = {}
+    seen = [name]
     current = splits[name]
     while True:
         check_mapping(current, _KEYS, f"{where}.{seen[-1]}")
@@ -135,10 +136,13 @@ def _parse(name: str, value: dict[str, Any], root: Path, index_of: Mapping[int, 
         raise DataError(f"{where}: no annotations; expected one of {', '.join(ANNOTATIONS)}")
     if "grounding" in paths and "refs" in paths:
         raise DataError(f"{where}: phrases come from `grounding` or from `refs`, not from both")
-    return Split(
-        name,
+    files: dict[str, Any] = {
         **paths,
         **{key: _pattern(value[key], f"{where}.{key}") for key in _PATTERNS if value.get(key) is not None},
+    }
+    return Split(
+        name,
+        **files,
         refs_split=text(value.get("refs_split", name), f"{where}.refs_split"),
         semantic_coding=_semantic_coding(value, index_of, where),
         object_coding=_object_coding(value, where),

@@ -82,12 +82,14 @@ def _print(result) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a log or a pipe: long paths stay whole
-    table = Table(
-        "split", "images", "segments", "unlabelled", "things", "stuff", title=f"data set {escape(result.record.name)}"
-    )
+    more = [name for name in ("objects", "sentences") if any(getattr(s, name) for s in result.splits)]
+    titles = [name.replace("sentences", "phrases") for name in more]
+    columns = ("split", "images", "segments", "unlabelled", "things", "stuff", *titles)
+    table = Table(*columns, title=f"data set {escape(result.record.name)}")
     for s in result.splits:
         shares = [f"{100 * share:.1f} %" for share in (s.void, s.thing_pixels, 1 - s.thing_pixels)]
-        table.add_row(escape(s.name), str(s.images), str(int(s.segments.sum())), *shares)
+        counts = [str(getattr(s, name)) for name in more]
+        table.add_row(escape(s.name), str(s.images), str(int(s.segments.sum())), *shares, *counts)
     console.print(table)
     if result.findings:
         table = Table("level", "split", "count", "finding", "first place", "what to do", show_lines=True)

@@ -8,6 +8,7 @@ import pytest
 
 from segfoundry.datasets.catalog import find_record, load_items
 from segfoundry.datasets.detectron2_bridge import register_record
+from segfoundry.datasets.formats.record import read_record
 from segfoundry.utils.errors import DataError
 
 from ...support.data_sets import prepare, write_raw
@@ -104,3 +105,25 @@ def test_instance_only_registration_is_refused(fake):
     record, split = find_record("boxes", "train")
     with pytest.raises(DataError, match="detection2panoptic"):
         load_items(record, split)
+
+
+def test_grounding_fields_of_a_registration_are_left_alone(fake):
+    entry = {"file_name": "a.jpg", "image_id": 5, "sem_seg_file_name": "a.png", "grounding_info": [{"sentences": []}]}
+    fake.DatasetCatalog.register("x_val", lambda: [entry])
+    fake.MetadataCatalog.get("x_val").set(stuff_classes=["sky"], evaluator_type="sem_seg")
+    record, split = find_record("x_val", "train")
+    (item,) = load_items(record, split)
+    assert item.semantic.name == "a.png" and not item.phrases and entry["grounding_info"] == [{"sentences": []}]
+    assert record.evaluators_for(split) == ("semantic",)
+
+
+def test_semantic_maps_of_other_values_are_not_handed_on(fake, tmp_path):
+    for folder in ("i", "s"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.png").touch()
+    text = "splits: {val: {images: i, semantic: s%s}}\ncategories: [{id: 7, name: sky, isthing: false}]\n"
+    for more, given in ((", semantic_values: id", False), ("", True)):
+        path = tmp_path / f"r{given}.yaml"
+        path.write_text(text % more)
+        (name,) = register_record(read_record(path))
+        assert ("sem_seg_file_name" in fake.DatasetCatalog.get(name)[0]) == given
