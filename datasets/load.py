@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read
 from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, read_image_list, stem_of
 from segfoundry.datasets.formats.panoptic import read_panoptic_json
 from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.formats.refs import read_refs
+from segfoundry.datasets.formats.refs import INSTANCES, read_refs
 from segfoundry.datasets.items import Item
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Segment
 
 _NO_FILE = Path()
+_Pairs = tuple[tuple[int, int], ...]
 _COCO_2014 = re.compile(r"^COCO_(train|val|test)2014_")
 
 
@@ -194,9 +196,36 @@ def read_phrases(record: Record, split: Split) -> PhraseFile | None:
     Raises:
         DataError: their file is missing or faulty.
     """
+    if split.referring is None:
+        return None
+    pairs = tuple(record.index_of.items())
     if split.refs is not None:
-        return read_refs(split.refs, split.refs_split, record.index_of)
-    return None if split.grounding is None else read_grounding(split.grounding, record.index_of)
+        stamp = _stamp(split.refs) + _stamp(split.refs.parent / INSTANCES)
+        return _read_once(_refs, split.refs, stamp, split.refs_split, pairs)
+    return _read_once(_grounding, split.referring, _stamp(split.referring), pairs)
+
+
+def _refs(path: Path, part: str, pairs: _Pairs) -> PhraseFile:
+    return read_refs(path, part, dict(pairs))
+
+
+def _grounding(path: Path, pairs: _Pairs) -> PhraseFile:
+    return read_grounding(path, dict(pairs))
+
+
+@lru_cache(maxsize=4)
+def _read_once(read: Callable[..., Any], path: Path, stamp: tuple[int, ...], *arguments: Any) -> Any:
+    """Reads a file of perhaps a gigabyte once, although checks, schedule and loader each list the images."""
+    return read(path, *arguments)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Returns what changes when a file does; zeros for a missing one, which its reader reports."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
 def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[Item]:
@@ -219,8 +248,8 @@ def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[It
 
 def _attach(split: Split, items: Sequence[Item], phrases: PhraseFile | None) -> None:
     """Gives the items their phrases, captions and finer masks, joined by image id."""
-    captions = None if split.captions is None else read_captions(split.captions)
-    instances = None if split.instances is None else read_instances(split.instances)
+    captions = split.captions and _read_once(read_captions, split.captions, _stamp(split.captions))
+    instances = split.instances and _read_once(read_instances, split.instances, _stamp(split.instances))
     by_image = None if phrases is None else phrases.phrases
     for name, found, file in (
         ("phrases", by_image, split.referring),

@@ -411,3 +411,18 @@ def test_coco_training_with_phrases_captions_and_finer_masks(root):
     write(root / "lvis/coco_train2017_filtrefgumdval_lvis.json", {"annotations": [instance | {"image_id": 3}]})
     with pytest.raises(DataError, match="none of its image ids is one of the 2 images of split 'train_filtrefgumdval'"):
         load(name)
+
+
+def test_files_by_image_are_read_once_and_again_when_they_change(root, monkeypatch):
+    import segfoundry.datasets.load as load_module
+
+    ref_files(root, "refcoco", "unc")
+    count = []
+    monkeypatch.setattr(load_module, "read_refs", lambda *a, read=load_module.read_refs: count.append(a) or read(*a))
+    for _ in range(3):
+        load("refcoco_val_unc")
+    assert len(count) == 1
+    path = root / "refcoco/instances.json"
+    path.write_text(path.read_text() + " ")
+    load("refcoco_val_unc")
+    assert len(count) == 2
