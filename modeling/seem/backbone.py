@@ -15,9 +15,8 @@ from segfoundry.utils.errors import ConfigError, did_you_mean
 
 log = logging.getLogger(__name__)
 
-# Name -> module and class; imported when chosen, because timm is slow to import. A class has ``from_config(cfg)`` and
-# ``output_channels`` (name of each map -> channels), and maps images (B, 3, H, W) to {"res2": (B, C, H / 4, W / 4), ...
-# "res5"}, strides 4, 8, 16, 32. It may have ``key_map`` (see modeling/checkpoint.py).
+# Name -> module and class; imported when chosen, because timm is slow to import. A class has ``from_config(cfg)`` and is
+# a Backbone in fact; it may have ``key_map`` (see modeling/checkpoint.py).
 BACKBONES = {
     "focal": ("focalnet", "FocalNet"),
     "focal_dw": ("focalnet", "FocalNet"),
@@ -25,6 +24,16 @@ BACKBONES = {
     "vit": ("vit", "ViTBackbone"),
     "timm": ("timm_backbone", "TimmBackbone"),
 }
+
+
+class Backbone(nn.Module):
+    """Type of the backbones: images (B, 3, H, W) to {"res2": (B, C, H / 4, W / 4), ... "res5"}, strides 4, 8, 16, 32.
+
+    Attributes:
+        output_channels: name of each map -> its channels.
+    """
+
+    output_channels: dict[str, int]
 
 
 @runtime_checkable
@@ -35,11 +44,8 @@ class FitsWeights(Protocol):
         """Returns tensors under this backbone's names and, where it can, in its shapes."""
 
 
-def build_backbone(cfg: Any) -> nn.Module:
+def build_backbone(cfg: Any) -> Backbone:
     """Builds the backbone named by ``MODEL.BACKBONE.NAME``, with ``MODEL.BACKBONE.PRETRAINED`` if that is to be loaded.
-
-    Returns:
-        A module that maps images (B, 3, H, W) to maps "res2".."res5", with ``output_channels``.
 
     Raises:
         ConfigError: if the name is unknown, or a key does not fit the backbone.
@@ -54,7 +60,7 @@ def build_backbone(cfg: Any) -> nn.Module:
     backbone = getattr(importlib.import_module(f"segfoundry.modeling.seem.{module}"), class_name).from_config(cfg)
     if c.LOAD_PRETRAINED and c.PRETRAINED:
         log.info("%s", load_backbone_weights(backbone, c.PRETRAINED).text())
-    return cast(nn.Module, backbone)
+    return cast(Backbone, backbone)
 
 
 def load_backbone_weights(backbone: nn.Module, path: str) -> LoadReport:

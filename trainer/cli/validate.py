@@ -98,6 +98,6 @@ def _print(result) -> None:
             level = f"[{_COLORS[f.kind.level]}]{f.kind.level}[/]"
             table.add_row(level, escape(f.split), str(f.count), f"{f.kind.title} ({f.code})", first, f.kind.fix)
         console.print(table)
-    counts = ", ".join(f"{result.count(level)} {level}" for level in ("error", "warning", "note"))
+    found = ", ".join(f"{result.count(level)} {level}" for level in ("error", "warning", "note"))
     verdict = "ready for training" if result.ok else "training would go wrong"
-    print(f"{verdict}: {counts} kinds found")
+    print(f"{verdict}: {found} kinds found")
