@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
-from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, read_image_list, stem_of
+from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list, stem_of
 from segfoundry.datasets.formats.panoptic import read_panoptic_json
 from segfoundry.datasets.formats.record import Record, Split
 from segfoundry.datasets.formats.refs import INSTANCES, read_refs
@@ -72,11 +72,14 @@ class Folders:
         Raises:
             DataError: one is missing, empty, or holds no name of the pattern's form.
         """
-        listing = lambda *arguments: Listing(*arguments, LABEL_SUFFIXES)  # noqa: E731
+
+        def listing(folder: Path | None, what: str, names: NamePattern | None) -> Listing | None:
+            return None if folder is None else Listing(folder, what, names, LABEL_SUFFIXES)
+
         return cls(
             Listing(split.images, "image", split.image_names),
-            split.semantic and listing(split.semantic, "semantic PNG", split.semantic_names),
-            split.objects and listing(split.objects, "object PNG", split.object_names),
+            listing(split.semantic, "semantic PNG", split.semantic_names),
+            listing(split.objects, "object PNG", split.object_names),
         )
 
 
@@ -248,8 +251,11 @@ def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[It
 
 def _attach(split: Split, items: Sequence[Item], phrases: PhraseFile | None) -> None:
     """Gives the items their phrases, captions and finer masks, joined by image id."""
-    captions = split.captions and _read_once(read_captions, split.captions, _stamp(split.captions))
-    instances = split.instances and _read_once(read_instances, split.instances, _stamp(split.instances))
+
+    def read(reader: Callable[[Path], Any], file: Path | None) -> Any:
+        return None if file is None else _read_once(reader, file, _stamp(file))
+
+    captions, instances = read(read_captions, split.captions), read(read_instances, split.instances)
     by_image = None if phrases is None else phrases.phrases
     for name, found, file in (
         ("phrases", by_image, split.referring),
