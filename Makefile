@@ -78,15 +78,17 @@ demo: venv
 	@'$(PY)' entry.py train --conf_files configs/seem/tiny.yaml --overrides SAVE_DIR runs EXP_NAME demo \
 	  DATASETS.TRAIN '[$(DEMO_RECORD)]' DATASETS.TEST '[$(DEMO_RECORD)]'
 	@printf '\n==> %s\n' '3/5 evaluating the best weights on held-back images'
-	@'$(PY)' entry.py evaluate --weights $(DEMO)
+	@'$(PY)' entry.py evaluate --weights $(DEMO) \
+	  --overrides TEST.EVALUATORS '[panoptic, semantic, instance, interactive, referring]'
 	@printf '\n==> %s\n' '4/5 predicting on held-back images ($(DEMO)/predictions)'
 	@'$(PY)' entry.py predict --weights $(DEMO) --input $(DEMO)/data/val/images --output $(DEMO)/predictions --force
 	@printf '\n==> %s\n' '5/5 report'
 	@'$(PY)' entry.py report --run $(DEMO)
-	@'$(PY)' -c 'import json; m = json.load(open("$(DEMO)/eval/scenes/metrics.json")); print("\nDone. Panoptic quality on held-back images: %.1f %%" % m["panoptic"]["PQ"])'
+	@'$(PY)' -c 'import json; m = json.load(open("$(DEMO)/eval/scenes/metrics.json")); print("\nDone. On held-back images: panoptic quality %.1f %%, %.1f clicks to 85 %% overlap, masks of sentences %.1f %% mIoU" % (m["panoptic"]["PQ"], m["interactive"]["noc@0.85"], m["referring"]["mIoU"]))'
 	@printf '%s\n' '  $(DEMO)/report/index.html   curves, tables, the worst images' \
 	  '  $(DEMO)/predictions/overlay  predictions painted over images the model has not seen' \
 	  '  $(DEMO)/predictions          the same as label files' \
+	  'Click on images yourself:  $(PY) entry.py demo --weights $(DEMO)' \
 	  'Next: your own data in five steps (README.md).'
 
 # ---- tests and checks ------------------------------------------------------------------------------------------------
