@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from segfoundry.datasets.evaluation.interactive import STOP_IOU
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.clicks import next_click
+from segfoundry.trainer.asks import Ask, ask_apart
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
 
@@ -33,7 +34,7 @@ class ClickProtocol:
         max_clicks: R, the first prompt included.
         mode: "best" or "best_random" (``modeling/clicks.py``).
         dilation: side of a click in pixels of the network's input.
-        texts: give each object's text along (``ObjectTruth.texts``).
+        texts: give each object's text along (``ObjectTruth.texts``); the object alone sees it.
     """
 
     max_clicks: int = 20
@@ -71,8 +72,17 @@ class _Record:
         return len(self.truth)
 
     @property
-    def prompts(self) -> Prompts:
-        return Prompts(self.strokes, self.texts, texts_explain_strokes=bool(self.texts))
+    def asks(self) -> list[Ask]:
+        """All strokes at once; with texts each object by itself, or it would look at the texts of the others."""
+        if not self.texts:
+            return [Ask(self.place, Prompts(self.strokes), self.previous)]
+        asks = []
+        for number, text in enumerate(self.texts):
+            row = slice(number, number + 1)
+            strokes = Strokes(self.strokes.positive[row], self.strokes.negative[row])
+            previous = None if self.previous is None else self.previous[row]
+            asks.append(Ask(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
+        return asks
 
     def overlap(self, predicted: Tensor) -> Tensor:
         """Returns the IoU (N,) float64 of masks (N, H, W); 1 where there is neither truth nor prediction."""
@@ -123,9 +133,7 @@ def _run(model: MetaArch, encoded: Any, records: Sequence[_Record], protocol: Cl
     active = list(records)
     view = model.select(encoded, [record.place for record in active])
     for click in range(protocol.max_clicks):
-        previous = [record.previous for record in active] if click else None
-        answers = model.prompted(view, [record.prompts for record in active], previous)
-        answers = [PromptedMasks(a.logits[: len(r)], a.scores[: len(r)]) for a, r in zip(answers, active, strict=True)]
+        answers = _answers(model, encoded, view, active)
         masks = model.full_masks(view, answers)
         overlaps = torch.cat([r.overlap(m) for r, m in zip(active, masks, strict=True)]).cpu().numpy()
         finished = []
@@ -139,6 +147,19 @@ def _run(model: MetaArch, encoded: Any, records: Sequence[_Record], protocol: Cl
             active = [record for record, done in zip(active, finished, strict=True) if not done]
             view = model.select(encoded, [record.place for record in active])
         _click(active, model.mask_stride, click, protocol)
+
+
+def _answers(model: MetaArch, encoded: Any, view: Any, records: Sequence[_Record]) -> list[PromptedMasks]:
+    """Returns the masks of each record's objects; ``view`` holds the encoded images by record."""
+    if not any(record.texts for record in records):
+        asks = [ask for record in records for ask in record.asks]
+        return model.prompted(view, [ask.prompts for ask in asks], [ask.previous for ask in asks])
+    joined = []
+    for record in records:
+        answers = ask_apart(model, encoded, record.asks, OBJECTS_PER_RECORD)
+        logits, scores = ([getattr(answer, name)[:1] for answer in answers] for name in ("logits", "scores"))
+        joined.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
+    return joined
 
 
 def _click(records: Sequence[_Record], stride: int, click: int, protocol: ClickProtocol) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from segfoundry.modeling.base import MetaArch
-from segfoundry.trainer.click_simulation import ClickProtocol, simulate_clicks
+from segfoundry.trainer.asks import Ask, ask_apart
+from segfoundry.trainer.click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
 from segfoundry.utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Prompts, Request, Strokes
 
 PROMPTED_TASKS = ("clicks", "phrases")
@@ -66,17 +67,19 @@ class EvaluationPasses:
     def _phrases_with_strokes(
         self, view: Any, truths: Sequence[PhraseTruth], sizes: Sequence[tuple[int, int]]
     ) -> list[Any]:
-        """Answers phrases that may look at a stroke of each object; strokes lie in inputs of ``sizes``."""
-        prompts = []
-        for truth, (height, width) in zip(truths, sizes, strict=True):
-            positive = np.zeros((len(truth.strokes), height * width), bool)
-            for row, places in zip(positive, truth.strokes, strict=True):
-                row[places] = True
-            drawn = torch.from_numpy(positive).view(-1, height, width).to(self.device)
-            strokes = Strokes(drawn, torch.zeros_like(drawn))
-            prompts.append(Prompts(strokes, tuple(truth.texts), strokes_explain_texts=True))
-        answers = [
-            PromptedMasks(answer.logits[len(truth.strokes) :], answer.scores[len(truth.strokes) :])
-            for answer, truth in zip(self.model.prompted(view, prompts), truths, strict=True)
-        ]
-        return [masks.cpu().numpy() for masks in self.model.full_masks(view, answers)]
+        """Answers each phrase by itself with a stroke of its object; strokes lie in inputs of ``sizes``."""
+        asks = []
+        for place, (truth, (height, width)) in enumerate(zip(truths, sizes, strict=True)):
+            for text, owner in zip(truth.texts, truth.owner.tolist(), strict=True):
+                positive = np.zeros((1, height * width), bool)
+                positive[0, truth.strokes[owner]] = True
+                drawn = torch.from_numpy(positive).view(1, height, width).to(self.device)
+                strokes = Strokes(drawn, torch.zeros_like(drawn))
+                asks.append(Ask(place, Prompts(strokes, (text,), strokes_explain_texts=True)))
+        answers = iter(ask_apart(self.model, view, asks, OBJECTS_PER_RECORD))
+        found = []
+        for truth in truths:
+            own = [next(answers) for _ in truth.texts]
+            logits, scores = ([getattr(answer, name)[1:] for answer in own] for name in ("logits", "scores"))
+            found.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
+        return [masks.cpu().numpy() for masks in self.model.full_masks(view, found)]

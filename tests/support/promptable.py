@@ -68,7 +68,8 @@ class Oracle(MetaArch):
             assert prompt.strokes.positive.shape[1:] == size
             assert not (prompt.strokes.negative & self._object_masks(sample, prompt)).any(), "a click on the object"
             numbers = [self._touched(sample, stroke) for stroke in prompt.strokes.positive]
-            clicks = 1 if previous is None else int(previous[place][0, 0, 0].item()) + 1
+            last = None if previous is None else previous[place]
+            clicks = 1 if last is None else int(last[0, 0, 0].item()) + 1
             height, width = (-(-side // 32) * 8 for side in size)
             logits = torch.full((len(numbers) + len(prompt.texts), height, width), float(clicks))
             scores = torch.tensor([float(n) for n in numbers] + [0.0] * len(prompt.texts))

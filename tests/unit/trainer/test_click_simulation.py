@@ -124,3 +124,27 @@ def test_texts_are_given_along_when_asked_for(texts):
     (ious,) = simulate(model, [square()], max_clicks=1, texts=texts)
     assert model.texts == ((("a square",), True) if texts else ((), False))
     assert ious.shape == (1, 1)
+
+
+class Listener(Oracle):
+    """Remembers which strokes and texts were asked for together."""
+
+    def prompted(self, encoded, prompts, previous=None, rng=None):
+        self.asked = getattr(self, "asked", []) + [
+            (self._touched(s, p.strokes.positive[0]), len(p.strokes.positive), p.texts)
+            for (s, _), p in zip(encoded, prompts, strict=True)
+        ]
+        self.memories = [None if last is None else last.shape for last in previous]
+        return super().prompted(encoded, prompts, previous, rng)
+
+
+def test_an_object_looks_at_its_own_text_only():
+    model = Listener({1: 0.5, 2: 0.5, 3: 0.25})
+    samples = [stripes(3), stripes(1, index=1)]
+    samples[0].objects.texts, samples[1].objects.texts = ["left", "middle", "right"], ["alone"]
+    found = simulate(model, samples, max_clicks=4, texts=True)
+    assert model.asked[:4] == [(1, 1, ("left",)), (2, 1, ("middle",)), (3, 1, ("right",)), (1, 1, ("alone",))]
+    assert model.memories == [(1, 8, 24)] * 3  # what an object remembers is its own mask
+    silent = simulate(Oracle(model.speed), samples, max_clicks=4)
+    for one, other in zip(found, silent, strict=True):
+        np.testing.assert_array_equal(one, other)

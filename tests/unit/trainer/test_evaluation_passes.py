@@ -43,28 +43,34 @@ def test_images_without_phrases_are_not_asked_about():
 
 
 class Both(Oracle):
-    """Answers texts with a whole picture, strokes with nothing."""
+    """Answers a text with the whole object that the stroke beside it touches, strokes with nothing."""
 
     def prompted(self, encoded, prompts, previous=None, rng=None):
-        self.prompts = prompts
+        self.prompts = [*getattr(self, "prompts", ()), *prompts]
         answers = super().prompted(encoded, prompts, previous, rng)
-        for answer, prompt in zip(answers, prompts, strict=True):
-            answer.scores[len(prompt.strokes.positive) :] = 7.0
+        for answer in answers:
+            answer.scores[1:] = answer.scores[0]
         return answers
 
     def full_masks(self, encoded, answers):
-        shape = encoded[0][0].output_size
-        return [torch.ones(len(a.scores), *shape).bool() & (a.scores == 7.0)[:, None, None] for a in answers]
+        labels = [sample.objects.labels for sample, _ in encoded]
+        return [
+            torch.from_numpy(np.stack([m == int(n) for n in a.scores])) for m, a in zip(labels, answers, strict=True)
+        ]
 
 
-def test_strokes_may_be_given_along_with_phrases():
-    sample = with_phrases(stripes(2), "left", "right")
-    sample.phrases.strokes = sample.objects.strokes
+def test_a_phrase_is_asked_with_the_stroke_of_its_own_object_alone():
+    samples = [with_phrases(stripes(2), "left", "right"), with_phrases(stripes(1, index=1), "alone")]
+    for sample in samples:
+        sample.phrases.strokes = sample.objects.strokes
+    first = samples[0].phrases
+    first.texts, first.owner = ["left", "again left", "right"], np.array([0, 0, 1])
     model = Both({}).eval()
-    (found,) = passes(model, "phrases")(batch_of([sample]))
-    (prompt,) = model.prompts
-    assert prompt.texts == ("left", "right") and prompt.strokes_explain_texts and not prompt.texts_explain_strokes
-    assert [np.flatnonzero(row).tolist() for row in prompt.strokes.positive] == [
-        s.tolist() for s in sample.objects.strokes
-    ]
-    assert found.phrases.shape == (2, 40, 160) and found.phrases.all()
+    found = passes(model, "phrases")(batch_of(samples))
+    assert [prompt.texts for prompt in model.prompts] == [("left",), ("again left",), ("right",), ("alone",)]
+    assert all(prompt.strokes_explain_texts and not prompt.texts_explain_strokes for prompt in model.prompts)
+    strokes = [samples[0].objects.strokes[n] for n in (0, 0, 1)] + samples[1].objects.strokes
+    for prompt, stroke in zip(model.prompts, strokes, strict=True):
+        assert [np.flatnonzero(row).tolist() for row in prompt.strokes.positive] == [stroke.tolist()]
+    for prediction, sample in zip(found, samples, strict=True):
+        np.testing.assert_array_equal(prediction.phrases, sample.phrases.masks[sample.phrases.owner])
