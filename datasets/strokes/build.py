@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -68,9 +68,13 @@ def start_prompt(name: str, keys: Any) -> StrokeSampler:
     """Builds the sampler of an evaluation's first prompt.
 
     Args:
-        name: one of ``START_PROMPTS``; Point is one click on the innermost pixel.
+        name: one of ``START_PROMPTS``; Point is one click on the innermost pixel, Scribble and Circle one stroke from
+            there.
         keys: the section STROKE_SAMPLER.
     """
     if name == "Point":
         return InnermostPoint(keys.DILATION)
-    return TightBox() if name == "Box" else STROKES.get(name)(keys)
+    if name == "Box":
+        return TightBox()
+    sampler = STROKES.get(name)(keys)
+    return replace(sampler, from_middle=True) if isinstance(sampler, BrushStrokes) else sampler

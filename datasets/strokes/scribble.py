@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from segfoundry.datasets.strokes.base import pixel_coordinates
+from segfoundry.datasets.strokes.point import innermost_pixel
 
 JITTER = 3.0
 """Most pixels that a jittered vertex moves along each axis."""
@@ -55,11 +56,13 @@ class BrushStrokes:
         most: largest number of walks; uniformly many from 1 on.
         walks: kinds of walks, names of ``WALKS``; one is drawn per object.
         weights: their relative frequencies.
+        from_middle: one walk from the object's innermost pixel; False: walks from random pixels.
     """
 
     most: int
     walks: Sequence[str]
     weights: Sequence[float]
+    from_middle: bool = False
 
     def sample(self, mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Draws the strokes; see :class:`~segfoundry.datasets.strokes.base.StrokeSampler`."""
@@ -67,15 +70,23 @@ class BrushStrokes:
         if not len(pixels):
             return np.zeros_like(mask)
         walk = WALKS[self.walks[weighted_choice(self.weights, rng)]]
-        starts = pixel_coordinates(mask, rng.choice(pixels, int(rng.integers(1, self.most + 1))))
+        starts = self._starts(mask, pixels, rng)
         drawn = np.zeros(mask.shape, np.uint8)
         for line in random_walks(walk, starts, rng):
             width = int(rng.uniform(*walk.brush))
-            cv2.polylines(drawn, [np.rint(line).astype(np.int32)], isClosed=False, color=1, thickness=width)
+            # A line comes out a pixel or two broader than its thickness says.
+            cv2.polylines(drawn, [np.rint(line).astype(np.int32)], isClosed=False, color=1, thickness=max(width - 1, 1))
         stroke = drawn.view(bool) & mask
         if not stroke.any():
             stroke[starts[0, 1], starts[0, 0]] = True  # the strokes were moved out of a small object
         return stroke
+
+    def _starts(self, mask: np.ndarray, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Returns x, y (N, 2) where the walks begin."""
+        if self.from_middle:
+            row, column = innermost_pixel(mask)
+            return np.array([[column, row]])
+        return pixel_coordinates(mask, rng.choice(pixels, int(rng.integers(1, self.most + 1))))
 
 
 def random_walks(walk: Walk, starts: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
