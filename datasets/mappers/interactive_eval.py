@@ -15,6 +15,9 @@ from segfoundry.datasets.mappers.phrases import phrase_mask, phrase_truth
 from segfoundry.datasets.strokes.base import StrokeSampler
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import ObjectTruth, PhraseTruth, Sample
+from segfoundry.utils.text_templates import TEMPLATES, training_prompt
+
+_BARE = TEMPLATES.index("{}.")  # nothing but the name and a full stop
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class InteractiveEvalMapper:
         )
 
     def _names(self, item: Item, sample: Sample, labels: np.ndarray, categories: Sequence[int | None]) -> list[str]:
-        """Returns a phrase of each object where the data set has one, else the name of its category."""
-        names = [None if c is None else self.record.categories[c].name for c in categories]
+        """Returns a phrase of each object where the data set has one, else the bare sentence of its category."""
+        names = [None if c is None else training_prompt(self.record.categories[c].name, _BARE) for c in categories]
         ids = None if sample.panoptic is None else sample.panoptic.ids
         for phrase in item.phrases:
             inside = labels[phrase_mask(phrase, item, sample.output_size, ids) & (labels > 0)]

@@ -82,7 +82,12 @@ def _check_categories(ours: Iterable[Category], theirs: Iterable[Any], add: Any)
         category = by_id.get(entry["id"])
         if category is None:
             continue  # reported where a segment uses it
-        if entry.get("name", category.name) != category.name:
+        if category.name not in _synonyms(entry.get("name", category.name)):
             add("category-differs", f"id {category.id}: {category.name!r} in the record, {entry['name']!r} in the JSON")
         if bool(entry.get("isthing", category.isthing)) != category.isthing:
             add("category-differs", f"id {category.id} ({category.name}): isthing differs")
+
+
+def _synonyms(name: Any) -> list[Any]:
+    """Returns a JSON's category name and, where it lists synonyms ("road, route"), each of them."""
+    return [name, *(part.strip() for part in name.split(","))] if isinstance(name, str) else [name]

@@ -13,6 +13,8 @@ from segfoundry.datasets.formats.label_maps import read_object_map
 from segfoundry.datasets.formats.panoptic import id_to_rgb
 from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.mappers.panoptic import read_semantic
+from segfoundry.datasets.validate.findings import Findings
+from segfoundry.datasets.validate.panoptic_json import check_panoptic_json
 from segfoundry.datasets.validate.validate import validate_record
 from segfoundry.utils.errors import DataError
 
@@ -226,6 +228,16 @@ def test_panoptic(root, name):
     (root / image).unlink()
     with pytest.raises(DataError, match="no images in this folder"):
         load(name)
+
+
+@pytest.mark.parametrize(("theirs", "differs"), [("road, route", 0), ("road", 0), ("railroad, route", 1)])
+def test_names_make_texts_and_a_json_may_list_more_synonyms(theirs, differs):
+    record, _ = find_data_set("ade20k_panoptic_val")
+    assert record.categories[6].name == "road" and not any("," in c.name for c in record.categories)
+    findings = Findings()
+    listed = {"categories": [{"id": 6, "name": theirs, "isthing": 0}], "images": [], "annotations": []}
+    check_panoptic_json(record, record.splits["val"], listed, findings)
+    assert [f.code for f in findings.sorted()] == ["category-differs"] * differs
 
 
 def test_things_of_the_panoptic_sets():

@@ -74,7 +74,7 @@ def test_the_split_may_name_the_first_prompt(item, tmp_path):
 def test_texts_are_phrases_or_else_categories(item, tmp_path):
     item.phrases = [Phrase(("the left one", "a cup"), SQUARE)]
     sample = mapper(tmp_path, "interactive", **{"STROKE_SAMPLER.EVAL.GROUNDING": True})(item, 0)
-    assert sample.objects.texts == ["the left one", "cup"]
+    assert sample.objects.texts == ["the left one", "cup."]  # as the class sentences of training end
     item.semantic = None
     with pytest.raises(DataError, match="object 2 has neither a phrase nor a category"):
         mapper(tmp_path, "interactive", **{"STROKE_SAMPLER.EVAL.GROUNDING": True})(item, 0)
