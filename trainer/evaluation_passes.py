@@ -51,18 +51,23 @@ class EvaluationPasses:
 
     def _phrases(self, encoded: Any, batch: Batch) -> list[np.ndarray]:
         """Returns the masks (T, H, W) bool of each image's phrases, (0, H, W) where it has none."""
-        found = [np.zeros((0, *sample.output_size), bool) for sample in batch.samples]
         asked = {place: s.phrases for place, s in enumerate(batch.samples) if s.phrases is not None and s.phrases.texts}
-        if not asked:
-            return found
-        view = self.model.select(encoded, list(asked))
+        counts = [len(asked[place].texts) if place in asked else 0 for place in range(len(batch))]
+        found = [np.zeros((n, *s.output_size), bool) for n, s in zip(counts, batch.samples, strict=True)]
         if any(truth.strokes for truth in asked.values()):
             sizes = [batch.image_sizes[place] for place in asked]
+            view = self.model.select(encoded, list(asked))
             answers = self._phrases_with_strokes(view, list(asked.values()), sizes)
-        else:
-            request = Request(tasks=("phrases",), texts=[truth.texts for truth in asked.values()])
-            answers = [prediction.phrases for prediction in self.model.decode(view, request)]
-        return [found[place] if place not in asked else answers.pop(0) for place in range(len(found))]
+            return [found[place] if place not in asked else answers.pop(0) for place in range(len(found))]
+        turns = {place: sentence_turns(truth.owner) for place, truth in asked.items()}
+        for number in range(max(map(len, turns.values()), default=0)):
+            rows = {place: turn[number] for place, turn in turns.items() if number < len(turn)}
+            texts = [[asked[place].texts[row] for row in own] for place, own in rows.items()]
+            view = self.model.select(encoded, list(rows))
+            answers = self.model.decode(view, Request(tasks=("phrases",), texts=texts))
+            for (place, own), answer in zip(rows.items(), answers, strict=True):
+                found[place][own] = answer.phrases
+        return found
 
     def _phrases_with_strokes(
         self, view: Any, truths: Sequence[PhraseTruth], sizes: Sequence[tuple[int, int]]
@@ -83,3 +88,21 @@ class EvaluationPasses:
             logits, scores = ([getattr(answer, name)[1:] for answer in own] for name in ("logits", "scores"))
             found.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
         return [masks.cpu().numpy() for masks in self.model.full_masks(view, found)]
+
+
+def sentence_turns(owner: np.ndarray) -> list[list[int]]:
+    """Returns which texts of an image are asked for together: the first sentence of each object, the second ones, ...
+
+    Phrases that are asked for together see each other, so a sentence must not meet others about the same object.
+
+    Args:
+        owner: (T,) int, the object of each text.
+    """
+    turns: list[list[int]] = []
+    said: dict[int, int] = {}
+    for row, number in enumerate(owner.tolist()):
+        turn = said[number] = said.get(number, -1) + 1
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(row)
+    return turns

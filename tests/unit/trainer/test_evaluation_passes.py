@@ -5,7 +5,7 @@ import torch
 
 from segfoundry.trainer.click_simulation import ClickProtocol
 from segfoundry.trainer.evaluation_passes import EvaluationPasses
-from segfoundry.utils.structures import PhraseTruth
+from segfoundry.utils.structures import PhraseTruth, Prediction
 
 from ...support.promptable import Oracle, batch_of, stripes, with_phrases
 
@@ -40,6 +40,30 @@ def test_images_without_phrases_are_not_asked_about():
     assert second.phrases[0].sum() == 80
     assert model.calls == ["encode", "decode"]
     assert passes(model, "phrases")(batch_of([none]))[0].phrases.shape == (0, 40, 160)
+
+
+class Words(Oracle):
+    """Remembers which texts were asked for together; a text's mask tells its length."""
+
+    def _decode(self, samples, request):
+        self.asked = [*getattr(self, "asked", []), request.texts]
+        shape = samples[0].output_size
+        return [Prediction(phrases=np.stack([mask_of(text, shape) for text in texts])) for texts in request.texts]
+
+
+def mask_of(text, shape):
+    return np.arange(shape[0] * shape[1]).reshape(shape) < len(text)
+
+
+def test_sentences_about_one_object_are_not_asked_for_together():
+    samples = [with_phrases(stripes(2), "left", "right"), with_phrases(stripes(1, index=1), "alone")]
+    many = samples[0].phrases
+    many.texts, many.owner = ["a", "bbb", "cc", "dddd"], np.array([0, 0, 1, 0])
+    model = Words({}).eval()
+    found = passes(model, "phrases")(batch_of(samples))
+    assert model.asked == [[["a", "cc"], ["alone"]], [["bbb"]], [["dddd"]]]
+    assert [int(mask.sum()) for mask in found[0].phrases] == [1, 3, 2, 4]
+    assert found[1].phrases.shape == (1, 40, 160) and found[1].phrases.sum() == 5
 
 
 class Both(Oracle):
