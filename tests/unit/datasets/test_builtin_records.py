@@ -12,10 +12,12 @@ from segfoundry.datasets.catalog import builtin_names, find_data_set, find_recor
 from segfoundry.datasets.formats.label_maps import read_object_map
 from segfoundry.datasets.formats.panoptic import id_to_rgb
 from segfoundry.datasets.formats.segmentation import decode_mask
+from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.datasets.mappers.panoptic import read_semantic
 from segfoundry.datasets.validate.findings import Findings
 from segfoundry.datasets.validate.panoptic_json import check_panoptic_json
 from segfoundry.datasets.validate.validate import validate_record
+from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError
 
 SIZE = (12, 16)
@@ -238,6 +240,22 @@ def test_names_make_texts_and_a_json_may_list_more_synonyms(theirs, differs):
     listed = {"categories": [{"id": 6, "name": theirs, "isthing": 0}], "images": [], "annotations": []}
     check_panoptic_json(record, record.splits["val"], listed, findings)
     assert [f.code for f in findings.sorted()] == ["category-differs"] * differs
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "expected"),
+    [
+        ("bdd10k_val_sem_seg", (720, 1280), (800, 1422)),
+        ("bdd10k_40_panoptic_val", (720, 1280), (800, 1422)),
+        ("scannet_21_val_seg", (968, 1296), (512, 685)),
+        ("pascalvoc_val_Point", (300, 600), (667, 1333)),
+        ("cityscapes_fine_sem_seg_val", (1024, 2048), (1024, 2048)),
+        ("refcocog_val_umd", (480, 640), (512, 683)),
+    ],
+)
+def test_sizes_of_evaluation_are_the_published_ones(name, image, expected):
+    cfg = load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg
+    assert eval_resize(cfg, find_data_set(name)[0]).output_size(*image) == expected
 
 
 def test_things_of_the_panoptic_sets():
