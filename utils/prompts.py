@@ -241,7 +241,9 @@ def _fixed_point(points: np.ndarray) -> np.ndarray:
 
 
 def _line(canvas: np.ndarray, points: np.ndarray, width: int) -> None:
-    """Draws a line through positions (P, 2), and the pixel that holds each of them."""
-    cv2.polylines(canvas, [_fixed_point(points)], False, 1, width, cv2.LINE_8, _FRACTION_BITS)
+    """Draws a line through positions (P, 2), ``width`` pixels broad, and the pixel that holds each of them."""
+    corners = _fixed_point(points if len(points) > 1 else np.repeat(points, 2, axis=0))
+    # OpenCV makes lines of an even thickness one pixel broader, and of an odd one above 1 two.
+    cv2.polylines(canvas, [corners], False, 1, max(width - 1, 1), cv2.LINE_8, _FRACTION_BITS)
     for x, y in points:
         canvas[_pixel(canvas, x, y)] = 1

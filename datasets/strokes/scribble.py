@@ -74,7 +74,7 @@ class BrushStrokes:
         drawn = np.zeros(mask.shape, np.uint8)
         for line in random_walks(walk, starts, rng):
             width = int(rng.uniform(*walk.brush))
-            # A line comes out a pixel or two broader than its thickness says.
+            # OpenCV makes lines of an even thickness one pixel broader, and of an odd one above 1 two.
             cv2.polylines(drawn, [np.rint(line).astype(np.int32)], isClosed=False, color=1, thickness=max(width - 1, 1))
         stroke = drawn.view(bool) & mask
         if not stroke.any():

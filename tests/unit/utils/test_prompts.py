@@ -89,8 +89,10 @@ def test_a_polygon_is_filled_and_a_scribble_is_a_line():
     assert triangle[12, 12] and not triangle[28, 45] and abs(triangle.sum() - 400) < 70
     line = drawn(Scribble([(5, 20), (55, 20)], width=1))
     assert line[20, 5:55].all() and line.sum() < 110
-    assert drawn(Scribble([(5, 20), (55, 20)], width=9)).sum() > 6 * line.sum() / 2
-    assert drawn(Scribble([(30, 20)])).any()
+    for width in (3, 5, 9):
+        assert drawn(Scribble([(5, 20.5), (55, 20.5)], width=width))[:, 30].sum() == width
+        dot = drawn(Scribble([(30.5, 20.5)], width=width))
+        assert dot[20].sum() == dot[:, 30].sum() == width
 
 
 def test_later_prompts_win():
