@@ -59,7 +59,7 @@ class EvaluationPasses:
             view = self.model.select(encoded, list(asked))
             answers = self._phrases_with_strokes(view, list(asked.values()), sizes)
             return [found[place] if place not in asked else answers.pop(0) for place in range(len(found))]
-        turns = {place: sentence_turns(truth.owner) for place, truth in asked.items()}
+        turns = {place: sentence_turns(truth) for place, truth in asked.items()}
         for number in range(max(map(len, turns.values()), default=0)):
             rows = {place: turn[number] for place, turn in turns.items() if number < len(turn)}
             texts = [[asked[place].texts[row] for row in own] for place, own in rows.items()]
@@ -67,6 +67,8 @@ class EvaluationPasses:
             answers = self.model.decode(view, Request(tasks=("phrases",), texts=texts))
             for (place, own), answer in zip(rows.items(), answers, strict=True):
                 found[place][own] = answer.phrases
+        for place, truth in asked.items():
+            found[place] = found[place][first_rows(truth)]
         return found
 
     def _phrases_with_strokes(
@@ -90,18 +92,25 @@ class EvaluationPasses:
         return [masks.cpu().numpy() for masks in self.model.full_masks(view, found)]
 
 
-def sentence_turns(owner: np.ndarray) -> list[list[int]]:
+def first_rows(truth: PhraseTruth) -> list[int]:
+    """Returns, for each of the T texts of an image, the first row that says the same of the same object."""
+    said = list(zip(truth.owner.tolist(), truth.texts, strict=True))
+    return [said.index(one) for one in said]
+
+
+def sentence_turns(truth: PhraseTruth) -> list[list[int]]:
     """Returns which texts of an image are asked for together: the first sentence of each object, the second ones, ...
 
-    Phrases that are asked for together see each other, so a sentence must not meet others about the same object.
-
-    Args:
-        owner: (T,) int, the object of each text.
+    Phrases that are asked for together see each other, so a sentence must not meet others about the same object. What
+    is said twice of an object is asked for once.
     """
     turns: list[list[int]] = []
-    said: dict[int, int] = {}
-    for row, number in enumerate(owner.tolist()):
-        turn = said[number] = said.get(number, -1) + 1
+    count: dict[int, int] = {}
+    for row, first in enumerate(first_rows(truth)):
+        if row != first:
+            continue
+        owner = int(truth.owner[row])
+        turn = count[owner] = count.get(owner, -1) + 1
         if turn == len(turns):
             turns.append([])
         turns[turn].append(row)

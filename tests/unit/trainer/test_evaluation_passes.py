@@ -58,11 +58,11 @@ def mask_of(text, shape):
 def test_sentences_about_one_object_are_not_asked_for_together():
     samples = [with_phrases(stripes(2), "left", "right"), with_phrases(stripes(1, index=1), "alone")]
     many = samples[0].phrases
-    many.texts, many.owner = ["a", "bbb", "cc", "dddd"], np.array([0, 0, 1, 0])
+    many.texts, many.owner = ["a", "bbb", "cc", "dddd", "bbb", "a"], np.array([0, 0, 1, 0, 0, 1])
     model = Words({}).eval()
     found = passes(model, "phrases")(batch_of(samples))
-    assert model.asked == [[["a", "cc"], ["alone"]], [["bbb"]], [["dddd"]]]
-    assert [int(mask.sum()) for mask in found[0].phrases] == [1, 3, 2, 4]
+    assert model.asked == [[["a", "cc"], ["alone"]], [["bbb", "a"]], [["dddd"]]]
+    assert [int(mask.sum()) for mask in found[0].phrases] == [1, 3, 2, 4, 3, 1]
     assert found[1].phrases.shape == (1, 40, 160) and found[1].phrases.sum() == 5
 
 
