@@ -137,7 +137,7 @@ def _header(loaded: LoadedModel, merged: bool) -> dict[str, str]:
     header = {
         "config": dump(load_mapping(values).cfg),
         "categories": _categories(loaded.trained),
-        "test_size": json.dumps([record.name, record.min_size_test, record.max_size_test]),
+        "test_size": json.dumps([record.name, record.min_size_test, record.max_size_test, record.resize_test]),
         "converted_from": loaded.file.name,
     }
     if loaded.vocabulary != loaded.trained:

@@ -194,8 +194,9 @@ def _header_categories(file: Path, header: dict[str, str], entry: str) -> tuple[
 def _size_record(cfg: Any, header: dict[str, str], categories: tuple[Category, ...]) -> Record:
     """Returns the data set whose evaluation size predictions use; where it is not at hand, one that asks for none."""
     if "test_size" in header:
-        name, shortest, longest = json.loads(header["test_size"])
-        return Record(name, Path(), Path(), categories, None, {}, min_size_test=shortest, max_size_test=longest)
+        name, *sizes = json.loads(header["test_size"])
+        wanted = dict(zip(("min_size_test", "max_size_test", "resize_test"), sizes, strict=False))
+        return Record(name, Path(), Path(), categories, None, {}, **wanted)
     names = [*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN] if header else [PUBLISHED_RECORD]
     for name in names:
         try:

@@ -18,8 +18,10 @@ from segfoundry.utils.palette import distinct_color
 from segfoundry.utils.structures import Category
 
 EVALUATORS = ("panoptic", "instance", "semantic", "interactive", "referring")
+RESIZES = ("bilinear", "bicubic")
 _RECORD_KEYS = (
     "name", "root", "categories", "ignore_color", "splits", "evaluators", "aliases", "min_size_test", "max_size_test",
+    "resize_test",
 )  # fmt: skip
 _CATEGORY_KEYS = ("id", "name", "color", "isthing", "supercategory")
 
@@ -38,6 +40,7 @@ class Record:
         evaluators: kinds the record asks for, or None: see :meth:`evaluators_for`.
         min_size_test: short side of evaluation images in pixels, or None (the configuration decides).
         max_size_test: upper limit of their long side in pixels, or None.
+        resize_test: how they are resized, "bilinear" or "bicubic", both antialiased.
         aliases: other names the record answers to, with the split each stands for (None: the caller's default).
     """
 
@@ -50,6 +53,7 @@ class Record:
     evaluators: tuple[str, ...] | None = None
     min_size_test: int | None = None
     max_size_test: int | None = None
+    resize_test: str = "bilinear"
     aliases: dict[str, str | None] = field(default_factory=dict)
 
     @property
@@ -97,6 +101,7 @@ def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
         evaluators=_parse_evaluators(data.get("evaluators"), f"{path}: evaluators"),
         min_size_test=_pixels(data, "min_size_test", path),
         max_size_test=_pixels(data, "max_size_test", path),
+        resize_test=one_of(data.get("resize_test", "bilinear"), RESIZES, f"{path}: resize_test"),
         aliases=_parse_aliases(data.get("aliases"), splits, f"{path}: aliases"),
     )
 

@@ -77,12 +77,12 @@ def first_prompt(cfg: Any, split: Split) -> str:
 
 def eval_resize(cfg: Any, record: Record) -> ResizeLongest | ResizeShortest:
     """Returns the resize of evaluation images: what the record says, else long side = the training IMAGE_SIZE."""
-    keys = cfg.COCO.INPUT
+    keys, bicubic = cfg.COCO.INPUT, record.resize_test == "bicubic"
     if record.min_size_test is not None:
         coco = record.name == _COCO
         shortest = keys.MIN_SIZE_TEST if coco else record.min_size_test
         limit = keys.MAX_SIZE_TEST if coco else record.max_size_test
-        return ResizeShortest(shortest, limit if limit is not None else 2**31)
+        return ResizeShortest(shortest, limit if limit is not None else 2**31, bicubic)
     if record.max_size_test is not None:
-        return ResizeLongest(record.max_size_test)
-    return ResizeLongest(keys.IMAGE_SIZE)
+        return ResizeLongest(record.max_size_test, bicubic)
+    return ResizeLongest(keys.IMAGE_SIZE, bicubic)

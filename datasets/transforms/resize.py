@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from segfoundry.datasets.transforms.geometry import Geometry
+from PIL import Image
 
 
 @dataclass(frozen=True)
 class ResizeLongest:
-    """Makes the long side ``size`` pixels."""
+    """Makes the long side ``size`` pixels; ``bicubic`` instead of bilinear."""
 
     size: int
+    bicubic: bool = False
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns (height, width) after resizing."""
@@ -22,7 +22,7 @@ class ResizeLongest:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resizes an image (H, W, 3) uint8."""
-        return resize(image, self.output_size(*image.shape[:2]))
+        return resize(image, self.output_size(*image.shape[:2]), self.bicubic)
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class ResizeShortest:
 
     size: int
     limit: int
+    bicubic: bool = False
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Returns (height, width) after resizing."""
@@ -39,9 +40,12 @@ class ResizeShortest:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Resizes an image (H, W, 3) uint8."""
-        return resize(image, self.output_size(*image.shape[:2]))
+        return resize(image, self.output_size(*image.shape[:2]), self.bicubic)
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resizes an image (H, W, 3) uint8 to (height, width), bilinear and antialiased."""
-    return Geometry(size, 0, 0, size, size).image(image)
+def resize(image: np.ndarray, size: tuple[int, int], bicubic: bool = False) -> np.ndarray:
+    """Resizes an image (H, W, 3) uint8 to (height, width), bilinear or bicubic, antialiased."""
+    if image.shape[:2] == size:
+        return np.ascontiguousarray(image)
+    method = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    return np.array(Image.fromarray(image).resize(size[::-1], method))

@@ -243,19 +243,22 @@ def test_names_make_texts_and_a_json_may_list_more_synonyms(theirs, differs):
 
 
 @pytest.mark.parametrize(
-    ("name", "image", "expected"),
+    ("name", "image", "expected", "bicubic"),
     [
-        ("bdd10k_val_sem_seg", (720, 1280), (800, 1422)),
-        ("bdd10k_40_panoptic_val", (720, 1280), (800, 1422)),
-        ("scannet_21_val_seg", (968, 1296), (512, 685)),
-        ("pascalvoc_val_Point", (300, 600), (667, 1333)),
-        ("cityscapes_fine_sem_seg_val", (1024, 2048), (1024, 2048)),
-        ("refcocog_val_umd", (480, 640), (512, 683)),
+        ("bdd10k_val_sem_seg", (720, 1280), (800, 1422), True),
+        ("bdd10k_40_panoptic_val", (720, 1280), (800, 1422), True),
+        ("scannet_21_val_seg", (968, 1296), (512, 685), True),
+        ("sunrgbd_37_val_seg", (530, 730), (512, 705), True),
+        ("pascalvoc_val_Point", (300, 600), (667, 1333), True),
+        ("cityscapes_fine_sem_seg_val", (1024, 2048), (1024, 2048), False),
+        ("refcocog_val_umd", (480, 640), (512, 683), False),
+        ("coco_2017_val_panoptic", (480, 640), (800, 1067), False),
     ],
 )
-def test_sizes_of_evaluation_are_the_published_ones(name, image, expected):
+def test_images_are_resized_as_in_the_published_evaluation(name, image, expected, bicubic):
     cfg = load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg
-    assert eval_resize(cfg, find_data_set(name)[0]).output_size(*image) == expected
+    resize = eval_resize(cfg, find_data_set(name)[0])
+    assert (resize.output_size(*image), resize.bicubic) == (expected, bicubic)
 
 
 def test_things_of_the_panoptic_sets():

@@ -116,3 +116,6 @@ def test_evaluation_resize_is_pillows():
     expected = Image.fromarray(image).resize((20, 15), Image.Resampling.BILINEAR)
     assert (ResizeLongest(20)(image) == np.asarray(expected)).all()
     assert (ResizeLongest(40)(image) == image).all()
+    cubic = Image.fromarray(image).resize(expected.size, Image.Resampling.BICUBIC)
+    assert (ResizeLongest(20, bicubic=True)(image) == np.asarray(cubic)).all()
+    assert (np.asarray(cubic) != np.asarray(expected)).any()
