@@ -12,12 +12,8 @@ from segfoundry.datasets.catalog import builtin_names, find_data_set, find_recor
 from segfoundry.datasets.formats.label_maps import read_object_map
 from segfoundry.datasets.formats.panoptic import id_to_rgb
 from segfoundry.datasets.formats.segmentation import decode_mask
-from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.datasets.mappers.panoptic import read_semantic
-from segfoundry.datasets.validate.findings import Findings
-from segfoundry.datasets.validate.panoptic_json import check_panoptic_json
 from segfoundry.datasets.validate.validate import validate_record
-from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError
 
 SIZE = (12, 16)
@@ -230,35 +226,6 @@ def test_panoptic(root, name):
     (root / image).unlink()
     with pytest.raises(DataError, match="no images in this folder"):
         load(name)
-
-
-@pytest.mark.parametrize(("theirs", "differs"), [("road, route", 0), ("road", 0), ("railroad, route", 1)])
-def test_names_make_texts_and_a_json_may_list_more_synonyms(theirs, differs):
-    record, _ = find_data_set("ade20k_panoptic_val")
-    assert record.categories[6].name == "road" and not any("," in c.name for c in record.categories)
-    findings = Findings()
-    listed = {"categories": [{"id": 6, "name": theirs, "isthing": 0}], "images": [], "annotations": []}
-    check_panoptic_json(record, record.splits["val"], listed, findings)
-    assert [f.code for f in findings.sorted()] == ["category-differs"] * differs
-
-
-@pytest.mark.parametrize(
-    ("name", "image", "expected", "bicubic"),
-    [
-        ("bdd10k_val_sem_seg", (720, 1280), (800, 1422), True),
-        ("bdd10k_40_panoptic_val", (720, 1280), (800, 1422), True),
-        ("scannet_21_val_seg", (968, 1296), (512, 685), True),
-        ("sunrgbd_37_val_seg", (530, 730), (512, 705), True),
-        ("pascalvoc_val_Point", (300, 600), (667, 1333), True),
-        ("cityscapes_fine_sem_seg_val", (1024, 2048), (1024, 2048), False),
-        ("refcocog_val_umd", (480, 640), (512, 683), False),
-        ("coco_2017_val_panoptic", (480, 640), (800, 1067), False),
-    ],
-)
-def test_images_are_resized_as_in_the_published_evaluation(name, image, expected, bicubic):
-    cfg = load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg
-    resize = eval_resize(cfg, find_data_set(name)[0])
-    assert (resize.output_size(*image), resize.bicubic) == (expected, bicubic)
 
 
 def test_things_of_the_panoptic_sets():
