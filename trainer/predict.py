@@ -17,6 +17,7 @@ import numpy as np
 from segfoundry.datasets.inputs import InputFile
 from segfoundry.datasets.writers import PredictionWriter
 from segfoundry.trainer.predictor import Predictor
+from segfoundry.trainer.result_memory import check_result_memory, largest_batch
 from segfoundry.utils.errors import DataError, UserError
 from segfoundry.utils.files import atomic_write
 from segfoundry.utils.image_io import image_size, read_image
@@ -78,7 +79,7 @@ def predict_files(
     work = _Work(predictor, PredictionWriter(output, predictor.categories), tasks, batch_size, skip_corrupt)
     numbered = list(enumerate(inputs))
     try:
-        with _progress(len(inputs)) as advance:
+        with progress(len(inputs)) as advance:
             work.images([(number, file) for number, file in numbered if not file.is_video], advance)
             for number, file in numbered:
                 if file.is_video:
@@ -120,6 +121,7 @@ class _Work:
         self.batch_size = batch_size
         self.skip_corrupt = skip_corrupt
         self.max_pixels = int(predictor.cfg.INPUT.MAX_PIXELS)
+        self.asked = predictor.result_tasks(tasks)
         self.summary = Summary()
 
     def images(self, files: Sequence[tuple[int, InputFile]], advance: Callable[[int], None]) -> None:
@@ -143,9 +145,12 @@ class _Work:
         for number, file in files:
             with self._reading(file):
                 by_size.setdefault(image_size(file.path, self.max_pixels), []).append((number, file))
-        for group in by_size.values():
-            for start in range(0, len(group), self.batch_size):
-                yield group[start : start + self.batch_size]
+        for size in by_size:
+            check_result_memory(self.predictor.cfg, size, self.asked)
+        for size, group in by_size.items():
+            step = largest_batch(self.predictor.cfg, size, self.asked, self.batch_size)
+            for start in range(0, len(group), step):
+                yield group[start : start + step]
 
     def _image_group(self, group: Sequence[tuple[int, InputFile, Future[np.ndarray]]]) -> None:
         """Predicts on the readable images of a group; raises for an unreadable one afterwards."""
@@ -162,7 +167,7 @@ class _Work:
             for (number, file, image), prediction in zip(read, predictions, strict=True):
                 self.writer.add((number, 0), file.name, file.image_id, file.path.name, prediction)
                 picture = overlay(image, prediction, self.predictor.categories)
-                _write_overlay(self.writer.folder / "overlay" / f"{file.name}.jpg", picture)
+                write_overlay(self.writer.folder / "overlay" / f"{file.name}.jpg", picture)
                 self.summary.images += 1
         if failure is not None:
             raise failure
@@ -216,14 +221,15 @@ def overlay(image: np.ndarray, prediction: Prediction, categories: Sequence[Cate
     raise ValueError("the prediction is empty: no panoptic, semantic or instance part")
 
 
-def _write_overlay(path: Path, picture: np.ndarray) -> None:
+def write_overlay(path: Path, picture: np.ndarray) -> None:
+    """Writes a picture (H, W, 3) uint8 RGB as a JPEG file, atomically."""
     data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
     with atomic_write(path) as file:
         file.write(data.tobytes())
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
+def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Gives ``advance(count)``: a bar on a terminal, a line per tenth of the work elsewhere."""
     if sys.stderr.isatty():
         from rich.progress import Progress

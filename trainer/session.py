@@ -17,7 +17,7 @@ from segfoundry.trainer.result_memory import check_mask_memory
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.masks import decode_masks
 from segfoundry.utils.prompts import Box, Circle, Point, Polygon, Prompt, PromptError, Scribble, check_prompt
-from segfoundry.utils.structures import Prediction
+from segfoundry.utils.structures import Category, Prediction
 
 if TYPE_CHECKING:
     from segfoundry.trainer.predictor import Predictor
@@ -118,22 +118,33 @@ class InteractiveSession:
         Raises:
             UserError: the text is empty, or the network takes no texts.
         """
-        found = self._object()
-        prompts, previous = (found.prompts, found.answer.logits) if found and found.prompts else ((), None)
-        answer = self._encoded.answer(self._with_anchor(found, prompts), text, previous)
-        return self._put(PromptedObject(prompts, text, answer))
+        return self.add(text=text)
 
-    def add(self, *prompts: Prompt) -> np.ndarray:
-        """Adds strokes to the current object, all in one round; returns its mask (H, W) bool; errors as click."""
-        if not prompts:
-            raise PromptError("no prompt was given")
-        self._encoded.require("stroke")
+    def add(self, *prompts: Prompt, text: str | None = None) -> np.ndarray:
+        """Adds strokes, a text or both to the current object, in one round.
+
+        Args:
+            *prompts: strokes, in pixels of the image.
+            text: as :meth:`text`; None: the earlier text stays.
+
+        Returns:
+            (H, W) bool, the object's mask now.
+
+        Raises:
+            UserError: as :meth:`click` and :meth:`text`; or nothing was given.
+        """
+        if not prompts and text is None:
+            raise PromptError("no prompt was given; expected strokes or a text")
+        if prompts:
+            self._encoded.require("stroke")
         for prompt in prompts:
             check_prompt(prompt, self.size)
         found = self._object()
         everything = (*(found.prompts if found else ()), *prompts)
-        text = found.text if found else None
-        previous = found.answer.logits if found else None
+        if text is None and found:
+            text = found.text
+        # A new text without strokes asks afresh: nothing of the old answer is meant to stay.
+        previous = found.answer.logits if found and everything else None
         answer = self._encoded.answer(self._with_anchor(found, everything), text, previous)
         return self._put(PromptedObject(everything, text, answer))
 
@@ -188,9 +199,14 @@ class InteractiveSession:
         """(N,) float32, confidence 0..1 of each object."""
         return np.array([o.answer.score for o in self.objects], np.float32)
 
-    def predict(self, tasks: Sequence[str]) -> Prediction:
-        """Returns what the network predicts without prompts, from the same features; tasks as ``Predictor``."""
-        return self._encoded.decode(tasks)
+    def predict(self, tasks: Sequence[str], categories: Sequence[Category] | None = None) -> Prediction:
+        """Returns what the network predicts without prompts, from the same features.
+
+        Args:
+            tasks: any of "panoptic", "semantic", "instance".
+            categories: vocabulary; None: the predictor's.
+        """
+        return self._encoded.decode(tasks, categories)
 
     def _object(self) -> PromptedObject | None:
         return self.objects[self.current] if self.current < len(self.objects) else None

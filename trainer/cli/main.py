@@ -25,6 +25,7 @@ VERBS = {
     "train": "train or fine-tune a model",
     "evaluate": "measure a model on a data set",
     "predict": "run a model on pictures or video",
+    "demo": "click on images in a page on this machine",
     "convert": "rewrite weights so that they need nothing beside them",
     "export": "write a network for other programs (torch.export, ONNX)",
     "score": "measure prediction files of any tool against ground truth",

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from segfoundry.trainer.cli.common import UsageError, add_config_arguments, is_first_process
 
+if TYPE_CHECKING:
+    from segfoundry.datasets.inputs import InputFile
+    from segfoundry.trainer.predict_prompts import ObjectsOf
+
 HELP = (
-    "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files and overlays."
+    "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files and overlays. "
+    "With prompts: write the mask of each object that they point at or name."
 )
 EXAMPLES = """
   python entry.py predict --weights runs/demo --input photos --output predictions
   python entry.py predict --weights runs/demo --input 'photos/**/*.jpg' clip.mp4 --output predictions --tasks panoptic
   python entry.py predict --weights seem_focalt_v1.pt --input photo.jpg \\
       --output predictions --classes 'person,bicycle,road:stuff,sky:stuff'
+  python entry.py predict --weights runs/demo --input photo.jpg --output cups --text 'the left cup' 'the saucer'
+  python entry.py predict --weights runs/demo --input photo.jpg --output cup --point 120,80 --point 40,30,-
 """
 TASKS = ("panoptic", "semantic", "instance")
 
@@ -49,6 +58,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="write into a folder that holds files, replacing equal names"
     )
+    group = parser.add_argument_group(
+        "prompts: segment objects instead of everything; pixels from the upper left corner"
+    )
+    group.add_argument("--text", nargs="+", action="extend", metavar="WORDS", help="an object for each text")
+    group.add_argument(
+        "--point", action="append", type=point, metavar="X,Y[,-]", help="pixel of the object; with - of what is not it"
+    )
+    group.add_argument("--box", action="append", type=box, metavar="X0,Y0,X1,Y1", help="box around the object")
+    group.add_argument(
+        "--prompts", metavar="FILE", help="YAML or JSON: objects by image, also scribbles, polygons, circles"
+    )
     add_config_arguments(parser, required=False)
 
 
@@ -66,30 +86,76 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(
             f"--output {args.output} is not empty; name another folder, or add --force to replace files in it"
         )
+    prompted = any((args.text, args.point, args.box, args.prompts))
+    objects_of = _objects(args, inputs) if prompted else None
 
     from segfoundry.trainer.environment import check_torch
     from segfoundry.trainer.predict import predict_files
+    from segfoundry.trainer.predict_prompts import check_objects, predict_prompted
     from segfoundry.trainer.predictor import load_predictor
     from segfoundry.utils.logging import setup_logging
 
     setup_logging()
     check_torch()
+    if objects_of is not None:
+        check_objects(inputs, objects_of)
     predictor = load_predictor(args.weights, args.conf_files or (), args.overrides, args.config_overrides, args.classes)
-    batch = args.batch or max(1, int(predictor.cfg.TEST.BATCH_SIZE_TOTAL))
-    summary = predict_files(
-        predictor,
-        inputs,
-        args.output,
-        tasks=tasks,
-        batch_size=batch,
-        skip_corrupt=args.skip_corrupt,
-        force=args.force,
-    )
+    reading: dict[str, Any] = {"skip_corrupt": args.skip_corrupt, "force": args.force}
+    if objects_of is not None:
+        summary = predict_prompted(predictor, inputs, objects_of, args.output, **reading)
+    else:
+        batch = args.batch or max(1, int(predictor.cfg.TEST.BATCH_SIZE_TOTAL))
+        summary = predict_files(predictor, inputs, args.output, tasks=tasks, batch_size=batch, **reading)
     frames = f" and {summary.frames} video frames" if summary.frames else ""
     skipped = f", {len(summary.skipped)} unreadable files skipped" if summary.skipped else ""
     done = f"predicted {summary.images} images{frames}{skipped}"
     print(f"{done}; results in {args.output}, pictures in {args.output / 'overlay'}")
     return 0
+
+
+def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf:
+    """Returns the objects that the options ask for, by image.
+
+    Raises:
+        UserError: options contradict each other, or the file of prompts is wrong.
+    """
+    from segfoundry.datasets.formats.prompts import PromptedObject, read_prompt_file
+    from segfoundry.utils.prompts import Box, Point
+
+    for option in ("tasks", "batch"):
+        if getattr(args, option) is not None:
+            raise UsageError(f"--{option} has no meaning with prompts; leave it out")
+    shapes = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))
+    named: list[PromptedObject] = [PromptedObject(shapes)] if shapes else []
+    named += [PromptedObject(text=text) for text in args.text or ()]
+    if not args.prompts:
+        return lambda path: named
+    found = read_prompt_file(args.prompts)
+    found.check_names([file.path for file in inputs], args.prompts)
+    return lambda path: (*named, *found.objects(path))
+
+
+def point(text: str) -> tuple[Any, ...]:
+    """Reads a value of ``--point``."""
+    numbers, comma, sign = text.rpartition(",")
+    if comma and sign.strip() in ("+", "-"):
+        return (*_numbers(numbers, 2, "X,Y, or X,Y,- for what does not belong to the object"), sign.strip() == "+")
+    return (*_numbers(text, 2, "X,Y, or X,Y,- for what does not belong to the object"), True)
+
+
+def box(text: str) -> tuple[float, ...]:
+    """Reads a value of ``--box``."""
+    return _numbers(text, 4, "X0,Y0,X1,Y1")
+
+
+def _numbers(text: str, count: int, form: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {form}")
+    return numbers
 
 
 def parse_tasks(text: str | None) -> tuple[str, ...] | None:

@@ -1,0 +1,206 @@
+"""The page in headless Chromium: real clicks, drags and keys; skipped where no Chromium is installed."""
+
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segfoundry.trainer.demo.server import DemoServer
+from segfoundry.utils.image_io import read_image
+
+from ....support import chromium
+from ....support.pointer import Pointer, picture, predictor, square
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed"),
+]
+SIZE = (240, 320)  # of the image; the network sees 64 pixels of it
+SHIFT = 8
+
+
+@pytest.fixture(scope="module")
+def open_page(tmp_path_factory):
+    with chromium.browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(model=None):
+        server = DemoServer(predictor(model), "127.0.0.1", 0)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return server
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def photo(tmp_path):
+    Image.fromarray(picture(*SIZE)).save(tmp_path / "squares.png")
+    return tmp_path / "squares.png"
+
+
+def load(page, photo):
+    page.wait("document.body.dataset.ready === 'true'")
+    page.choose_file("#file", photo)
+    page.wait("document.body.dataset.objects === '0'")
+
+
+def on_screen(page, x, y):
+    """Returns where a pixel of the image is in the window."""
+    return page.evaluate(
+        f"(() => {{ const v = segfoundry.view, b = v.canvas.getBoundingClientRect(), r = b.width / v.canvas.width;"
+        f" return [b.x + ({x} * v.scale + v.left) * r, b.y + ({y} * v.scale + v.top) * r]; }})()"
+    )
+
+
+def middle(place):
+    rows, columns = np.nonzero(square(place, *SIZE))
+    return int(columns.mean()), int(rows.mean())
+
+
+def covered(page, number, places=((0, 1, 2))):
+    """Returns which squares the mask of an object covers in the middle."""
+    return [
+        place
+        for place in places
+        if page.evaluate(f"segfoundry.covers({number}, {middle(place)[0]}, {middle(place)[1]})")
+    ]
+
+
+def color_at(page, x, y):
+    """Returns the colour (r, g, b) that the canvas shows at a pixel of the image."""
+    return page.evaluate(
+        f"(() => {{ const v = segfoundry.view; return [...v.context.getImageData(Math.round({x} * v.scale + v.left),"
+        f" Math.round({y} * v.scale + v.top), 1, 1).data].slice(0, 3); }})()"
+    )
+
+
+def test_clicks_drags_texts_undo_and_downloads(open_page, serve, photo, tmp_path):
+    server = serve()
+    page = open_page(server.url)
+    load(page, photo)
+    # a place inside the red square but away from the mark of the click
+    beside = (middle(0)[0] + 3 * SHIFT // 2, middle(0)[1] + 6 * SHIFT)
+    before = color_at(page, *beside)
+    page.mouse(on_screen(page, *middle(0)))
+    page.wait("document.body.dataset.objects === '1'")
+    assert covered(page, 0) == [0]
+    assert color_at(page, *beside) != before, "the mask is painted over the image"
+    page.screenshot(tmp_path / "page.png")
+    assert read_image(tmp_path / "page.png").std() > 10
+
+    page.click("#new")
+    page.click("[data-tool=box]")
+    x, y = middle(1)
+    page.mouse(on_screen(page, x - 12, y - 40), on_screen(page, x, y), on_screen(page, x + 12, y + 40))
+    page.wait("document.body.dataset.objects === '2'")
+    assert covered(page, 1) == [1]
+
+    page.click("#new")
+    page.click("#text")
+    page.type("the blue one")
+    page.key("Enter")
+    page.wait("document.body.dataset.objects === '3'")
+    assert covered(page, 2) == [2]
+    assert page.evaluate("document.querySelector('#objects li.current .name').textContent") == "the blue one"
+
+    page.click("#undo")
+    page.wait("document.body.dataset.objects === '2'")
+    result = page.evaluate("fetch(document.querySelector('#json').href).then((r) => r.json())")
+    assert [a["prompts"][0].keys() for a in result["annotations"]] == [{"point": 0}.keys(), {"box": 0}.keys()]
+    assert (
+        page.evaluate("fetch(document.querySelector('#objects a').href).then((r) => r.headers.get('Content-Type'))")
+        == "image/png"
+    )
+    page.click("#reset")
+    page.wait("document.body.dataset.objects === '0'")
+    assert server.predictor.model.encoded == 1
+    assert all(url.startswith(server.url) for url in page.requests) and len(page.requests) > 8
+    assert not page.errors
+
+
+def test_negative_clicks_scribbles_polygons_and_circles(open_page, serve, photo):
+    page = open_page(serve().url)
+    load(page, photo)
+    x, y = middle(2)
+    for tool, way in {
+        "scribble": [(x, y - 20), (x + 4, y), (x, y + 20)],
+        "circle": [(x, y), (x + 10, y)],
+    }.items():
+        page.click(f"[data-tool={tool}]")
+        page.mouse(*(on_screen(page, *p) for p in way))
+        page.wait("document.body.dataset.objects === '1'")
+        assert covered(page, 0) == [2]
+        page.click("#new")
+        page.click("#reset")
+        page.wait("document.body.dataset.objects === '0'")
+    page.click("[data-tool=polygon]")
+    for corner in ((x - 10, y - 30), (x + 10, y - 30), (x, y + 30)):
+        page.mouse(on_screen(page, *corner))
+    page.key("Enter")
+    page.wait("document.body.dataset.objects === '1'")
+    assert covered(page, 0) == [2]
+    page.click("[data-tool=point]")
+    page.mouse(on_screen(page, *middle(0)), button="right")
+    page.wait("segfoundry.view.prompts.length === 2")
+    assert page.evaluate("segfoundry.view.prompts[1].positive") is False
+
+
+def test_everything_by_category(open_page, serve, photo):
+    page = open_page(serve().url)
+    load(page, photo)
+    page.click("#find")
+    page.wait("document.querySelectorAll('#picks li').length === 2")
+    shown = color_at(page, *middle(2))
+    page.click("#picks li:nth-child(2) input")
+    page.wait("document.querySelectorAll('#picks input:checked').length === 1")
+    hidden = color_at(page, *middle(2))
+    assert shown != hidden and np.abs(np.subtract(hidden, (30, 30, 200))).max() < 30  # the blue square itself
+
+
+def test_tabs_do_not_see_each_other(open_page, serve, photo):
+    server = serve()
+    first, second = open_page(server.url), open_page(server.url)
+    load(first, photo)
+    load(second, photo)
+    first.mouse(on_screen(first, *middle(0)))
+    first.wait("document.body.dataset.objects === '1'")
+    second.mouse(on_screen(second, *middle(1)))
+    second.wait("document.body.dataset.objects === '1'")
+    assert covered(first, 0) == [0] and covered(second, 0) == [1]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "results", "shown"),
+    [
+        (("stroke",), {"panoptic"}, {"strokes", "objects-box", "everything", "downloads"}),
+        (("text",), set(), {"phrase", "objects-box", "downloads"}),
+        (("stroke", "text"), set(), {"strokes", "phrase", "objects-box", "downloads"}),
+        ((), {"panoptic"}, {"everything", "downloads"}),
+    ],
+)
+def test_parts_that_the_network_lacks_are_hidden(open_page, serve, photo, kinds, results, shown):
+    model = Pointer(kinds)
+    model.result_kinds = frozenset(results)
+    page = open_page(serve(model).url)
+    load(page, photo)
+    parts = ("strokes", "phrase", "objects-box", "everything", "downloads")
+    assert {p for p in parts if not page.evaluate(f"document.getElementById('{p}').hidden")} == shown
+
+
+def test_errors_are_shown(open_page, serve, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    page = open_page(serve().url)
+    page.wait("document.body.dataset.ready === 'true'")
+    page.choose_file("#file", tmp_path / "bad.png")
+    page.wait("!document.getElementById('error').hidden")
+    assert "bad.png: no image" in page.evaluate("document.getElementById('error').textContent")
