@@ -46,9 +46,7 @@ def main() -> None:
     )
     warm = figures[OURS[0]]
     met = warm["wall_s_ratio"] <= TARGET_TIME and warm["growth_mib_ratio"] <= TARGET_MEMORY
-    print(
-        f"\ntarget with a warm cache: {TARGET_TIME} x time, {TARGET_MEMORY} x memory growth: {'met' if met else 'NOT met'}"
-    )
+    print(f"\ntarget with a warm cache: {TARGET_TIME} x time, {TARGET_MEMORY} x growth: {'met' if met else 'NOT met'}")
     if args.json:
         args.json.write_text(json.dumps({"settings": {k: v for k, v in vars(args).items() if k != "json"}, **figures}))
 
