@@ -82,13 +82,23 @@ class EncodedImage:
         texts = () if text is None else (text,)
         if not prompts:
             return self._ask(Prompts(texts=texts), None)
-        self.require("stroke")
-        drawn = rasterize([prompts], self.size, self.input_size)
-        if not drawn.positive.any():
-            raise PromptError("an object needs something positive: point at it before you say what does not belong")
-        move = lambda array: torch.from_numpy(array).to(self.predictor.device)  # noqa: E731
-        strokes = Strokes(move(drawn.positive), move(drawn.negative))
+        strokes = self._strokes(prompts)
         return self._ask(Prompts(strokes, texts, texts_explain_strokes=bool(texts)), previous)
+
+    def example(self, prompts: Sequence[Prompt]) -> Any:
+        """Returns what strokes of one object show, for :meth:`like` on another image.
+
+        Raises:
+            UserError: the architecture has no such prompt, or the strokes say nothing.
+        """
+        strokes = self._strokes(prompts)
+        with self.predictor.running():
+            return self.predictor.model.reference(self.features, strokes)
+
+    def like(self, example: Any) -> Answer:
+        """Returns the mask of the object that looks like an :meth:`example`; UserError as there."""
+        self.require("reference")
+        return self._ask(Prompts(reference=example), None)
 
     def decode(self, tasks: Sequence[str], categories: Sequence[Category] | None = None) -> Prediction:
         """Returns what the network predicts without prompts.
@@ -117,6 +127,20 @@ class EncodedImage:
                 f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts: it was built or trained without them; "
                 f"it understands {understood}"
             )
+
+    def _strokes(self, prompts: Sequence[Prompt]) -> Strokes:
+        """Returns one object's prompts as the network takes them."""
+        self.require("stroke")
+        drawn = rasterize([prompts], self.size, self.input_size)
+        if not drawn.positive.any():
+            if any(prompt.positive for prompt in prompts):
+                raise PromptError(
+                    f"what does not belong covers all that does: the network sees this image of {self.size[1]} x "
+                    f"{self.size[0]} pixels as {self.input_size[1]} x {self.input_size[0]}, where the two are one place"
+                )
+            raise PromptError("an object needs something positive: point at it before you say what does not belong")
+        move = lambda array: torch.from_numpy(array).to(self.predictor.device)  # noqa: E731
+        return Strokes(move(drawn.positive), move(drawn.negative))
 
     def _ask(self, prompts: Prompts, previous: Tensor | None) -> Answer:
         """Returns the first answer to the prompts."""

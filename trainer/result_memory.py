@@ -9,10 +9,10 @@ from segfoundry.utils.errors import UserError
 from segfoundry.utils.files import human_size
 
 # Bytes per pixel at the peak, measured on CPU: the map itself and the largest arrays it is made from.
-_SEMANTIC = 16
-_PANOPTIC = 18
+_SEMANTIC = 17
+_PANOPTIC = 42
 _INSTANCE = 2  # per instance: the mask, and its copy in the order of the scores
-_BANDS = 600_000_000  # resized mask logits of one band of rows and what is computed from them
+_BANDS = 600_000_000  # the resized mask logits of one band of rows, and what is computed from them
 
 
 def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> int:

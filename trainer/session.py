@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -147,6 +147,24 @@ class InteractiveSession:
         previous = found.answer.logits if found and everything else None
         answer = self._encoded.answer(self._with_anchor(found, everything), text, previous)
         return self._put(PromptedObject(everything, text, answer))
+
+    def example(self, *prompts: Prompt) -> Any:
+        """Shows an object by strokes, to look for it in other images; changes nothing here.
+
+        Returns:
+            What :meth:`like` of another session (of the same predictor) takes.
+
+        Raises:
+            UserError: as :meth:`click`; or the network takes no examples (SEEM's demo variant does).
+        """
+        return self._encoded.example(prompts)
+
+    def like(self, example: Any) -> np.ndarray:
+        """Finds what looks like an example of another image, as a new object; returns its mask (H, W) bool."""
+        answer = self._encoded.like(example)
+        objects = (*self.objects, PromptedObject((), None, answer))
+        self._change(_State(objects, len(objects) - 1))
+        return decode_masks([answer.rle], self.size)[0]
 
     def new_object(self) -> None:
         """Lets the next prompt begin a new object."""

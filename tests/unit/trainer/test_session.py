@@ -5,9 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from segfoundry.modeling.build import build_model
 from segfoundry.utils.errors import DataError, UserError
+from segfoundry.utils.prompts import Circle, Point
 
 from ...support.pointer import Pointer, picture, predictor, square
+from ...support.prompted import DEMO
 
 
 @pytest.fixture
@@ -119,6 +122,7 @@ def test_clicks_correct_what_a_text_has_found(session):
     [
         (lambda s: s.click(64.5, 3), "outside the image, which is 64 wide"),
         (lambda s: s.click(3, 3, positive=False), "something positive"),
+        (lambda s: s.add(Point(9, 9), Point(9, 9, False)), "covers all that does"),
         (lambda s: s.scribble([]), "empty stroke"),
         (lambda s: s.text("  "), "expected words"),
         (lambda s: s.select(0), "there are 0"),
@@ -227,3 +231,16 @@ def test_the_package_offers_the_predictor_without_loading_torch():
         "try:\n    segfoundry.Nothing\nexcept AttributeError as error:\n    assert 'Nothing' in str(error)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_object_shown_on_one_image_is_found_on_another():
+    with pytest.raises(UserError, match="takes no objects shown on other images"):
+        predictor().interactive(picture()).like(None)
+    demo = predictor(**DEMO)
+    demo.model = build_model(demo.cfg, demo.categories).eval()
+    first, second = demo.interactive(picture()), demo.interactive(picture())
+    mask = second.like(first.example(Circle(*centre(0), 5)))
+    assert mask.shape == (48, 64) and len(second.objects) == 1 and first.objects == ()
+    second.click(*centre(0))
+    assert len(second.objects) == 1 and len(second.objects[0].prompts) == 1
+    assert second.undo() and second.undo() and second.objects == ()
