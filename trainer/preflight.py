@@ -115,6 +115,13 @@ def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> 
         for record, split in train
         for path in split.absent
     ]
+    if find_value(resolved.cfg, "MODEL.DECODER.GROUNDING.ENABLED"):
+        notices += [
+            f"data set {record.name!r}, split {split.name!r} has neither phrases nor categories: as published, a step "
+            "with one of its images trains no texts at all (MODEL.DECODER.GROUNDING)"
+            for record, split in train
+            if not split.referring and not has_categories(split)
+        ]
     key = "MODEL.DECODER.LVIS.ENABLED"
     wanted = find_value(resolved.cfg, key) and origin_is_user(resolved, key)
     if not wanted or any(split.instances for _, split in train):

@@ -116,3 +116,17 @@ def test_a_set_of_phrases_alone_mixes_with_any_categories(config, tmp_path):
     assert len(check_training(config(*joint, "LOADER.KEY_DATASET", "tiny")).train) == 2
     with pytest.raises(ConfigError, match=r"LOADER.KEY_DATASET 'ade' is none of the training sets \(phrases, tiny\)"):
         check_training(config(*joint, "LOADER.KEY_DATASET", "ade"))
+
+
+def test_a_set_without_phrases_and_categories_is_said_to_silence_texts(config, tmp_path):
+    (tmp_path / "other").mkdir()
+    record = write_dataset(tmp_path / "other", name="shapes")
+    content = json.loads(record.read_text())
+    split = content["splits"]["train"]
+    content["splits"] = {"train": {"images": split["images"], "objects": split["semantic"]}}
+    record.write_text(json.dumps(content))
+    names = ("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]")
+    said = [text for text in check_training(config(*names)).notices if "trains no texts" in text]
+    assert len(said) == 1 and "'shapes'" in said[0]
+    off = check_training(config(*names, "MODEL.DECODER.GROUNDING.ENABLED", "False")).notices
+    assert not any("trains no texts" in text for text in [*off, *check_training(config()).notices])
