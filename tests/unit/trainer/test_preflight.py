@@ -123,7 +123,7 @@ def test_a_set_without_phrases_and_categories_is_said_to_silence_texts(config, t
     record = write_dataset(tmp_path / "other", name="shapes")
     content = json.loads(record.read_text())
     split = content["splits"]["train"]
-    content["splits"] = {"train": {"images": split["images"], "objects": split["semantic"]}}
+    content["splits"] = {"train": {"images": split["images"], "objects": split["panoptic"]}}
     record.write_text(json.dumps(content))
     names = ("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]")
     said = [text for text in check_training(config(*names)).notices if "trains no texts" in text]
