@@ -5,9 +5,9 @@
 
 CHECKOUT is branch v1.0 of the release's repository, PYTHON the interpreter of an environment with torch, detectron2,
 kornia 0.7, einops and what this repository needs. Both sides have random weights of the same shapes. Training:
-backbone, text encoder and pixel decoder frozen; objects, strokes and texts; up to one click round; losses, backward, AdamW.
-Inference: panoptic, instance and semantic results at 640 x 480 from a 512 px image, with no query above the panoptic
-threshold (as random weights have it) or, with --threshold 0, all of them above.
+backbone, text encoder and pixel decoder frozen; objects, strokes and texts; up to one click round; losses, backward and
+AdamW. Inference: panoptic, instance and semantic results at 640 x 480 from a 512 px image, with no query above the
+panoptic threshold (as random weights have it) or, with --threshold 0, all of them above.
 """
 
 from __future__ import annotations

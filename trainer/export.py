@@ -174,9 +174,7 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, about: dict[s
             )
         except torch.onnx.OnnxExporterError as error:
             lines = str(error).strip().splitlines() or ["no reason given"]
-            raise UserError(
-                f"torch {torch.__version__} cannot write this network as ONNX: {lines[0]}"
-            ) from error
+            raise UserError(f"torch {torch.__version__} cannot write this network as ONNX: {lines[0]}") from error
     if onnx_program is None:
         raise UserError("torch.onnx wrote nothing")
     onnx_program.model.metadata_props["segfoundry"] = json.dumps(about)

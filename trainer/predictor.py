@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     """What the methods take for an image, see :func:`segfoundry.utils.image_io.to_rgb`."""
 
 log = get_logger(__name__)
+
+_Result = TypeVar("_Result")
 
 _MEMORY_KEYS = ("--batch", "the size of the images", "PRECISION bf16")
 
@@ -112,15 +114,15 @@ class Predictor:
         Raises:
             UserError: the image is unreadable or too large, or the network has no such result.
         """
-        return self._single(image, "panoptic").panoptic
+        return _present(self._single(image, "panoptic").panoptic)
 
     def semantic(self, image: Picture) -> np.ndarray:
         """Returns the place in :attr:`categories` of each pixel, (H, W) int64; argument and errors as panoptic."""
-        return self._single(image, "semantic").semantic
+        return _present(self._single(image, "semantic").semantic)
 
     def instances(self, image: Picture) -> InstanceResult:
         """Returns scored instances, best first: masks (N, H, W) bool; argument and errors as panoptic."""
-        return self._single(image, "instance").instances
+        return _present(self._single(image, "instance").instances)
 
     def refer(self, image: Picture, texts: str | Sequence[str]) -> ReferResult:
         """Finds what texts name; each text is answered on its own.
@@ -209,6 +211,12 @@ class Predictor:
             check_result_memory(self.cfg, size, self.result_tasks(tasks), len(images))
         with self.running():
             return self.model(self.batch(images), request=Request(tasks=tasks))
+
+
+def _present(result: _Result | None) -> _Result:
+    """Returns a part of a prediction that was asked for, and so is there."""
+    assert result is not None
+    return result
 
 
 def load_predictor(

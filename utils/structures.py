@@ -167,8 +167,8 @@ class Targets:
         labels: (M,) int64 category indices.
         spatial: objects prompted by strokes, or None when the data set's mapper makes none.
         texts: sentences and their masks, or None when the mapper makes none.
-        labelled: False when nobody said which categories the image shows (it has phrases only), so the empty ``masks`` do
-            not mean that there is nothing; the image does not count among the object queries' targets.
+        labelled: False when nobody said which categories the image shows (it has phrases only), so the empty ``masks``
+            do not mean that there is nothing; the image does not count among the object queries' targets.
     """
 
     masks: Any

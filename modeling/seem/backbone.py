@@ -15,8 +15,8 @@ from segfoundry.utils.errors import ConfigError, did_you_mean
 
 log = logging.getLogger(__name__)
 
-# Name -> module and class; imported when chosen, because timm is slow to import. A class has ``from_config(cfg)`` and is
-# a Backbone in fact; it may have ``key_map`` (see modeling/checkpoint.py).
+# Name -> module and class; imported when chosen, because timm is slow to import. A class has ``from_config(cfg)`` and
+# is a Backbone in fact; it may have ``key_map`` (see modeling/checkpoint.py).
 BACKBONES = {
     "focal": ("focalnet", "FocalNet"),
     "focal_dw": ("focalnet", "FocalNet"),

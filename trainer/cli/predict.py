@@ -120,12 +120,12 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
         UserError: options contradict each other, or the file of prompts is wrong.
     """
     from segfoundry.datasets.formats.prompts import PromptedObject, read_prompt_file
-    from segfoundry.utils.prompts import Box, Point
+    from segfoundry.utils.prompts import Box, Point, Prompt
 
     for option in ("tasks", "batch"):
         if getattr(args, option) is not None:
             raise UsageError(f"--{option} has no meaning with prompts; leave it out")
-    shapes = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))
+    shapes: tuple[Prompt, ...] = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))
     named: list[PromptedObject] = [PromptedObject(shapes)] if shapes else []
     named += [PromptedObject(text=text) for text in args.text or ()]
     if not args.prompts:

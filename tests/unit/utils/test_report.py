@@ -71,7 +71,11 @@ def test_clicks_are_drawn_and_metrics_of_one_name_are_told_apart(tmp_path):
     text = write_report(run).read_text()
     tiles = dict(re.findall(r"<b>([^<]*)</b><span>([^<]*)</span>", text))
     assert tiles == {
-        "50.00": "semantic mIoU", "61.50": "referring mIoU", "3.25": "noc@0.85", "60.00": "cIoU", "70.00": "precision@0.5"
+        "50.00": "semantic mIoU",
+        "61.50": "referring mIoU",
+        "3.25": "noc@0.85",
+        "60.00": "cIoU",
+        "70.00": "precision@0.5",
     }  # fmt: skip
     assert 'alt="Mean IoU by click, percent"' in text
     assert "iou_by_click" not in text
