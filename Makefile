@@ -16,12 +16,16 @@ CUSTOM_STAMP := $(VENV)/.segfoundry-requirements-custom
 JOBS ?= 2
 PYTEST_ARGS ?=
 DEMO := runs/demo
+# What demo-picture shows: an image of the demo's held-back ones, and one object for each option
+PICTURE ?= $(DEMO)/data/val/images/scene_0067.jpg
+PICTURE_ARGS ?= --click 131 97 --click 98 60 --text 'the cone' --scribble 75,85 85,95 90,105
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help
 help:
 	@printf '%s\n' \
 	  'make demo          install, make a small data set, train a tiny SEEM on it, evaluate, predict, write a report (runs/demo)' \
+	  'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
 	  'make test          install, run the whole test suite (PYTEST_ARGS="-k name" selects)' \
 	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
 	  'make lint          check style and formatting (ruff)' \
@@ -90,6 +94,11 @@ demo: venv
 	  '  $(DEMO)/predictions          the same as label files' \
 	  'Click on images yourself:  $(PY) entry.py demo --weights $(DEMO)' \
 	  'Next: your own data in five steps (README.md).'
+
+# The picture of the page in README.md, made with the demo's model; needs Chromium.
+.PHONY: demo-picture
+demo-picture: venv
+	@'$(PY)' tests/support/demo_page.py --weights $(DEMO) --image $(PICTURE) --output assets/demo_page.png $(PICTURE_ARGS)
 
 # ---- tests and checks ------------------------------------------------------------------------------------------------
 

@@ -158,6 +158,13 @@ class Page:
             self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, buttons=held, **common)
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=path[-1][0], y=path[-1][1], **common)
 
+    def place(self, x, y):
+        """Returns where a pixel of the image that the page shows is in the window."""
+        return self.evaluate(
+            f"(() => {{ const v = segfoundry.view, b = v.canvas.getBoundingClientRect(), r = b.width / v.canvas.width;"
+            f" return [b.x + ({x} * v.scale + v.left) * r, b.y + ({y} * v.scale + v.top) * r]; }})()"
+        )
+
     def click(self, selector):
         """Clicks the middle of an element, with the mouse."""
         box = f"document.querySelector({json.dumps(selector)})"

@@ -80,7 +80,13 @@ def test_wheel_has_one_name_and_nothing_large(wheel):
     assert {t for t in tops if not t.endswith(".dist-info")} == {"segfoundry"}
     assert max(e.file_size for e in entries) < 1_000_000
     assert not [n for n in names if "xdecoder_data" in n]
-    expected = ["py.typed", "modeling/seem/config.py", "utils/templates/report.html.j2", "configs/seem/tiny.yaml"]
+    expected = [
+        "py.typed",
+        "modeling/seem/config.py",
+        "trainer/demo/static/index.html",
+        "utils/templates/report.html.j2",
+        "configs/seem/tiny.yaml",
+    ]
     records = [p.relative_to(ROOT).as_posix() for p in ROOT.glob("datasets/records/*.yaml")]
     assert records
     for name in expected + records:

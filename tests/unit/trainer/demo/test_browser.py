@@ -54,14 +54,6 @@ def load(page, photo):
     page.wait("document.body.dataset.objects === '0'")
 
 
-def on_screen(page, x, y):
-    """Returns where a pixel of the image is in the window."""
-    return page.evaluate(
-        f"(() => {{ const v = segfoundry.view, b = v.canvas.getBoundingClientRect(), r = b.width / v.canvas.width;"
-        f" return [b.x + ({x} * v.scale + v.left) * r, b.y + ({y} * v.scale + v.top) * r]; }})()"
-    )
-
-
 def middle(place):
     rows, columns = np.nonzero(square(place, *SIZE))
     return int(columns.mean()), int(rows.mean())
@@ -91,7 +83,7 @@ def test_clicks_drags_texts_undo_and_downloads(open_page, serve, photo, tmp_path
     # a place inside the red square but away from the mark of the click
     beside = (middle(0)[0] + 3 * SHIFT // 2, middle(0)[1] + 6 * SHIFT)
     before = color_at(page, *beside)
-    page.mouse(on_screen(page, *middle(0)))
+    page.mouse(page.place(*middle(0)))
     page.wait("document.body.dataset.objects === '1'")
     assert covered(page, 0) == [0]
     assert color_at(page, *beside) != before, "the mask is painted over the image"
@@ -101,7 +93,7 @@ def test_clicks_drags_texts_undo_and_downloads(open_page, serve, photo, tmp_path
     page.click("#new")
     page.click("[data-tool=box]")
     x, y = middle(1)
-    page.mouse(on_screen(page, x - 12, y - 40), on_screen(page, x, y), on_screen(page, x + 12, y + 40))
+    page.mouse(page.place(x - 12, y - 40), page.place(x, y), page.place(x + 12, y + 40))
     page.wait("document.body.dataset.objects === '2'")
     assert covered(page, 1) == [1]
 
@@ -137,7 +129,7 @@ def test_negative_clicks_scribbles_polygons_and_circles(open_page, serve, photo)
         "circle": [(x, y), (x + 10, y)],
     }.items():
         page.click(f"[data-tool={tool}]")
-        page.mouse(*(on_screen(page, *p) for p in way))
+        page.mouse(*(page.place(*p) for p in way))
         page.wait("document.body.dataset.objects === '1'")
         assert covered(page, 0) == [2]
         page.click("#new")
@@ -145,12 +137,12 @@ def test_negative_clicks_scribbles_polygons_and_circles(open_page, serve, photo)
         page.wait("document.body.dataset.objects === '0'")
     page.click("[data-tool=polygon]")
     for corner in ((x - 10, y - 30), (x + 10, y - 30), (x, y + 30)):
-        page.mouse(on_screen(page, *corner))
+        page.mouse(page.place(*corner))
     page.key("Enter")
     page.wait("document.body.dataset.objects === '1'")
     assert covered(page, 0) == [2]
     page.click("[data-tool=point]")
-    page.mouse(on_screen(page, *middle(0)), button="right")
+    page.mouse(page.place(*middle(0)), button="right")
     page.wait("segfoundry.view.prompts.length === 2")
     assert page.evaluate("segfoundry.view.prompts[1].positive") is False
 
@@ -172,9 +164,9 @@ def test_tabs_do_not_see_each_other(open_page, serve, photo):
     first, second = open_page(server.url), open_page(server.url)
     load(first, photo)
     load(second, photo)
-    first.mouse(on_screen(first, *middle(0)))
+    first.mouse(first.place(*middle(0)))
     first.wait("document.body.dataset.objects === '1'")
-    second.mouse(on_screen(second, *middle(1)))
+    second.mouse(second.place(*middle(1)))
     second.wait("document.body.dataset.objects === '1'")
     assert covered(first, 0) == [0] and covered(second, 0) == [1]
 
