@@ -26,6 +26,7 @@ Size: TypeAlias = tuple[int, int]
 POINT_SIDE = 3
 """Side of the square of input pixels that a point covers, as the simulated clicks of training and evaluation do."""
 
+_LARGEST_RADIUS = 1e9  # more than any image; squares of larger numbers could overflow
 _FRACTION_BITS = 4  # OpenCV draws polygons at sixteenths of a pixel
 _FRACTION = 1 << _FRACTION_BITS
 
@@ -165,7 +166,7 @@ class Circle:
         height, width = canvas.shape
         columns = (np.arange(width) + 0.5) / scale[0] - self.x
         rows = (np.arange(height) + 0.5) / scale[1] - self.y
-        canvas[(rows**2)[:, None] + columns**2 <= self.radius**2] = 1
+        canvas[(rows**2)[:, None] + columns**2 <= min(float(self.radius), _LARGEST_RADIUS) ** 2] = 1
         canvas[_pixel(canvas, self.x * scale[0], self.y * scale[1])] = 1
 
 
@@ -180,21 +181,41 @@ def check_prompt(prompt: Prompt, size: Size) -> None:
         size: (H, W) of the original image.
 
     Raises:
-        PromptError: it is empty, degenerate, not finite, or outside the image.
+        PromptError: it is no prompt, empty, degenerate, not finite, or outside the image.
     """
+    if not isinstance(prompt, Prompt):
+        raise PromptError(
+            f"found {type(prompt).__name__}, expected Point, Box, Scribble, Polygon or Circle of "
+            "segfoundry.utils.prompts"
+        )
     height, width = size
-    vertices = prompt.vertices()
+    vertices = [_position(prompt.name, vertex) for vertex in prompt.vertices()]
     if not vertices:
         raise PromptError(f"{prompt.name} without points: an empty stroke says nothing; give at least one x, y pair")
     for x, y in vertices:
         if not (math.isfinite(x) and math.isfinite(y)):
             raise PromptError(f"{prompt.name} at {x:g},{y:g}: expected finite numbers")
         if not (0 <= x <= width and 0 <= y <= height):
-            swapped = " (x goes to the right and y down; are they swapped?)" if x <= height and y <= width else ""
+            fits = 0 <= x <= height and 0 <= y <= width
+            swapped = " (x goes to the right and y down; are they swapped?)" if fits else ""
             raise PromptError(
                 f"{prompt.name} at {x:g},{y:g} is outside the image, which is {width} wide and {height} high{swapped}"
             )
-    prompt.check()
+    try:
+        prompt.check()
+    except TypeError as error:
+        raise PromptError(f"{prompt.name}: expected numbers, found {str(prompt)[:100]}") from error
+
+
+def _position(name: str, vertex: object) -> tuple[float, float]:
+    """Returns a position as two floats; PromptError for anything else."""
+    try:
+        x, y = vertex  # type: ignore[misc]
+        if not any(isinstance(number, (str, bytes)) for number in (x, y)):
+            return float(x), float(y)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise PromptError(f"{name}: a position is two numbers (x, y), found {str(vertex)[:60]}")
 
 
 def rasterize(objects: Sequence[Sequence[Prompt]], original_size: Size, input_size: Size) -> Strokes:

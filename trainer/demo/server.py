@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from segfoundry.trainer.demo.images import NoImageError, OpenImages
 from segfoundry.trainer.predictor import Predictor
-from segfoundry.utils.errors import UserError
+from segfoundry.utils.errors import DataError, UserError
 from segfoundry.utils.image_io import decode_image
 from segfoundry.utils.logging import get_logger
 
@@ -44,6 +44,7 @@ _HEADERS = {
 }
 _MAX_JSON = 1_000_000
 _CONNECTIONS = 32
+_LENGTH_DIGITS = 15
 _IMAGE_ROUTE = re.compile(r"/api/images/([\w-]{1,64})/(state|actions|everything|close|picture|mask\.png|result\.json)")
 
 
@@ -96,6 +97,7 @@ class DemoServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 2 * _CONNECTIONS
     allow_reuse_address = True
 
     def __init__(self, predictor: Predictor, host: str, port: int, limits: DemoLimits | None = None) -> None:
@@ -246,7 +248,12 @@ class Handler(BaseHTTPRequestHandler):
         data = self._body(limits.upload, "this file", "--max-upload")
         with self.server.working:
             limit = min(limits.pixels, int(self.server.predictor.cfg.INPUT.MAX_PIXELS))
-            key, opened = self.server.images.open(name, decode_image(data, name, limit))
+            try:
+                image = decode_image(data, name, limit)
+            except DataError as error:
+                hint = "--max-pixels" if limit == limits.pixels else "INPUT.MAX_PIXELS"
+                raise UserError(str(error).replace("INPUT.MAX_PIXELS", hint)) from error
+            key, opened = self.server.images.open(name, image)
         height, width = opened.size
         return _json({"id": key, "width": width, "height": height, "seconds": time.perf_counter() - started})
 
@@ -259,7 +266,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _body(self, limit: int, what: str, option: str = "") -> bytes:
         length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()):
+        if not (length.isascii() and length.isdigit() and len(length) <= _LENGTH_DIGITS):
             raise RequestError(HTTPStatus.LENGTH_REQUIRED, "the request does not say how long it is")
         if int(length) > limit:
             raised = f"; the server's option {option} raises it" if option else ""

@@ -132,11 +132,31 @@ def test_two_hundred_objects():
         (Circle(5, 5, 0), "radius 0"),
         (Circle(5, 5, float("inf")), "radius inf"),
         (Circle(99, 5, 3), "outside"),
+        (Point("a", 3), "position is two numbers"),
+        (Point(None, 3), "position is two numbers"),
+        (Scribble([1, 2, 3]), "position is two numbers .*found 1"),
+        (Polygon("abc"), "position is two numbers"),
+        (Scribble([(1, 2, 3)]), "position is two numbers"),
+        (Circle(5, 5, "wide"), "circle: expected numbers"),
+        (Scribble([(5, 5)], width="wide"), "scribble: expected numbers"),
+        ({"point": [1, 2]}, "found dict, expected Point"),
     ],
 )
 def test_prompts_that_say_nothing_are_refused(prompt, text):
     with pytest.raises(PromptError, match=text):
         rasterize([[prompt]], (40, 60), (20, 30))
+
+
+def test_a_circle_of_any_size_is_drawn():
+    assert drawn(Circle(5, 5, 1e200)).all()
+
+
+def test_coordinates_are_called_swapped_only_where_that_would_help():
+    with pytest.raises(PromptError, match="swapped"):
+        check_prompt(Point(10, 50), (40, 60))
+    with pytest.raises(PromptError) as error:
+        check_prompt(Point(-1, 3), (40, 60))
+    assert "swapped" not in str(error.value)
 
 
 def test_an_object_without_prompts_is_refused():

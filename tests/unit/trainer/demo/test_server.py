@@ -145,8 +145,14 @@ def test_limits_of_upload_and_pixels(server):
     assert status == 413 and "0.2 MB" in json.loads(body)["error"]
     status, _, body = ask(server, "POST", "/api/images", png(np.zeros((400, 400, 3), np.uint8)))
     assert status == 400 and "160000 pixels, the limit is 100000" in json.loads(body)["error"]
+    assert "--max-pixels" in json.loads(body)["error"]
     raw = b"POST /api/images HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: -5\r\n\r\n" % server.port
-    for text in (raw, raw.replace(b"Content-Length: -5\r\n", b"Transfer-Encoding: chunked\r\n")):
+    endless = (b"9" * 400, b"9" * 5000)
+    for text in (
+        raw,
+        raw.replace(b"Content-Length: -5\r\n", b"Transfer-Encoding: chunked\r\n"),
+        *(raw.replace(b"-5", digits) for digits in endless),
+    ):
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
             connection.sendall(text)
             assert b" 411 " in connection.recv(1000)
