@@ -26,7 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", metavar="FILE|RUN", help="weight file, checkpoint or run folder; default: WEIGHT True RESUME_FROM"
     )
-    parser.add_argument("--output", metavar="DIR", help="default: eval/ of the run folder SAVE_DIR/EXP_NAME")
+    parser.add_argument(
+        "--output",
+        metavar="DIR",
+        help="default: eval/ of the run folder (that of --weights, else SAVE_DIR/EXP_NAME); replaces results there",
+    )
     parser.add_argument("--num-gpus", metavar="N|auto", help="start N processes on this machine, as torchrun does")
 
 
