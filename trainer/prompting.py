@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -15,7 +16,9 @@ import torch
 from torch import Tensor
 
 from segfoundry.trainer.result_memory import check_mask_memory, check_result_memory
+from segfoundry.utils.config.engine import find_value
 from segfoundry.utils.errors import UserError
+from segfoundry.utils.logging import get_logger
 from segfoundry.utils.masks import Rle, decode_masks, encode_masks
 from segfoundry.utils.prompts import Point, Prompt, PromptError, rasterize
 from segfoundry.utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
@@ -23,7 +26,13 @@ from segfoundry.utils.structures import Category, Prediction, PromptedMasks, Pro
 if TYPE_CHECKING:
     from segfoundry.trainer.predictor import Predictor
 
+log = get_logger(__name__)
+
 _KINDS = {"stroke": "points, boxes and other strokes", "text": "texts", "reference": "objects shown on other images"}
+
+
+# The key that says whether weights learnt a kind of prompt; architectures without it learn what they understand.
+_TRAINED_BY = {"stroke": "MODEL.DECODER.SPATIAL.ENABLED", "text": "MODEL.DECODER.GROUNDING.ENABLED"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,8 @@ class EncodedImage:
     def require(self, kind: str) -> None:
         """Refuses a kind of prompt, "stroke" or "text", that the network does not understand.
 
+        One that it was not trained for is answered, with a warning.
+
         Raises:
             UserError: it does not; says which it does.
         """
@@ -127,6 +138,8 @@ class EncodedImage:
                 f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts: it was built or trained without them; "
                 f"it understands {understood}"
             )
+        if kind in _TRAINED_BY and find_value(self.predictor.cfg, _TRAINED_BY[kind]) is False:
+            _warn_untrained(str(self.predictor.source), kind)
 
     def _strokes(self, prompts: Sequence[Prompt]) -> Strokes:
         """Returns one object's prompts as the network takes them."""
@@ -185,3 +198,9 @@ def innermost_point(mask: np.ndarray) -> Point | None:
 
 def _network(predictor: Predictor) -> str:
     return f"{predictor.cfg.MODEL.NAME} ({predictor.source})"
+
+
+@lru_cache
+def _warn_untrained(source: str, kind: str) -> None:
+    """Says once that answers to a kind of prompt mean little."""
+    log.warning("%s was trained with %s False: its answers to %s mean little", source, _TRAINED_BY[kind], _KINDS[kind])
