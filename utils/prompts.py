@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import cv2
 import numpy as np
@@ -207,10 +207,10 @@ def check_prompt(prompt: Prompt, size: Size) -> None:
         raise PromptError(f"{prompt.name}: expected numbers, found {str(prompt)[:100]}") from error
 
 
-def _position(name: str, vertex: object) -> tuple[float, float]:
+def _position(name: str, vertex: Any) -> tuple[float, float]:
     """Returns a position as two floats; PromptError for anything else."""
     try:
-        x, y = vertex  # type: ignore[misc]
+        x, y = vertex
         if not any(isinstance(number, (str, bytes)) for number in (x, y)):
             return float(x), float(y)
     except (TypeError, ValueError, OverflowError):
