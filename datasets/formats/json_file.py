@@ -11,6 +11,20 @@ from segfoundry.utils.errors import DataError
 from segfoundry.utils.files import atomic_write
 
 
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        DataError: it is missing or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file.
 
@@ -18,12 +32,7 @@ def read_json(path: str | Path) -> Any:
         DataError: the file is missing or no JSON (says what it looks like instead).
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    data = read_bytes(path)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

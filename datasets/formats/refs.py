@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from segfoundry.datasets.formats.by_image import PhraseFile, category_index, images_by_id, sentence_texts
-from segfoundry.datasets.formats.json_file import read_json
+from segfoundry.datasets.formats.json_file import read_bytes, read_json
 from segfoundry.datasets.items import Phrase
 from segfoundry.utils.errors import DataError, did_you_mean
 
@@ -69,12 +69,7 @@ def read_ref_list(path: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: the file is missing, damaged, another kind, or a pickle of more than plain data.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    data = read_bytes(path)
     try:
         rows = (
             json.loads(data) if path.suffix == ".json" else _PlainUnpickler(io.BytesIO(data), encoding="utf-8").load()
