@@ -75,6 +75,22 @@ class Evaluator(ABC):
         """Writes the gathered predictions, so that they can be scored again from files; returns what was written."""
 
 
+class ImageEvaluator(Evaluator):
+    """An evaluator that keeps one entry per image, in data set order.
+
+    Entries are mappings with the key ``index``, the image's place in the data set.
+    """
+
+    def __init__(self) -> None:
+        self._images: list[dict[str, Any]] = []
+
+    def state(self) -> Any:  # noqa: D102
+        return self._images
+
+    def merge(self, states: list[Any]) -> None:  # noqa: D102
+        self._images = sorted((image for state in states for image in state), key=lambda image: image["index"])
+
+
 def category_labels(categories: Sequence[Category]) -> list[str]:
     """Returns the category names, made unique by the id where a name occurs twice."""
     count = Counter(c.name for c in categories)

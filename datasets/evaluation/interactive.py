@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, Evaluator
+from segfoundry.datasets.evaluation.base import METRIC_VERSION, ImageEvaluator
 from segfoundry.datasets.evaluation.tables import text_table
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.files import atomic_write_json
@@ -19,7 +19,7 @@ STOP_IOU = 0.9
 """A record is finished when the overlap of each of its objects exceeds this."""
 
 
-class InteractiveEvaluator(Evaluator):
+class InteractiveEvaluator(ImageEvaluator):
     """Number of clicks (NoC), objects that failed (NoF), and mean overlap after each click.
 
     Protocol of SEEM (arXiv 2304.06718, section 4): the first prompt is click 1; each further click goes to the
@@ -42,7 +42,7 @@ class InteractiveEvaluator(Evaluator):
         self.max_clicks = max_clicks
         self.iou_click = iou_click
         self.start = start
-        self._images: list[dict[str, Any]] = []
+        super().__init__()
 
     def process(self, sample: Sample, prediction: Prediction) -> None:  # noqa: D102
         if sample.objects is None:
@@ -55,14 +55,8 @@ class InteractiveEvaluator(Evaluator):
         entry = {"index": sample.index, "image_id": sample.image_id, "file_name": sample.file_name, "ious": ious}
         self._images.append(entry)
 
-    def state(self) -> Any:  # noqa: D102
-        return self._images
-
-    def merge(self, states: list[Any]) -> None:  # noqa: D102
-        self._images = sorted((image for state in states for image in state), key=lambda image: image["index"])
-
     def summarize(self) -> dict[str, Any]:  # noqa: D102
-        images = sorted(self._images, key=lambda image: image["index"])
+        images = self._images
         ious = np.concatenate([image["ious"] for image in images]) if images else np.zeros((0, self.max_clicks))
         return click_summary(ious, len(images), self.iou_click)
 
@@ -80,7 +74,7 @@ class InteractiveEvaluator(Evaluator):
 
     def write(self, folder: Path) -> list[Path]:
         """Writes ``interactive_clicks.json``: the overlap (0..1) of each object after each click."""
-        images = sorted(self._images, key=lambda image: image["index"])
+        images = self._images
         rows = [
             {"image_id": image["image_id"], "file_name": image["file_name"], "object": number, "iou": row}
             for image in images

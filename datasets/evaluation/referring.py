@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import Evaluator
+from segfoundry.datasets.evaluation.base import ImageEvaluator
 from segfoundry.datasets.evaluation.tables import text_table
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.files import atomic_write_json
@@ -20,7 +20,7 @@ SENTENCES = ("first", "all")
 _EPSILON = 1e-6
 
 
-class ReferringEvaluator(Evaluator):
+class ReferringEvaluator(ImageEvaluator):
     """P@0.5 ... P@0.9, cIoU (overall IoU) and mIoU (mean over the phrases) in percent.
 
     Args:
@@ -38,7 +38,7 @@ class ReferringEvaluator(Evaluator):
     ) -> None:
         self.sentences = sentences
         self.keep_predictions = keep_predictions
-        self._images: list[dict[str, Any]] = []
+        super().__init__()
 
     def process(self, sample: Sample, prediction: Prediction) -> None:  # noqa: D102
         truth = sample.phrases
@@ -64,14 +64,8 @@ class ReferringEvaluator(Evaluator):
             entry["masks"] = encode_masks(prediction.phrases)
         self._images.append(entry)
 
-    def state(self) -> Any:  # noqa: D102
-        return self._images
-
-    def merge(self, states: list[Any]) -> None:  # noqa: D102
-        self._images = sorted((image for state in states for image in state), key=lambda image: image["index"])
-
     def summarize(self) -> dict[str, Any]:  # noqa: D102
-        images = sorted(self._images, key=lambda image: image["index"])
+        images = self._images
         return referring_summary([image["overlap"] for image in images])
 
     def options(self) -> dict[str, Any]:  # noqa: D102
@@ -92,7 +86,7 @@ class ReferringEvaluator(Evaluator):
                 "text": text,
                 "segmentation": code,
             }
-            for image in sorted(self._images, key=lambda image: image["index"])
+            for image in self._images
             for owner, text, code in zip(image["owner"], image["texts"], image["masks"], strict=True)
         ]
         path = folder / "referring_predictions.json"
