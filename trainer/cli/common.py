@@ -150,6 +150,16 @@ def check_result_file(option: str, path: str | None, mark: str) -> None:
         raise UsageError(f"{option} {path} holds something else than an earlier result; name another file")
 
 
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--weights`` of the verbs that use a trained network."""
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="PATH",
+        help="run folder, checkpoint folder, or weight file (.safetensors, .pt)",
+    )
+
+
 def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Adds the options that name a configuration.
 

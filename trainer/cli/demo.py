@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, is_first_process
+from segfoundry.trainer.cli.common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 HELP = (
     "Serve a page on this machine: load an image, click, draw or type, see masks at once, download them. "
@@ -20,12 +20,7 @@ _MEGA = 1e6
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this verb."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="PATH",
-        help="run folder, checkpoint folder, or weight file (.safetensors, .pt)",
-    )
+    add_weights_argument(parser)
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on; others than 127.0.0.1 let other machines in"
     )

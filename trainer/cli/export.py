@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, is_first_process, whole_number
+from segfoundry.trainer.cli.common import (
+    UsageError,
+    add_config_arguments,
+    add_weights_argument,
+    is_first_process,
+    whole_number,
+)
 
 HELP = "Write image encoder and panoptic head for one image size and vocabulary, as torch.export (.pt2) or ONNX."
 EXAMPLES = """
@@ -19,12 +25,7 @@ onnxscript and onnxruntime."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this verb."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="PATH",
-        help="run folder, checkpoint folder, or weight file (.safetensors, .pt)",
-    )
+    add_weights_argument(parser)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="ends in .pt2 or .onnx")
     parser.add_argument(
         "--size",

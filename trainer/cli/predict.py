@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, is_first_process
+from segfoundry.trainer.cli.common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 if TYPE_CHECKING:
     from segfoundry.datasets.inputs import InputFile
@@ -30,12 +30,7 @@ TASKS = ("panoptic", "semantic", "instance")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this verb."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="PATH",
-        help="run folder, checkpoint folder, or weight file (.safetensors, .pt)",
-    )
+    add_weights_argument(parser)
     parser.add_argument(
         "--input",
         required=True,
