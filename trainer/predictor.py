@@ -139,7 +139,8 @@ class Predictor:
         """
         from segfoundry.trainer.prompting import refer
 
-        return refer(self, self.read(image), [texts] if isinstance(texts, str) else list(texts))
+        words = list(texts) if isinstance(texts, (list, tuple)) else [texts]
+        return refer(self, self.read(image), words)
 
     def interactive(self, image: Picture) -> InteractiveSession:
         """Starts a session of clicks, boxes, scribbles and texts on one image, whose features are computed now.

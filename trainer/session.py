@@ -250,5 +250,5 @@ class InteractiveSession:
         self._state = state
 
     def _check_index(self, index: int) -> None:
-        if not 0 <= index < len(self.objects):
-            raise UserError(f"object {index}: there are {len(self.objects)}, counted from 0")
+        if not isinstance(index, int) or not 0 <= index < len(self.objects):
+            raise UserError(f"object {index!r}: there are {len(self.objects)}, counted from 0")

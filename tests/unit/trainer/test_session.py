@@ -126,6 +126,7 @@ def test_clicks_correct_what_a_text_has_found(session):
         (lambda s: s.scribble([]), "empty stroke"),
         (lambda s: s.text("  "), "expected words"),
         (lambda s: s.select(0), "there are 0"),
+        (lambda s: s.select("a"), "object 'a': there are 0"),
         (lambda s: s.add(), "no prompt"),
     ],
 )
@@ -148,8 +149,9 @@ def test_phrases_are_answered_one_by_one(ready):
     np.testing.assert_array_equal(result.masks, np.stack([square(0), square(2)]))
     np.testing.assert_array_equal(ready.refer(picture(), "blue").masks[0], square(2))
     assert ready.refer(picture(), []).masks.shape == (0, 48, 64)
-    with pytest.raises(UserError, match="expected words"):
-        ready.refer(picture(), ["red", ""])
+    for wrong in (["red", ""], 5):
+        with pytest.raises(UserError, match="expected words"):
+            ready.refer(picture(), wrong)
 
 
 def test_typed_results(ready):
