@@ -139,7 +139,7 @@ class Predictor:
         """
         from segfoundry.trainer.prompting import refer
 
-        words = list(texts) if isinstance(texts, (list, tuple)) else [texts]
+        words: list[Any] = list(texts) if isinstance(texts, (list, tuple)) else [texts]  # anything else is named there
         return refer(self, self.read(image), words)
 
     def interactive(self, image: Picture) -> InteractiveSession:
