@@ -42,10 +42,10 @@ def collate(samples: Sequence[Sample], positions: Sequence[int] | None = None) -
 
 
 def _padded(targets: Targets, height: int, width: int) -> Targets:
-    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width)."""
+    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width); ``foreground`` keeps its size."""
 
     def convert(array: np.ndarray) -> torch.Tensor:
-        if array.ndim == 3 and array.shape[1:] != (height, width):
+        if array is not targets.foreground and array.ndim == 3 and array.shape[1:] != (height, width):
             full = np.zeros((len(array), height, width), bool)
             full[:, : array.shape[1], : array.shape[2]] = array
             array = full

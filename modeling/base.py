@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from segfoundry.utils.draws import Draws
@@ -67,13 +68,14 @@ class MetaArch(nn.Module, ABC):
         mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
         prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
         result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
+            "everything" among them means that :meth:`everything` works.
         mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
     """
 
     parts: ClassVar[dict[str, str]] = {}
     mapper: ClassVar[str] = "panoptic"
     prompt_kinds: frozenset[str] = frozenset()
-    result_kinds: ClassVar[frozenset[str]] = frozenset({"panoptic", "semantic", "instance"})
+    result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
     mask_stride: ClassVar[int] = 4
     monitors: dict[str, Tensor]
 
@@ -177,6 +179,17 @@ class MetaArch(nn.Module, ABC):
             UserError: the architecture has no such prompt; says which has.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no reference prompts")
+
+    def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
+        """Returns masks of all that can be told apart in one image, without prompts and categories.
+
+        Args:
+            image: (H, W, 3) uint8 RGB at its original size.
+
+        Returns:
+            Records as :attr:`Prediction.everything` describes them.
+        """
+        raise NotImplementedError(f"{type(self).__name__} finds no masks without prompts")
 
     def inference_graph(self) -> InferenceGraph:
         """Returns the network with its present vocabulary as one graph, sharing the parameters.

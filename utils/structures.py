@@ -97,8 +97,23 @@ class ReferResult:
 
 
 @dataclass
+class ForegroundResult:
+    """Foreground (cables, say) against background in one image.
+
+    Attributes:
+        mask: (H, W) bool, True on the foreground, whatever polarity the network was trained with.
+        probability: (H, W) float32 in 0..1 of being foreground.
+        loss: the training loss of this image, where its ground truth was at hand.
+    """
+
+    mask: np.ndarray
+    probability: np.ndarray
+    loss: float | None = None
+
+
+@dataclass
 class Prediction:
-    """What a model says about one image, at the image's original size; a part is None when it was not asked for.
+    """What a model says about one image, at ``Sample.output_size``; a part is None when it was not asked for.
 
     Attributes:
         semantic: (H, W) int64 category index per pixel.
@@ -106,6 +121,9 @@ class Prediction:
         instances: scored instances.
         phrases: (T, H, W) bool, the mask of each text of the request.
         click_ious: (N, R) float64, overlap 0..1 of each prompted object after each round of simulated clicks.
+        foreground: foreground against background.
+        everything: masks that were found without prompts and categories, best first: records with the keys of
+            ``SamAutomaticMaskGenerator``, ``segmentation`` as COCO run-length code.
         extra: further named results of an architecture.
     """
 
@@ -114,6 +132,8 @@ class Prediction:
     instances: InstanceResult | None = None
     phrases: np.ndarray | None = None
     click_ious: np.ndarray | None = None
+    foreground: ForegroundResult | None = None
+    everything: list[dict[str, Any]] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -167,6 +187,8 @@ class Targets:
         labels: (M,) int64 category indices.
         spatial: objects prompted by strokes, or None when the data set's mapper makes none.
         texts: sentences and their masks, or None when the mapper makes none.
+        foreground: (1, S, T) bool, foreground of the image at the size where the loss is taken, which need not be the
+            image's; or None. It is never padded.
         labelled: False when nobody said which categories the image shows (it has phrases only), so the empty ``masks``
             do not mean that there is nothing; the image does not count among the object queries' targets.
     """
@@ -176,6 +198,7 @@ class Targets:
     spatial: SpatialTargets | None = None
     texts: TextTargets | None = None
     labelled: bool = True
+    foreground: Any = None
 
     def map(self, change: Callable[[Any], Any]) -> Targets:
         """Returns the targets with every array or tensor replaced by ``change`` of it."""
@@ -186,6 +209,7 @@ class Targets:
             spatial and SpatialTargets(change(spatial.masks), change(spatial.strokes)),
             texts and TextTargets(texts.texts, change(texts.masks), texts.kind),
             self.labelled,
+            None if self.foreground is None else change(self.foreground),
         )
 
 
@@ -245,6 +269,8 @@ class Sample:
         semantic: (H, W) uint8/int64 category indices with 255 = ignored at the original size, or None.
         objects: objects to segment by simulated clicks, for evaluation, or None.
         phrases: texts and their masks for evaluation, or None.
+        foreground: (H, W) bool, ground truth at ``output_size`` for evaluation, or None.
+        extra: further named facts about the sample.
     """
 
     image: np.ndarray
@@ -257,6 +283,7 @@ class Sample:
     semantic: np.ndarray | None = None
     objects: ObjectTruth | None = None
     phrases: PhraseTruth | None = None
+    foreground: np.ndarray | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -303,7 +330,7 @@ class Request:
     """What to predict.
 
     Attributes:
-        tasks: any of "panoptic", "semantic", "instance", "phrases"; None: what the configuration switches on.
+        tasks: any of "panoptic", "semantic", "instance", "phrases", "foreground", "everything"; None: what the configuration switches on.
         categories: vocabulary, in index order; None: the one set last with ``MetaArch.set_vocabulary``.
         texts: per image, the texts whose masks the task "phrases" asks for.
     """
@@ -319,6 +346,9 @@ class Prompts:
 
     Attributes:
         strokes: of N objects, at the size of the network's input without padding; or None.
+        shapes: of each of the N objects, the shapes that ``strokes`` were drawn from (:mod:`segfoundry.utils.prompts`),
+            in pixels of the network's input; empty where strokes come as pixels only (simulated clicks). For networks
+            that take coordinates.
         texts: T sentences.
         reference: an object shown on another image (``MetaArch.reference``), or None.
         texts_explain_strokes: the texts also describe the stroked objects, which may look at them.
@@ -330,6 +360,7 @@ class Prompts:
     reference: Any = None
     texts_explain_strokes: bool = False
     strokes_explain_texts: bool = False
+    shapes: Sequence[Sequence[Any]] = ()
 
 
 @dataclass
