@@ -70,13 +70,15 @@ class MetaArch(nn.Module, ABC):
         result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
             "everything" among them means that :meth:`everything` works.
         mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
+        takes_shapes: ``prompted`` reads ``Prompts.shapes``, coordinates instead of pixels; simulated clicks have some.
     """
 
     parts: ClassVar[dict[str, str]] = {}
     mapper: ClassVar[str] = "panoptic"
     prompt_kinds: frozenset[str] = frozenset()
     result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
-    mask_stride: ClassVar[int] = 4
+    mask_stride: int = 4
+    takes_shapes: ClassVar[bool] = False
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:

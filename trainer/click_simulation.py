@@ -20,6 +20,7 @@ from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.clicks import next_click
 from segfoundry.trainer.asks import Ask, ask_apart
 from segfoundry.utils.draws import Draws
+from segfoundry.utils.prompts import Box, Point, Prompt
 from segfoundry.utils.structures import ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
 
 OBJECTS_PER_RECORD = 5
@@ -35,12 +36,14 @@ class ClickProtocol:
         mode: "best" or "best_random" (``modeling/clicks.py``).
         dilation: side of a click in pixels of the network's input.
         texts: give each object's text along (``ObjectTruth.texts``); the object alone sees it.
+        boxes: the first prompt is the object's bounding box, not the sample's stroke; for networks that take shapes.
     """
 
     max_clicks: int = 20
     mode: str = "best"
     dilation: int = 3
     texts: bool = False
+    boxes: bool = False
 
 
 class _Record:
@@ -50,20 +53,33 @@ class _Record:
         place: of the image in the batch.
         first: number of its first object in the image, from 0.
         ious: (N, R) float64, filled round by round.
+        shapes: the prompts so far of each object, for networks that take shapes; else None.
     """
 
     def __init__(
-        self, place: int, sample: Sample, objects: ObjectTruth, first: int, protocol: ClickProtocol, device: Any
+        self,
+        place: int,
+        sample: Sample,
+        objects: ObjectTruth,
+        first: int,
+        protocol: ClickProtocol,
+        device: Any,
+        takes_shapes: bool = False,
     ) -> None:
         numbers = range(first, min(first + OBJECTS_PER_RECORD, len(objects)))
         self.place, self.first, self.index = place, first, sample.index
         self.truth, self.counted = _masks(objects.labels, numbers, device)
         self.input_truth, self.input_counted = _masks(objects.input_labels, numbers, device)
         positive = np.zeros((len(numbers), objects.input_labels.size), bool)
-        for row, number in zip(positive, numbers, strict=True):
-            row[objects.strokes[number]] = True
+        if not protocol.boxes:
+            for row, number in zip(positive, numbers, strict=True):
+                row[objects.strokes[number]] = True
         drawn = torch.from_numpy(positive).view(self.input_truth.shape).to(device)
         self.strokes = Strokes(drawn, torch.zeros_like(drawn))
+        self.shapes: list[tuple[Prompt, ...]] | None = None
+        if takes_shapes:
+            first_prompts = _boxes(self.input_truth) if protocol.boxes else _points(self.strokes)
+            self.shapes = [tuple(prompts) for prompts in first_prompts]
         self.texts = tuple(objects.texts[n] for n in numbers) if protocol.texts else ()
         self.previous: Tensor | None = None
         self.ious = np.zeros((len(numbers), protocol.max_clicks))
@@ -75,7 +91,7 @@ class _Record:
     def asks(self) -> list[Ask]:
         """All strokes at once; with texts each object by itself, or it would look at the texts of the others."""
         if not self.texts:
-            return [Ask(self.place, Prompts(self.strokes), self.previous)]
+            return [Ask(self.place, Prompts(self.strokes, shapes=self.shapes or ()), self.previous)]
         asks = []
         for number, text in enumerate(self.texts):
             row = slice(number, number + 1)
@@ -83,6 +99,13 @@ class _Record:
             previous = None if self.previous is None else self.previous[row]
             asks.append(Ask(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
         return asks
+
+    def add(self, strokes: Strokes) -> None:
+        """Replaces the strokes by ``strokes``, which hold the earlier ones and at most one new click per object."""
+        if self.shapes is not None:
+            new = Strokes(strokes.positive & ~self.strokes.positive, strokes.negative & ~self.strokes.negative)
+            self.shapes = [(*old, *clicks) for old, clicks in zip(self.shapes, _points(new), strict=True)]
+        self.strokes = strokes
 
     def overlap(self, predicted: Tensor) -> Tensor:
         """Returns the IoU (N,) float64 of masks (N, H, W); 1 where there is neither truth nor prediction."""
@@ -119,7 +142,7 @@ def simulate_clicks(
     found: list[list[np.ndarray]] = [[np.zeros((0, protocol.max_clicks))] for _ in samples]
     for start in range(0, len(places), len(samples)):
         records = [
-            _Record(place, samples[place], _objects(samples[place]), first, protocol, device)
+            _Record(place, samples[place], _objects(samples[place]), first, protocol, device, model.takes_shapes)
             for place, first in places[start : start + len(samples)]
         ]
         _run(model, encoded, records, protocol)
@@ -189,7 +212,7 @@ def _click(records: Sequence[_Record], stride: int, click: int, protocol: ClickP
     counts = [len(record) for record in records]
     parts = zip(strokes.positive.split(counts), strokes.negative.split(counts), strict=True)
     for record, (positive, negative) in zip(records, parts, strict=True):
-        record.strokes = Strokes(positive, negative)
+        record.add(Strokes(positive, negative))
 
 
 def _masks(labels: np.ndarray, numbers: range, device: Any) -> tuple[Tensor, Tensor]:
@@ -197,6 +220,30 @@ def _masks(labels: np.ndarray, numbers: range, device: Any) -> tuple[Tensor, Ten
     on_device = torch.from_numpy(labels).to(device)
     wanted = torch.arange(numbers.start + 1, numbers.stop + 1, device=device, dtype=on_device.dtype)
     return on_device == wanted[:, None, None], on_device >= 0
+
+
+def _points(strokes: Strokes) -> list[list[Prompt]]:
+    """Returns, for each object, a point in the middle of its positive and of its negative pixels, where it has some.
+
+    Positions are those of pixels' indices, as prompts of whole numbers are.
+    """
+    found: list[list[Prompt]] = [[] for _ in strokes.positive]
+    for drawn, positive in ((strokes.positive, True), (strokes.negative, False)):
+        for number, mask in enumerate(drawn.cpu().numpy()):
+            rows, columns = np.nonzero(mask)
+            if rows.size:
+                found[number].append(Point(float(columns.mean()), float(rows.mean()), positive))
+    return found
+
+
+def _boxes(masks: Tensor) -> list[list[Prompt]]:
+    """Returns the bounding box of each mask (N, h, w), corners at the borders of its pixels; none of an empty mask."""
+    found: list[list[Prompt]] = []
+    for mask in masks.cpu().numpy():
+        rows, columns = np.nonzero(mask)
+        box = [Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if rows.size else []
+        found.append([*box])
+    return found
 
 
 def _split(overlaps: np.ndarray, records: Sequence[_Record]) -> list[np.ndarray]:

@@ -20,7 +20,7 @@ from segfoundry.utils.config.engine import find_value
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.logging import get_logger
 from segfoundry.utils.masks import Rle, decode_masks, encode_masks
-from segfoundry.utils.prompts import Point, Prompt, PromptError, rasterize
+from segfoundry.utils.prompts import Point, Prompt, PromptError, rasterize, scaled
 from segfoundry.utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
 
 if TYPE_CHECKING:
@@ -92,7 +92,9 @@ class EncodedImage:
         if not prompts:
             return self._ask(Prompts(texts=texts), None)
         strokes = self._strokes(prompts)
-        return self._ask(Prompts(strokes, texts, texts_explain_strokes=bool(texts)), previous)
+        scale = (self.input_size[1] / self.size[1], self.input_size[0] / self.size[0])
+        shapes = (tuple(scaled(prompt, scale) for prompt in prompts),)
+        return self._ask(Prompts(strokes, texts, texts_explain_strokes=bool(texts), shapes=shapes), previous)
 
     def example(self, prompts: Sequence[Prompt]) -> Any:
         """Returns what strokes of one object show, for :meth:`like` on another image.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeAlias
 
 import cv2
@@ -205,6 +205,27 @@ def check_prompt(prompt: Prompt, size: Size) -> None:
         prompt.check()
     except TypeError as error:
         raise PromptError(f"{prompt.name}: expected numbers, found {str(prompt)[:100]}") from error
+
+
+def scaled(prompt: Prompt, scale: tuple[float, float]) -> Prompt:
+    """Returns a prompt in the pixels of a resized image.
+
+    Args:
+        prompt: in pixels of the original image.
+        scale: resized over original, in x and y; widths and radii take the geometric mean.
+    """
+    mean = math.sqrt(scale[0] * scale[1])
+    if isinstance(prompt, Box):
+        x0, x1, y0, y1 = prompt.x0 * scale[0], prompt.x1 * scale[0], prompt.y0 * scale[1], prompt.y1 * scale[1]
+        return replace(prompt, x0=x0, y0=y0, x1=x1, y1=y1)
+    if isinstance(prompt, Point):
+        return replace(prompt, x=prompt.x * scale[0], y=prompt.y * scale[1])
+    if isinstance(prompt, Circle):
+        return replace(prompt, x=prompt.x * scale[0], y=prompt.y * scale[1], radius=prompt.radius * mean)
+    points = tuple((x * scale[0], y * scale[1]) for x, y in prompt.points)
+    if isinstance(prompt, Scribble):
+        return replace(prompt, points=points, width=prompt.width * mean)
+    return replace(prompt, points=points)
 
 
 def _position(name: str, vertex: Any) -> tuple[float, float]:

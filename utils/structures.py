@@ -330,7 +330,8 @@ class Request:
     """What to predict.
 
     Attributes:
-        tasks: any of "panoptic", "semantic", "instance", "phrases", "foreground", "everything"; None: what the configuration switches on.
+        tasks: any of "panoptic", "semantic", "instance", "phrases", "foreground", "everything"; None: what the
+            configuration switches on.
         categories: vocabulary, in index order; None: the one set last with ``MetaArch.set_vocabulary``.
         texts: per image, the texts whose masks the task "phrases" asks for.
     """
