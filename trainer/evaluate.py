@@ -102,8 +102,8 @@ def _note(text: str) -> None:
 def evaluator_options(cfg: Any, split: Split, kinds: Collection[str]) -> dict[str, dict[str, Any]]:
     """Returns kind -> arguments of its evaluator, as far as the configuration decides them."""
     options: dict[str, dict[str, Any]] = {"referring": {"sentences": cfg.TEST.SENTENCES}}
-    if "interactive" in kinds and "STROKE_SAMPLER" in cfg:
-        keys = cfg.STROKE_SAMPLER.EVAL
+    if "interactive" in kinds and ("SAM" in cfg or "STROKE_SAMPLER" in cfg):
+        keys = cfg.SAM.CLICKS if "SAM" in cfg else cfg.STROKE_SAMPLER.EVAL
         if keys.IOU_ITER > keys.MAX_ITER:
             raise ConfigError(
                 f"STROKE_SAMPLER.EVAL.IOU_ITER is {keys.IOU_ITER}, expected at most MAX_ITER ({keys.MAX_ITER} clicks)"
@@ -113,8 +113,11 @@ def evaluator_options(cfg: Any, split: Split, kinds: Collection[str]) -> dict[st
     return options
 
 
-def click_protocol(cfg: Any) -> ClickProtocol:
-    """Returns how clicks are simulated (STROKE_SAMPLER.EVAL, DILATION); the defaults where there is no such section."""
+def click_protocol(cfg: Any, split: Split | None = None) -> ClickProtocol:
+    """Returns how clicks are simulated: SAM.CLICKS, or STROKE_SAMPLER.EVAL and DILATION, or the defaults."""
+    if "SAM" in cfg:
+        boxes = split is not None and first_prompt(cfg, split) == "Box"
+        return ClickProtocol(cfg.SAM.CLICKS.MAX_ITER, boxes=boxes)
     keys = cfg.get("STROKE_SAMPLER")
     if keys is None:
         return ClickProtocol()
@@ -172,7 +175,7 @@ def evaluate(
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]
     tasks = tuple(evaluator.task for evaluator in evaluators.values())
-    passes = EvaluationPasses(model, tasks, click_protocol(cfg), processes.device)
+    passes = EvaluationPasses(model, tasks, click_protocol(cfg, split), processes.device)
     started = time.perf_counter()
     complete, failure = False, None
     try:

@@ -71,7 +71,12 @@ def _panoptic_eval(cfg: Any, record: Record) -> PanopticEvalMapper:
 
 
 def first_prompt(cfg: Any, split: Split) -> str:
-    """Returns the shape of an evaluation's first prompt: what the split says, else STROKE_SAMPLER.EVAL.START."""
+    """Returns the shape of an evaluation's first prompt: what the split says, else the configuration.
+
+    SAM starts with a point or a box (SAM.CLICKS.START), whatever else a split says.
+    """
+    if "SAM" in cfg:
+        return split.prompt if split.prompt in ("Point", "Box") else cfg.SAM.CLICKS.START
     return split.prompt or cfg.STROKE_SAMPLER.EVAL.START
 
 
