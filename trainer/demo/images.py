@@ -26,7 +26,8 @@ from segfoundry.utils.structures import Category, Prediction
 
 MAX_OBJECTS = 1000
 MAX_TEXT = 1000  # characters
-_RESULTS = ("panoptic", "instance", "semantic")  # the richest first
+_RESULTS = ("panoptic", "instance", "semantic", "foreground", "everything")  # the richest first
+_BY_CATEGORY = frozenset({"panoptic", "instance", "semantic"})
 _MIN_SCORE = 0.5  # of an instance that is shown
 _JPEG_QUALITY = 92
 
@@ -119,9 +120,13 @@ class OpenImage:
             predictor: the network.
             names: vocabulary as ``--classes`` takes it; empty: the network's own.
         """
-        categories = parse_classes(_short(names), "categories") if names else predictor.categories
         task = next((t for t in _RESULTS if t in predictor.result_tasks()), "panoptic")
-        if self.session is not None:
+        if names and task not in _BY_CATEGORY:
+            raise UserError("this network knows no categories; leave the field empty")
+        categories = parse_classes(_short(names), "categories") if names else predictor.categories
+        if task == "everything":  # looks at crops of the image, too: the features are not enough
+            prediction = predictor([self.image], (task,))[0]
+        elif self.session is not None:
             prediction = self.session.predict((task,), categories)
         elif names:
             raise UserError("this network finds its own categories only")
@@ -215,6 +220,11 @@ class OpenImages:
 
 def _segments(prediction: Prediction, categories: Sequence[Category]) -> list[dict[str, Any]]:
     """Returns the parts of a prediction as the page shows them: name, colour, score, mask."""
+    if prediction.everything is not None:
+        return [_region(n, record) for n, record in enumerate(prediction.everything)]
+    if prediction.foreground is not None:
+        named = {"name": "foreground", "color": distinct_color(0), "isthing": False, "score": None}
+        return [{**named, "mask": encode_masks(prediction.foreground.mask[None])[0]}]
     found: list[tuple[np.ndarray, int, float | None]] = []
     if prediction.panoptic is not None:
         ids = prediction.panoptic.ids
@@ -234,6 +244,12 @@ def _segments(prediction: Prediction, categories: Sequence[Category]) -> list[di
         entry = {"name": category.name, "color": category.color, "isthing": category.isthing, "score": score}
         entries.append({**entry, "mask": encode_masks(mask[None])[0]})
     return entries
+
+
+def _region(number: int, record: dict[str, Any]) -> dict[str, Any]:
+    """Returns a mask of everything mode as the page shows it."""
+    about = {"name": "region", "color": distinct_color(number), "isthing": False, "score": record["predicted_iou"]}
+    return {**about, "mask": record["segmentation"]}
 
 
 def _whole(value: Any) -> int:

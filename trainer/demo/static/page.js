@@ -133,7 +133,8 @@ function find() {
     if (image !== state.image) return;
     state.segments = answer.segments;
     state.shown = new Set(answer.segments.map((s) => s.name));
-    say(`${answer.segments.length} segments of ${state.shown.size} categories in ${duration(answer.seconds)}.`);
+    const kinds = $("categories").hidden ? "" : ` of ${state.shown.size} categories`;
+    say(`${answer.segments.length} segments${kinds} in ${duration(answer.seconds)}.`);
     refresh();
   });
 }
@@ -250,6 +251,9 @@ async function start() {
   $("objects-box").hidden = $("masks").hidden = !prompts.length;
   $("everything").hidden = !results.length;
   const names = categories.map((c) => c.name);
+  const named = results.some((task) => ["panoptic", "semantic", "instance"].includes(task));
+  $("categories").hidden = !named;
+  if (!named) $("everything-title").textContent = results.includes("foreground") ? "Foreground" : "Everything";
   $("categories").placeholder = prompts.length ? `all ${names.length}: ${names.slice(0, 3).join(", ")} …` : names.slice(0, 4).join(", ");
   $("categories").disabled = !prompts.length;
   $("known").replaceChildren(...names.map((value) => element("option", { value })));
