@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.modeling.sam.config_dlo import Dlo, check_dlo
+from segfoundry.modeling.sam.config_dlo import DATASET_SECTION, Dlo, check_dlo
 from segfoundry.modeling.sam.config_training import LoraUpdates, Loss, Promptable, Train, check_training
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError
 
-__all__ = ["MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "check", "tiny"]
+__all__ = ["FOREIGN_SECTIONS", "MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "check", "tiny"]
 
 MODEL_NAMES = ("sam",)
+
+# Sections of other systems' files that are read as keys of this one.
+FOREIGN_SECTIONS = (DATASET_SECTION,)
 
 # What switches the file of the base network off, when weights of the whole network follow.
 WITHOUT_PART_WEIGHTS: dict[str, Any] = {"SAM.CHECKPOINT": ""}

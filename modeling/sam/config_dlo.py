@@ -5,8 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from segfoundry.utils.config.foreign import ForeignSection
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError
+
+# entries of a data set, with their types; training has two more
+_ENTRY = {"data_dir": str, "bg_paths": list[str], "w_aug": bool}
+
+DATASET_SECTION = ForeignSection(
+    "dataset", {"train": "SAM.DLO.TRAIN", "test": "SAM.DLO.TEST"}, paths=("data_dir", "bg_paths")
+)
 
 
 @dataclass(kw_only=True)
@@ -64,8 +72,11 @@ class Dlo:
         "Training data: entries with data_dir (folder with imgs/ and masks/), bg_paths (background folders, or null), w_aug, "
         "aug_details ([] or [crop_foreground]), percentage (share of the images that an epoch draws anew). A file with the "
         "lower-case section `dataset:` sets this. DATASETS.TRAIN adds records.",
+        entries={**_ENTRY, "aug_details": list[str], "percentage": float},
     )
-    TEST: dict[str, Any] = key({}, "Evaluation data: one entry with data_dir, bg_paths, w_aug; {}: none.")
+    TEST: dict[str, Any] = key(
+        {}, "Evaluation data: one entry with data_dir, bg_paths, w_aug; {}: none.", entries=_ENTRY
+    )
     INVERT_TARGET: bool = key(
         True, "Train on the background (1 = background), as published; results are of the foreground either way."
     )

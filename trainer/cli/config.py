@@ -11,6 +11,7 @@ from segfoundry.utils.errors import ConfigError
 
 if TYPE_CHECKING:
     from segfoundry.utils.config.engine import Resolved
+    from segfoundry.utils.config.schema import Leaf
 
 HELP = "Show the resolved configuration with the origin of each value, compare two, or explain a key."
 EXAMPLES = """
@@ -85,7 +86,7 @@ def _explain(args: argparse.Namespace) -> str:
     inside = [k for k in leaves if k.startswith(name + ".")]
     if inside:
         return "\n".join([f"{name} is a section with {len(inside)} keys:", *(f"  {k}" for k in inside)])
-    leaf = leaves.get(name) or next((v for k, v in leaves.items() if v.is_mapping and name.startswith(k + ".")), None)
+    leaf = leaves.get(name) or next((v for k, v in leaves.items() if _holds(v, name)), None)
     if leaf is None:
         close = closest_keys(name, leaves)
         raise ConfigError(f"unknown key {name}" + (f", did you mean {' or '.join(close)}?" if close else "."))
@@ -106,6 +107,10 @@ def _explain(args: argparse.Namespace) -> str:
     return "\n".join([name, *(f"  {label:<10}{text}" for label, text in rows.items())])
 
 
+def _holds(leaf: Leaf, name: str) -> bool:
+    return (leaf.is_mapping or leaf.is_list) and name.startswith(leaf.name + ".")
+
+
 def _value_rows(resolved: Resolved, name: str) -> dict[str, str]:
     from segfoundry.utils.config.dump import scalar
     from segfoundry.utils.config.engine import find_value
@@ -114,5 +119,6 @@ def _value_rows(resolved: Resolved, name: str) -> dict[str, str]:
     if isinstance(value, dict) and value:
         origins = sorted({o for k, o in resolved.origins.items() if k.startswith(name + ".")})
     else:
-        origins = [resolved.origins.get(name, "default")]
+        holders = [o for k, o in resolved.origins.items() if name == k or name.startswith(k + ".")]
+        origins = holders[-1:] or ["default"]
     return {"value": scalar(value), "origin": ", ".join(origins)}

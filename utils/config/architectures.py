@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from segfoundry.utils.config.foreign import ForeignSection
 from segfoundry.utils.config.schema import Leaf, collect
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import ConfigError, did_you_mean
@@ -34,6 +35,11 @@ class Architecture:
     def model_names(self) -> tuple[str, ...]:
         """The values of MODEL.NAME that choose this architecture."""
         return self.module.MODEL_NAMES
+
+    @property
+    def foreign(self) -> dict[str, ForeignSection]:
+        """Sections of another system's files that a config module understands (FOREIGN_SECTIONS), by name."""
+        return {section.name: section for section in getattr(self.module, "FOREIGN_SECTIONS", ())}
 
 
 @functools.cache

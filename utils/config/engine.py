@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
@@ -14,11 +15,22 @@ from typing import Any, get_args
 from yacs.config import CfgNode
 
 from segfoundry.utils.config.architectures import Architecture, architectures, find_architecture
-from segfoundry.utils.config.reader import BASE_KEY, Entry, parse_text, read_files, read_json, read_mapping, read_words
+from segfoundry.utils.config.foreign import translate
+from segfoundry.utils.config.reader import (
+    BASE_KEY,
+    Block,
+    Entry,
+    file_label,
+    parse_text,
+    read_files,
+    read_json,
+    read_mapping,
+    read_words,
+)
 from segfoundry.utils.config.schema import Leaf
 from segfoundry.utils.config.sections import check as check_shared
-from segfoundry.utils.config.values import Plain, check_range, convert, is_null
-from segfoundry.utils.errors import ConfigError, nearest
+from segfoundry.utils.config.values import Plain, check_range, convert, is_null, mappings
+from segfoundry.utils.errors import ConfigError, did_you_mean, nearest
 
 DEFAULT_ORIGIN = "default"
 
@@ -79,10 +91,14 @@ def diff(cfg_a: CfgNode, cfg_b: CfgNode) -> list[tuple[str, Any, Any]]:
 
 
 def find_value(cfg: CfgNode, key: str) -> Any:
-    """Returns the value at a dotted key, None if a free mapping lacks it. Entries of mappings may hold dots."""
+    """Returns the value at a dotted key, None if a free mapping or list lacks it. Entries of mappings may hold dots."""
     node: Any = cfg
     parts = key.split(".")
-    while parts and isinstance(node, Mapping):
+    while parts and isinstance(node, (Mapping, list)):
+        if isinstance(node, list):
+            index = parts.pop(0)
+            node = node[int(index)] if index.isdecimal() and int(index) < len(node) else None
+            continue
         whole = ".".join(parts)
         if whole in node:
             return node[whole]
@@ -101,7 +117,7 @@ def _walk(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
 def _resolve(entries: list[Entry]) -> Resolved:
     arch = find_architecture(_model_name(entries))
     tree = _Tree(arch)
-    for entry in entries:
+    for entry in translate(entries, arch.foreign):
         tree.assign(entry)
     cfg = CfgNode(tree.nested())
     check_shared(cfg)
@@ -135,7 +151,7 @@ def _split(entry: Entry) -> list[Entry]:
     if not isinstance(value, dict):
         raise ConfigError(_complaint(entry, "expected a mapping such as {KEY: VALUE}"))
     inner = read_mapping(value, entry.origin) if value else []
-    return [Entry(f"{entry.path}.{e.path}", e.value, entry.origin, entry.place) for e in inner]
+    return [Entry(f"{entry.path}.{e.path}", e.value, entry.origin, entry.place, entry.file) for e in inner]
 
 
 def _complaint(entry: Entry, problem: str) -> str:
@@ -170,6 +186,9 @@ class _Tree:
             self._assign_mapping(leaf, inner, entry)
         elif inner:
             self._assign_element(leaf, inner, entry)
+        elif leaf.is_mapping_list:
+            self.values[leaf.name] = self._mapping_list(leaf, entry)
+            self.origins[leaf.name] = entry.origin
         else:
             self.values[leaf.name] = self._typed(leaf, leaf.type, entry)
             self.origins[leaf.name] = entry.origin
@@ -193,7 +212,8 @@ class _Tree:
             rest = ".".join(parts[count:])
             if leaf is None:
                 continue
-            if count == len(parts) or (rest and leaf.is_mapping) or (leaf.is_list and rest.isdecimal()):
+            element = r"\d+(\..+)?" if leaf.is_mapping_list else r"\d+"
+            if count == len(parts) or (rest and leaf.is_mapping) or (leaf.is_list and re.fullmatch(element, rest)):
                 return leaf, rest
         return None, ""
 
@@ -215,6 +235,9 @@ class _Tree:
                 return
         node, last = self._mapping_node(leaf, inner)
         path = f"{leaf.name}.{inner}" if inner else leaf.name
+        if whole and entry.value and not isinstance(entry.value, Plain):
+            raise ConfigError(_complaint(entry, "expected a mapping such as {NAME: VALUE}"))
+        hint = self._entry_type(leaf, inner, entry)
         self._forget(path)
         if whole or isinstance(entry.value, dict) or text.startswith("{"):
             node[last] = {}
@@ -222,8 +245,37 @@ class _Tree:
             node.pop(last, None)
             return
         else:
-            node[last] = self._typed(leaf, get_args(leaf.type)[1], entry)
+            node[last] = self._typed(leaf, hint, entry)
         self.origins[path] = entry.origin
+
+    def _mapping_list(self, leaf: Leaf, entry: Entry) -> list[dict[str, Any]]:
+        try:
+            blocks = mappings(entry.value)
+        except ValueError as error:
+            raise ConfigError(_complaint(entry, str(error))) from None
+        return [self._mapping(leaf, block, f"{leaf.name}.{i}", entry) for i, block in enumerate(blocks)]
+
+    def _mapping(self, leaf: Leaf, block: Mapping[str, Any], path: str, entry: Entry) -> dict[str, Any]:
+        """Types the entries of one mapping in a list; in messages each has its own line of the file."""
+        found = {}
+        for name, value in block.items():
+            place = entry.place
+            if isinstance(block, Block) and entry.file is not None:
+                place = f"{file_label(entry.file)} line {block.lines[name] + 1}"
+            inner = Entry(f"{path}.{name}", value, entry.origin, place, entry.file)
+            found[name] = self._typed(leaf, self._entry_type(leaf, name, inner), inner)
+        return found
+
+    def _entry_type(self, leaf: Leaf, name: str, entry: Entry) -> Any:
+        """Returns the declared type of an entry of a mapping; raises ConfigError if the mapping has no such entry."""
+        if leaf.entries is None or not name:
+            return Any if leaf.is_mapping_list else get_args(leaf.type)[1]
+        if name not in leaf.entries:
+            hint = did_you_mean(name, leaf.entries) or "."
+            raise ConfigError(
+                f"unknown entry {name!r} of {leaf.name} ({entry.place}){hint} Known: {', '.join(leaf.entries)}."
+            )
+        return leaf.entries[name]
 
     def _mapping_node(self, leaf: Leaf, inner: str) -> tuple[dict[str, Any], str]:
         """Returns the dict that holds ``inner`` and its key there. Names in a mapping of scalars may hold dots."""
@@ -241,9 +293,19 @@ class _Tree:
 
     def _assign_element(self, leaf: Leaf, inner: str, entry: Entry) -> None:
         values = self.values[leaf.name]
-        if int(inner) >= len(values):
+        index, _, rest = inner.partition(".")
+        if int(index) >= len(values):
             raise ConfigError(_complaint(entry, f"the list {leaf.name} has {len(values)} elements, counted from 0"))
-        values[int(inner)] = self._typed(leaf, get_args(leaf.type)[0], entry)
+        if not leaf.is_mapping_list:
+            values[int(index)] = self._typed(leaf, get_args(leaf.type)[0], entry)
+        elif rest:
+            values[int(index)][rest] = self._typed(leaf, self._entry_type(leaf, rest, entry), entry)
+        else:
+            parts = _split(entry)
+            if not parts:
+                values[int(index)] = {}
+            for part in parts:
+                self.assign(part)
         self.origins[leaf.name] = entry.origin
 
     def _typed(self, leaf: Leaf, hint: Any, entry: Entry) -> Any:
@@ -271,7 +333,7 @@ class _Tree:
         ours = {name.partition(".")[0] for name in self.arch.leaves}
         for other in architectures().values():
             theirs = {name.partition(".")[0] for name in other.leaves}
-            if path in other.leaves or (top in theirs and top not in ours):
+            if path in other.leaves or (top in {*theirs, *other.foreign} and top not in ours):
                 return other
         return None
 
@@ -286,6 +348,9 @@ class _Tree:
             )
         if path == BASE_KEY:
             return f"{BASE_KEY} ({entry.place}) works in files only"
+        for name, leaf in self.arch.leaves.items():
+            if leaf.is_mapping_list and path.startswith(name + "."):
+                return f"{path} ({entry.place}): {name} is a list of mappings: name one, {name}.0, or write '- '"
         close = closest_keys(path, self.arch.leaves)
         hint = f", did you mean {' or '.join(close)}?" if close else "; 'entry.py config' lists all keys."
         return f"unknown key {path or repr(path)} ({entry.place}){hint}"

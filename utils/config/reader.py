@@ -29,12 +29,24 @@ class Entry:
         value: text, None, Python scalar, list, or an empty mapping (a filled one is split into its entries).
         origin: where it was written, as kept in ``Resolved.origins``.
         place: the same for messages: with the line of a file.
+        file: the file, or None.
     """
 
     path: str
     value: Any
     origin: str
     place: str
+    file: Path | None = None
+
+
+class Block(dict[str, Any]):
+    """A mapping inside a list of a YAML document.
+
+    Attributes:
+        lines: name -> its line, from 0.
+    """
+
+    lines: dict[str, int]
 
 
 def parse_text(text: str) -> Any:
@@ -86,7 +98,10 @@ class _Walker:
             if isinstance(node, yaml.SequenceNode):
                 return [self._value(item) for item in node.value]
             assert isinstance(node, yaml.MappingNode)
-            return {name: self._value(child) for name, child in self._pairs(node)}
+            pairs = self._pairs(node)
+            block = Block((name, self._value(child)) for name, child in pairs)
+            block.lines = {name: child.start_mark.line for name, child in pairs}
+            return block
         finally:
             self.stack.pop()
 
@@ -197,7 +212,7 @@ def _with_bases(path: Path, label: str, text: str, found: list, including: tuple
         elif name in own:
             raise ConfigError(f"{place}: the key {name!r} appears twice (first: {own[name].place})")
         else:
-            own[name] = Entry(name, value, kept(line, column) or label, place)
+            own[name] = Entry(name, value, kept(line, column) or label, place, path)
     return bases + list(own.values())
 
 

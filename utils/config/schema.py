@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -18,14 +19,15 @@ class Leaf:
 
     Attributes:
         name: dotted key, e.g. ``SOLVER.BASE_LR``.
-        type: declared type: bool, int, float, str, ``list[...]`` of these, ``dict[str, ...]`` of these, or
-            ``dict[str, Any]`` (a nested mapping whose entries the schema does not know).
+        type: declared type: bool, int, float, str, ``list[...]`` of these, ``dict[str, ...]`` of these,
+            ``dict[str, Any]`` (a nested mapping whose entries the schema does not know), or ``list[dict[str, Any]]``.
         default: value when nothing sets the key.
         text: meaning, unit, special values.
         choices: allowed values (of each element, for a list), or None.
         minimum: smallest allowed number (of each element), or None.
         maximum: largest allowed number (of each element), or None.
         no_effect: why nothing reads the key, or None.
+        entries: entry -> type, where the entries of a mapping, or of each mapping in a list, are a closed set; or None.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Leaf:
     minimum: float | None = None
     maximum: float | None = None
     no_effect: str | None = None
+    entries: Mapping[str, Any] | None = None
 
     @property
     def is_mapping(self) -> bool:
@@ -47,6 +50,11 @@ class Leaf:
         """True for a list."""
         return get_origin(self.type) is list
 
+    @property
+    def is_mapping_list(self) -> bool:
+        """True for a list of mappings."""
+        return self.is_list and get_origin(get_args(self.type)[0]) is dict
+
 
 def key(
     default: Any,
@@ -56,6 +64,7 @@ def key(
     minimum: float | None = None,
     maximum: float | None = None,
     no_effect: str | None = None,
+    entries: Mapping[str, Any] | None = None,
 ) -> Any:
     """Declares a configuration key as a dataclass field.
 
@@ -67,8 +76,16 @@ def key(
         maximum: largest allowed number; for a list, of each element.
         no_effect: the key exists so that published configurations and job scripts run unchanged, but nothing reads it;
             this text says why, or which key has the effect. It is reported once when a user sets the key.
+        entries: the allowed entries of a mapping, or of each mapping in a list, with their types.
     """
-    metadata = {"text": text, "choices": choices, "minimum": minimum, "maximum": maximum, "no_effect": no_effect}
+    metadata = {
+        "text": text,
+        "choices": choices,
+        "minimum": minimum,
+        "maximum": maximum,
+        "no_effect": no_effect,
+        "entries": entries,
+    }
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

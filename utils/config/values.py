@@ -31,6 +31,8 @@ def is_null(value: Any) -> bool:
 def type_name(hint: Any) -> str:
     """Returns a declared type in words: "integer", "list of numbers", ..."""
     if get_origin(hint) is list:
+        if get_origin(get_args(hint)[0]) is dict:
+            return "list of mappings"
         return {bool: "list of booleans", int: "list of integers", float: "list of numbers"}.get(
             get_args(hint)[0], "list of words"
         )
@@ -50,7 +52,8 @@ def convert(value: Any, hint: Any) -> Any:
         ValueError: if the value cannot mean that type; the text says what was expected.
     """
     if get_origin(hint) is list:
-        return _to_list(value, get_args(hint)[0])
+        item = get_args(hint)[0]
+        return [_to_any(m) for m in mappings(value)] if get_origin(item) is dict else _to_list(value, item)
     if hint is Any:
         return _to_any(value)
     if isinstance(value, (Mapping, list, tuple)) or hint not in _SCALARS:
@@ -114,6 +117,20 @@ def _to_list(value: Any, item: Any) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         value = [value]
     return [convert(v, item) for v in value]
+
+
+def mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Returns the mappings of a list, their values as they were written.
+
+    Raises:
+        ValueError: if it is no list of mappings.
+    """
+    if is_null(value):
+        return []
+    found = parse_sequence(value) if isinstance(value, Plain) else value
+    if not isinstance(found, (list, tuple)) or not all(isinstance(item, Mapping) for item in found):
+        raise ValueError("expected a list of mappings such as [{NAME: VALUE}]")
+    return list(found)
 
 
 def parse_sequence(text: Plain) -> list[Any]:
