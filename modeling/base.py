@@ -208,3 +208,11 @@ class MetaArch(nn.Module, ABC):
     def key_map(self, name: str) -> str:
         """Maps a published checkpoint's parameter name to ours; identity unless an architecture says otherwise."""
         return name
+
+    def published_state(self) -> dict[str, Tensor]:
+        """Returns the weights under published names, for other programs.
+
+        Here these are the network's own names, translated by no part. An architecture that knows better overrides
+        this; one with low-rank updates may merge them, into copies.
+        """
+        return self.state_dict()

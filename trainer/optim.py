@@ -11,7 +11,7 @@ from segfoundry.utils.errors import ConfigError
 
 
 def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
-    """Builds AdamW (fused on CUDA) or SGD.
+    """Builds AdamW, Adam or SGD (fused on CUDA).
 
     Args:
         solver: section SOLVER.
@@ -28,7 +28,8 @@ def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.dev
     if solver.OPTIMIZER == "SGD":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, **kind)
     else:
-        optimizer = torch.optim.AdamW(groups, lr=solver.BASE_LR, **kind)
+        adam = {"ADAMW": torch.optim.AdamW, "ADAM": torch.optim.Adam}[solver.OPTIMIZER]
+        optimizer = adam(groups, lr=solver.BASE_LR, **kind)
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     optimizer.register_step_post_hook(_count_versions)

@@ -23,6 +23,7 @@ from segfoundry.trainer.callbacks.checkpoint import CheckpointCallback
 from segfoundry.trainer.callbacks.evaluate import EvaluateCallback
 from segfoundry.trainer.callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
 from segfoundry.trainer.callbacks.progress import ProgressCallback
+from segfoundry.trainer.callbacks.published import PublishedCallback
 from segfoundry.trainer.callbacks.report import ReportCallback
 from segfoundry.trainer.callbacks.trackers import TensorBoardCallback, WandbCallback
 from segfoundry.trainer.checkpoints import Checkpoint, restore
@@ -181,7 +182,7 @@ def loop_settings(cfg: Any, steps: int) -> LoopSettings:
     return LoopSettings(
         seed=cfg.SEED,
         max_steps=steps,
-        lr_factor=functools.partial(lr_factor, cfg.SOLVER, max_steps=steps),
+        lr_factor=functools.partial(lr_factor, cfg.SOLVER, max_steps=steps, accumulate=cfg.GRADIENT_ACCUMULATE_STEP),
         clip_norm=clip.CLIP_VALUE if clip.ENABLED else None,
         nonfinite_max=cfg.TRAIN.NONFINITE_MAX,
     )
@@ -270,6 +271,7 @@ def _callbacks(
     checkpoints = CheckpointCallback(
         folder.store,
         every=cfg.CHECKPOINT.EVERY,
+        every_epochs=cfg.CHECKPOINT.EVERY_EPOCHS,
         steps_per_epoch=length.per_epoch,
         config=config,
         categories=categories,
@@ -281,7 +283,16 @@ def _callbacks(
     if cfg.WANDB:
         listeners.append(WandbCallback(folder.path, cfg.WANDB_PROJECT, _plain(cfg)))
     figures = LogCallback(cfg.LOG_EVERY, cfg.LOG_FIRST, length.per_epoch)
-    return [*listeners, figures, evaluations, checkpoints, ReportCallback(folder.path)]
+    published = PublishedCallback(
+        folder.path,
+        weights=cfg.CHECKPOINT.PUBLISHED,
+        optimizer=cfg.CHECKPOINT.PUBLISHED_OPTIMIZER,
+        every_epochs=cfg.CHECKPOINT.EVERY_EPOCHS,
+        steps_per_epoch=length.per_epoch,
+        batch=cfg.TRAIN.BATCH_SIZE_TOTAL,
+    )
+    # The checkpoint comes after the published files: where it is, they are.
+    return [*listeners, figures, evaluations, published, checkpoints, ReportCallback(folder.path)]
 
 
 def _evaluators(

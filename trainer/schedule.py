@@ -8,15 +8,27 @@ from typing import Any
 from segfoundry.utils.errors import ConfigError
 
 
-def lr_factor(solver: Any, step: int, max_steps: int) -> float:
+def lr_factor(solver: Any, step: int, max_steps: int, accumulate: int = 1) -> float:
     """Returns the factor on every learning rate at a step.
 
     Args:
         solver: section SOLVER.
         step: number of the optimizer step, 0..max_steps-1.
         max_steps: length of the run.
+        accumulate: GRADIENT_ACCUMULATE_STEP, for schedules that count micro-batches.
     """
+    if solver.LR_SCHEDULER_NAME == "WarmupStepExp":
+        return _step_exponential(solver, (step + 1) * (accumulate if solver.COUNT_MICRO_ITERS else 1))
     return _warmup(solver, step) * _course(solver, step, max_steps)
+
+
+def _step_exponential(solver: Any, iteration: int) -> float:
+    """Returns iteration / WARMUP_ITERS in the warm-up, then GAMMA^k after each k intervals; iterations count from 1."""
+    if iteration < solver.WARMUP_ITERS:
+        return iteration / solver.WARMUP_ITERS
+    factor = solver.GAMMA ** ((iteration - solver.WARMUP_ITERS) // solver.DECAY_INTERVAL)
+    lowest = solver.MIN_LR / solver.BASE_LR if solver.BASE_LR else 0.0
+    return max(factor, min(lowest, 1.0))
 
 
 def _warmup(solver: Any, step: int) -> float:

@@ -1,4 +1,4 @@
-"""Writes checkpoints: every N steps, at each epoch's end, at the end of the run and on a stop signal."""
+"""Writes checkpoints: every N steps, every N epochs, at the end of the run and on a stop signal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class CheckpointCallback(Callback):
 
     Args:
         store: where to.
-        every: steps between checkpoints; 0: once per epoch.
+        every: steps between checkpoints; 0: as ``every_epochs`` says.
+        every_epochs: epochs between checkpoints, beside the others; 0: one where ``every`` is 0, else none.
         steps_per_epoch: steps of one pass over the data.
         config: the run's configuration as YAML.
         categories: training categories as JSON values.
@@ -37,19 +38,21 @@ class CheckpointCallback(Callback):
         store: CheckpointStore,
         *,
         every: int,
+        every_epochs: float = 0.0,
         steps_per_epoch: float,
         config: str,
         categories: list[dict[str, Any]],
         resumed: Checkpoint | None = None,
     ) -> None:
         self.store = store
-        self.period = float(every or steps_per_epoch)
+        epochs = every_epochs or (0.0 if every else 1.0)
+        self.periods = (float(every), epochs * steps_per_epoch)
         self.config, self.categories = config, categories
         self._saved = (resumed.step, resumed.meta["counters"]["evaluated"]) if resumed is not None else None
 
     def step(self, loop: Loop) -> None:
         """Saves when a checkpoint is due."""
-        if crosses(loop.step, self.period) or loop.done:
+        if any(crosses(loop.step, period) for period in self.periods) or loop.done:
             self._save(loop)
 
     def stop(self, loop: Loop, error: BaseException | None) -> None:

@@ -7,6 +7,7 @@ declared here too, with the reason.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 from segfoundry.utils.config.schema import key, section
@@ -140,17 +141,38 @@ class Solver:
         "Where the multi-step schedule multiplies by GAMMA: fractions of the run (<= 1) or steps (> 1).",
         minimum=0,
     )
-    GAMMA: float = key(0.1, "Factor of the multi-step schedule.", minimum=0)
+    GAMMA: float = key(
+        0.1, "Factor of WarmupMultiStepLR at each of STEPS, and of WarmupStepExp every DECAY_INTERVAL.", minimum=0
+    )
+    DECAY_INTERVAL: int = key(100, "WarmupStepExp: iterations between two multiplications by GAMMA.", minimum=1)
+    MIN_LR: float = key(0.0, "WarmupStepExp: the rate does not decay below this.", minimum=0)
+    COUNT_MICRO_ITERS: bool = key(
+        True,
+        "WarmupStepExp: an iteration is a batch of BATCH_SIZE_TOTAL images, of which GRADIENT_ACCUMULATE_STEP make a "
+        "step. False: it is a step.",
+    )
     POLY_POWER: float = key(0.9, "Exponent of the poly schedule.", minimum=0)
     WARMUP_FACTOR: float = key(
-        1.0, "Learning-rate factor at step 0, growing to 1; 1: no warm-up.", minimum=0, maximum=1
+        1.0,
+        "Learning-rate factor at step 0, growing to 1; 1: no warm-up. WarmupStepExp always starts from 0.",
+        minimum=0,
+        maximum=1,
     )
-    WARMUP_ITERS: int = key(10, "Length of the warm-up in steps.", minimum=0)
+    WARMUP_ITERS: int = key(10, "Length of the warm-up in steps (WarmupStepExp: in iterations).", minimum=0)
     WARMUP_METHOD: str = key("linear", "Course of the warm-up.", choices=("linear", "constant"))
     LR_SCHEDULER_NAME: str = key(
-        "WarmupMultiStepLR", "Schedule.", choices=("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR", "constant")
+        "WarmupMultiStepLR",
+        "Schedule. WarmupStepExp: BASE_LR * GAMMA^k, k intervals after the warm-up. WarmupPoly: as WarmupPolyLR.",
+        choices=("WarmupMultiStepLR", "WarmupCosineLR", "WarmupPolyLR", "WarmupPoly", "WarmupStepExp", "constant"),
     )
-    OPTIMIZER: str = key("ADAMW", "Optimizer.", choices=("ADAMW", "SGD"))
+    OPTIMIZER: str = key(
+        "ADAMW",
+        "Optimizer. ADAM adds the weight decay to the gradient instead of the weights.",
+        choices=("ADAMW", "ADAM", "SGD"),
+    )
+    FLUSH_PARTIAL: bool = key(
+        True, "", no_effect="steps go on over the ends of epochs, so that no micro-batch is left over at one"
+    )
     MOMENTUM: float = key(0.9, "Momentum of SGD.", minimum=0, maximum=1)
     WEIGHT_DECAY: float = key(0.05, "Weight decay of matrices and kernels.", minimum=0)
     WEIGHT_DECAY_NORM: float = key(0.0, "Weight decay of normalisation layers.", minimum=0)
@@ -166,8 +188,22 @@ class Solver:
 
 @dataclass(kw_only=True)
 class Checkpoint:
-    EVERY: int = key(0, "Write a checkpoint every N steps; 0: once per epoch and at the end.", minimum=0)
+    EVERY: int = key(
+        0, "Write a checkpoint every N steps; 0: as EVERY_EPOCHS says. There is always one at the end.", minimum=0
+    )
+    EVERY_EPOCHS: float = key(
+        0.0, "Write a checkpoint every N epochs, beside those of EVERY; 0: without EVERY once per epoch.", minimum=0
+    )
     KEEP: int = key(2, "Number of latest checkpoints kept; the best weights are kept beside them.", minimum=1)
+    PUBLISHED: str = key(
+        "",
+        "Name, below the run folder, of files with the weights under their published names, for other programs: one every "
+        "EVERY_EPOCHS (0: each) epochs and at the end; all are kept. Fields: {step}, {epoch}, {batch}, as in "
+        "ckpts/ckpt_{step:07d}_b{batch}.pth. Empty: none.",
+    )
+    PUBLISHED_OPTIMIZER: str = key(
+        "", "The same for the state dict of the optimizer, e.g. ckpts/optimizer_{step:07d}_b{batch}.pth."
+    )
 
 
 @dataclass(kw_only=True)
@@ -250,6 +286,23 @@ def check(cfg: Any) -> None:
         raise ConfigError("WEIGHT is on, but RESUME_FROM names no weight file: set it, or set WEIGHT False")
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE <= 0:
         raise ConfigError("SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be above 0; switch clipping off with ENABLED False")
+
+    for name in ("PUBLISHED", "PUBLISHED_OPTIMIZER"):
+        if cfg.CHECKPOINT[name]:
+            _check_pattern(f"CHECKPOINT.{name}", cfg.CHECKPOINT[name])
+
+
+def _check_pattern(name: str, pattern: str) -> None:
+    try:
+        first, second = (PurePosixPath(pattern.format(step=n, epoch=n, batch=n)) for n in (1, 2))
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{name} {pattern!r}: {error}; expected a file name with the fields {{step}}, {{epoch}}, {{batch}}"
+        ) from None
+    if first.suffix not in (".pth", ".pt") or first.is_absolute() or ".." in first.parts:
+        raise ConfigError(f"{name} {pattern!r}: expected a name below the run folder that ends in .pth or .pt")
+    if first == second or "{step" not in pattern and "{epoch" not in pattern:
+        raise ConfigError(f"{name} {pattern!r}: each file replaces the one before; put {{step}} or {{epoch}} into it")
 
 
 def _check_weights(cfg: Any) -> None:

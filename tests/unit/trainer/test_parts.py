@@ -29,6 +29,9 @@ def test_optimizers_and_learning_rate():
     set_lr(adamw, 0.5)
     set_lr(adamw, 0.5)
     assert [g["lr"] for g in adamw.param_groups] == [0.05, 0.1]
+    solver.OPTIMIZER = "ADAM"
+    adam = build_optimizer(solver, groups(), CPU)
+    assert isinstance(adam, torch.optim.Adam) and not isinstance(adam, torch.optim.AdamW)
     solver.OPTIMIZER = "SGD"
     sgd = build_optimizer(solver, groups(), CPU)
     assert isinstance(sgd, torch.optim.SGD) and sgd.defaults["momentum"] == 0.9

@@ -1,12 +1,17 @@
 """Learning-rate schedules."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 
 from segfoundry.trainer.schedule import lr_factor, milestones
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import ConfigError
+
+GOLDEN = Path(__file__).parents[2] / "goldens/sam/dlo_losses_lr.json"
+FINE_TUNING = {"LR_SCHEDULER_NAME": "WarmupStepExp", "WARMUP_ITERS": 1000, "GAMMA": 0.98946, "MIN_LR": 1e-7}
 
 
 def solver(**values):
@@ -40,9 +45,33 @@ def test_no_warm_up_with_zero_steps():
 
 
 def test_cosine_and_poly_run_from_the_base_to_the_end_rate():
-    for name, middle in (("WarmupCosineLR", 0.5 * (1 + math.cos(math.pi / 2))), ("WarmupPolyLR", 0.5**0.9)):
+    poly = ("WarmupPolyLR", 0.5**0.9), ("WarmupPoly", 0.5**0.9)
+    for name, middle in (("WarmupCosineLR", 0.5 * (1 + math.cos(math.pi / 2))), *poly):
         section = solver(LR_SCHEDULER_NAME=name, BASE_LR=1e-3, BASE_LR_END=1e-4)
         factors = [lr_factor(section, step, 100) for step in range(101)]
         assert factors[0] == 1.0 and factors[100] == pytest.approx(0.1)
         assert factors[50] == pytest.approx(0.1 + 0.9 * middle)
         assert all(a > b for a, b in zip(factors, factors[1:], strict=False))
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_geometric_decay_follows_the_published_table(accumulate):
+    for base, table in json.loads(GOLDEN.read_text())["lr_schedule"].items():
+        section = solver(BASE_LR=float(base), COUNT_MICRO_ITERS=False, **FINE_TUNING)
+        for iteration, rate in table.items():
+            factor = lr_factor(section, int(iteration) - 1, 300_000, accumulate)
+            assert factor * section.BASE_LR == pytest.approx(rate, rel=1e-9)
+
+
+def test_geometric_decay_counts_micro_batches():
+    section = solver(**FINE_TUNING)
+    assert lr_factor(section, 0, 10, 4) == pytest.approx(4e-3)
+    assert lr_factor(section, 249, 10, 4) == 1.0 and lr_factor(section, 274, 10, 4) == pytest.approx(0.98946)
+    steps = solver(COUNT_MICRO_ITERS=False, **FINE_TUNING)
+    assert lr_factor(steps, 0, 10, 4) == pytest.approx(1e-3)
+
+
+def test_the_lowest_rate_never_lies_above_the_base_rate():
+    section = solver(BASE_LR=1e-8, **FINE_TUNING)
+    assert lr_factor(section, 100_000, 200_000) == 1.0
+    assert lr_factor(solver(BASE_LR=0.0, **FINE_TUNING), 100_000, 200_000) < 1e-4

@@ -1,0 +1,87 @@
+"""Writes the weights, and the optimizer, as bare files that other programs read: the names of the original trainers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+from segfoundry.modeling.finetune import parameter_kinds
+from segfoundry.trainer.callbacks.base import Callback
+from segfoundry.trainer.callbacks.checkpoint import crosses
+from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.files import atomic_write, check_free_space, disk_errors
+from segfoundry.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from segfoundry.trainer.loop import Loop
+
+log = get_logger(__name__)
+
+
+class PublishedCallback(Callback):
+    """Writes ``torch.save`` files of plain dictionaries on the first process, every N epochs and at the end of the run.
+
+    Nothing is read back from them: a run continues from its checkpoints.
+
+    Args:
+        folder: folder of the run.
+        weights: pattern of names below it, with the fields ``step``, ``epoch`` and ``batch``; empty: none are written.
+        optimizer: the same for the optimizer's state dict.
+        every_epochs: epochs between two files; 0: one.
+        steps_per_epoch: steps of one pass over the data.
+        batch: images of a batch, for the field ``batch``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        weights: str,
+        optimizer: str,
+        every_epochs: float,
+        steps_per_epoch: float,
+        batch: int,
+    ) -> None:
+        self.folder, self.weights, self.optimizer = folder, weights, optimizer
+        self.steps_per_epoch, self.batch = steps_per_epoch, batch
+        self.period = (every_epochs or 1.0) * steps_per_epoch
+
+    def start(self, loop: Loop) -> None:
+        """Refuses a network that other programs could not read.
+
+        Raises:
+            ConfigError: it has parameters that published files do not know.
+        """
+        if not self.weights:
+            return
+        kinds = parameter_kinds(loop.state.model)
+        foreign = [name for name in loop.state.model.published_state() if kinds.get(name, "base") != "base"]
+        if foreign:
+            raise ConfigError(
+                f"CHECKPOINT.PUBLISHED {self.weights!r}: published files know no adapters and low-rank updates, and "
+                f"this network has {len(foreign)} parameters of that kind, e.g. {foreign[0]}; set it '' and use "
+                "'convert' after training"
+            )
+
+    def step(self, loop: Loop) -> None:
+        """Writes when files are due."""
+        if not (crosses(loop.step, self.period) or loop.done) or not loop.processes.main:
+            return
+        if self.weights:
+            self._write(self.weights, loop.step, loop.state.model.published_state())
+        if self.optimizer:
+            self._write(self.optimizer, loop.step, loop.state.optimizer.state_dict())
+
+    def _write(self, pattern: str, step: int, content: dict[str, Any]) -> None:
+        epoch = int(step / self.steps_per_epoch + 1e-9)
+        path = self.folder / pattern.format(step=step, epoch=epoch, batch=self.batch)
+        content = tree_map_only(Tensor, lambda t: t.detach().cpu(), dict(content))
+        size = sum(t.numel() * t.element_size() for t in tree_leaves(content) if isinstance(t, Tensor))
+        check_free_space(path, size + (1 << 20))
+        with disk_errors(path, size), atomic_write(path) as file:
+            torch.save(content, file)
+        log.info("published layout: %s", path)
