@@ -116,6 +116,13 @@ def rle_boxes(codes: Sequence[Rle]) -> np.ndarray:
     return np.asarray(_codec().toBbox([_as_codec(c) for c in codes]), np.float64).reshape(-1, 4)
 
 
+def rle_counts(code: Rle) -> list[int]:
+    """Returns the uncompressed runs of a code: pixels outside, inside, outside ... down the columns."""
+    columns = decode_masks([code], code["size"])[0].T
+    _, lengths = label_runs(columns)
+    return [0] * bool(columns.size and columns[0, 0]) + lengths.tolist()
+
+
 def mask_boxes(masks: np.ndarray) -> np.ndarray:
     """Returns the tight boxes x0, y0, x1, y1 of masks; x1 and y1 lie one past the last pixel.
 
