@@ -11,14 +11,17 @@ from segfoundry.modeling.layers import linear as module
 from segfoundry.modeling.layers.linear import Linear, linear
 
 
-@pytest.fixture(params=[True, False], ids=["convolution", "product"])
+@pytest.fixture(params=[(True, 1), (True, 2), (False, 1)], ids=["convolution", "convolution-2-threads", "product"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    monkeypatch.setattr(module, "_slow_products", lambda: request.param)
+    slow_products, threads = request.param
+    monkeypatch.setattr(module, "_slow_products", lambda: slow_products)
     monkeypatch.setattr(module, "_WORTHWHILE", 1)
-    return request.param
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    return slow_products
 
 
-@pytest.mark.parametrize("lead", [(), (1,), (5,), (2, 3), (2, 1, 4), (0, 3)])
+# 64, 5 * 20 and 8 * 17 rows are dealt out to 16, 20 and 17 images in a single thread, the others to none.
+@pytest.mark.parametrize("lead", [(), (1,), (5,), (2, 3), (2, 1, 4), (0, 3), (64,), (5, 20), (8, 17), (67,)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_results_and_gradients(way: bool, lead: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
