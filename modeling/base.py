@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -204,6 +204,26 @@ class MetaArch(nn.Module, ABC):
     def compile_parts(self) -> list[nn.Module]:
         """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""
         return list(self.children())
+
+    def adapt_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """Brings the tensors of a file to this network, where single names (:meth:`key_map`) do not tell what to do.
+
+        Args:
+            state: name in the file -> tensor.
+            source: the file, for messages.
+
+        Raises:
+            CheckpointError: the file cannot belong to this network.
+        """
+        return state
+
+    def to_transformers(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns the tensors under the names of this network's class in transformers, and the class's configuration.
+
+        Raises:
+            UserError: there is no such class, or it has no place for what fine-tuning added.
+        """
+        raise UserError(f"{type(self).__name__} has no class in transformers; convert --to published or segfoundry")
 
     def key_map(self, name: str) -> str:
         """Maps a published checkpoint's parameter name to ours; identity unless an architecture says otherwise."""

@@ -87,6 +87,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = False) ->
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, strict: bool = False) -> LoadReport:
     """Loads tensors that are in memory already; see :func:`load_weights`."""
+    if (adapt := getattr(model, "adapt_state", None)) is not None:
+        state = adapt(state, source)
     names = own_names(model, state)
     state = {names[name]: tensor for name, tensor in state.items()}
     own = model.state_dict()

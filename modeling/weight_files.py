@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,14 @@ from torch import Tensor
 from segfoundry.utils.errors import CheckpointError, did_you_mean
 from segfoundry.utils.paths import product_root
 
-# Where a bare file name is also looked for; the published place of SEEM's weights.
+# Where a bare file name is also looked for: the published places of the weights of SEEM, and of SAM's fine-tuning.
 PRETRAINED = Path("datasets/xdecoder_data/pretrained")
-_SEEM, _X_DECODER, _SAM = (
+BASE_MODELS = Path("ckpts/base_model")
+_SEEM, _X_DECODER, _SAM, _MOBILE_SAM = (
     "https://huggingface.co/xdecoder/SEEM/resolve/main",
     "https://huggingface.co/xdecoder/X-Decoder/resolve/main",
     "https://dl.fbaipublicfiles.com/segment_anything",
+    "https://github.com/ChaoningZhang/MobileSAM/raw/master/weights",
 )
 PUBLISHED = {
     name: f"{place}/{name}"
@@ -33,10 +35,11 @@ PUBLISHED = {
         (_SEEM, ("seem_samvitb_v1.pt", "seem_samvitl_v1.pt")),
         (_X_DECODER, ("xdecoder_focall_last.pt", "xdecoder_focalt_last.pt")),
         (_SAM, ("sam_vit_b_01ec64.pth", "sam_vit_l_0b3195.pth", "sam_vit_h_4b8939.pth")),
+        (_MOBILE_SAM, ("mobile_sam.pt",)),
     )
     for name in names
 }
-EXAMPLE = "seem_focall_v1.pt"
+EXAMPLE, SAM_EXAMPLE = "seem_focall_v1.pt", "sam_vit_b_01ec64.pth"
 
 # What a folder may hold, best first: a checkpoint or weights folder of ours, a run of ours, folders of SEEM's trainer.
 IN_FOLDER = (
@@ -54,15 +57,15 @@ IN_FOLDER = (
 )
 
 # Keys under which training tools nest the weights; prefixes that wrappers put before all names.
-NESTED = ("model", "state_dict", "module", "model_state_dict")
-WRAPPERS = ("module.", "model.")
+NESTED = ("model", "state_dict", "module", "model_state_dict", "model_state")
+WRAPPERS = ("module.", "model.", "sam_model.", "sam.")
 
 
 def find_weights(name: str, key: str = "RESUME_FROM") -> Path:
     """Returns the file or folder that a key names.
 
-    A name without a folder is also looked for in ``datasets/xdecoder_data/pretrained`` under the working directory and
-    under the product's root.
+    A name without a folder is also looked for in ``datasets/xdecoder_data/pretrained`` and ``ckpts/base_model`` under
+    the working directory and under the product's root.
 
     Args:
         name: path, or the bare name of a file.
@@ -74,28 +77,37 @@ def find_weights(name: str, key: str = "RESUME_FROM") -> Path:
     if not name:
         raise CheckpointError(f"{key} is empty; give it a weight file, or a checkpoint or run folder")
     path = Path(name).expanduser()
-    folders = list(dict.fromkeys([Path.cwd() / PRETRAINED, product_root() / PRETRAINED]))
-    candidates = [path] if path.parent != Path() else [path, *(folder / path for folder in folders)]
-    for candidate in candidates:
+    roots = dict.fromkeys([Path.cwd(), product_root()])
+    folders = [root / place for place in (PRETRAINED, BASE_MODELS) for root in roots]
+    bare = path.parent == Path()
+    for candidate in [path, *(folder / path for folder in folders if bare)]:
         if candidate.exists():
             return candidate
     beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
     known = path.name in PUBLISHED
-    published = path.name if known else EXAMPLE
     close = did_you_mean(path.name, [*beside, *(() if known else PUBLISHED)])
-    raise CheckpointError(
-        f"no weights at {name!r}{close}\n"
-        f"A bare file name is also looked for in {' and '.join(map(str, folders))}.\n"
-        f"{'The file is published at' if known else 'Published weights are, for example,'} "
-        f"{PUBLISHED[published]}: download it into that folder, then set {key} {published}"
+    raise CheckpointError(f"no weights at {name!r}{close}\n{_where_published(path, bare, key, folders)}")
+
+
+def _where_published(path: Path, bare: bool, key: str, folders: Sequence[Path]) -> str:
+    """Returns the part of an error message that says where a missing file can be had and where it is looked for."""
+    searched = f"A bare file name is also looked for in {', '.join(map(str, folders))}.\n"
+    if path.name in PUBLISHED:
+        place = "into one of these folders" if bare else f"to {path}"
+        found = f"The file is published at {PUBLISHED[path.name]}: download it {place}"
+        return f"{searched}{found}, then set {key} {path}"
+    example = SAM_EXAMPLE if key.startswith("SAM.") else EXAMPLE
+    return (
+        f"{searched}Published weights are, for example, {PUBLISHED[example]}: download it into one of these folders, "
+        f"then set {key} {example}"
     )
 
 
 def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     """Reads names and tensors, on the CPU, memory-mapped where the format allows.
 
-    Nested dicts ("model", "state_dict", "module") are opened and prefixes that all names share ("module.", "model.")
-    are taken off.
+    Nested dicts ("model", "state_dict", "module") are opened and prefixes that all names share ("module.", "model.",
+    "sam_model.", "sam.") are taken off.
 
     Args:
         path: a ``.pt``/``.pth`` or safetensors file (told apart by content), or a checkpoint or run folder of this

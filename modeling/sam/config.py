@@ -7,10 +7,11 @@ from typing import Any
 
 from segfoundry.modeling.sam.config_dlo import DATASET_SECTION, Dlo, check_dlo
 from segfoundry.modeling.sam.config_training import LoraUpdates, Loss, Promptable, Train, check_training
+from segfoundry.modeling.sam.recognise import shipped_config
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError
 
-__all__ = ["FOREIGN_SECTIONS", "MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "check", "tiny"]
+__all__ = ["FOREIGN_SECTIONS", "MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "check", "shipped_config", "tiny"]
 
 MODEL_NAMES = ("sam",)
 

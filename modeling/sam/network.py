@@ -27,6 +27,7 @@ class Sam(nn.Module):
         image_size: side S of the padded input in pixels.
         mask_threshold: logits above it belong to a mask.
         image_format: order of the channels.
+        has_base: the weights of a whole SAM were loaded, so that a file with the decoder alone can follow.
 
     Args:
         image_encoder: maps normalised images (B, 3, S, S) to embeddings (B, C, g, g).
@@ -36,6 +37,7 @@ class Sam(nn.Module):
 
     mask_threshold: float = 0.0
     image_format: str = "RGB"
+    has_base: bool = False
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -150,8 +152,8 @@ class Sam(nn.Module):
         """Answers the prompts of several images, as the published class does.
 
         Args:
-            batched_input: of each image ``image`` (3, h, w), RGB 0..255, long side S; ``original_size`` (H, W); and any of
-                ``point_coords`` (P, K, 2) with ``point_labels`` (P, K), ``boxes`` (P, 4), ``mask_inputs``
+            batched_input: of each image ``image`` (3, h, w), RGB 0..255, long side S; ``original_size`` (H, W); and any
+                of ``point_coords`` (P, K, 2) with ``point_labels`` (P, K), ``boxes`` (P, 4), ``mask_inputs``
                 (P, 1, 4 g, 4 g), in pixels of the resized image.
             multimask_output: three masks per prompt or one.
 
