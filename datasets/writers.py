@@ -6,6 +6,7 @@ Layout of the output folder, NAME being the image's output name (which may conta
     panoptic/NAME.png   id = R + 256 G + 65536 B, 0 = nothing predicted
     semantic/NAME.png   category index 0..K-1 per pixel, one channel (8 bit; 16 bit for more than 255 categories)
     instances.json      COCO results: image_id, category_id, segmentation (RLE), bbox, score
+    everything/NAME.*   masks found without prompts, see :mod:`segfoundry.datasets.everything_writer`
     categories.json     the vocabulary in index order
 
 All ids of categories in the files are the categories' own ids; only the semantic PNG holds indices.
@@ -19,10 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from segfoundry.datasets.everything_writer import write_everything_json, write_everything_png
 from segfoundry.datasets.formats.panoptic import segment_stats, write_panoptic_png
 from segfoundry.utils.files import atomic_write_json
 from segfoundry.utils.image_io import write_png
 from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Prediction
+
+_PARTS = ("panoptic", "semantic", "instances", "foreground", "everything")
 
 
 class PredictionWriter:
@@ -33,10 +37,12 @@ class PredictionWriter:
     Args:
         folder: output folder; created.
         categories: the vocabulary, in index order.
+        everything_png: masks of everything as PNG files with a table, instead of JSON.
     """
 
-    def __init__(self, folder: Path, categories: Sequence[Category]) -> None:
+    def __init__(self, folder: Path, categories: Sequence[Category], *, everything_png: bool = False) -> None:
         self.folder = Path(folder)
+        self._write_everything = write_everything_png if everything_png else write_everything_json
         self.categories = list(categories)
         self._images: dict[tuple[int, int], dict[str, Any]] = {}
         self._panoptic: dict[tuple[int, int], dict[str, Any]] = {}
@@ -54,10 +60,15 @@ class PredictionWriter:
             image_id: id that the JSON files give the image.
             file_name: name of the input file, for the JSON files.
             prediction: what to write; at least one part is not None.
+
+        Raises:
+            ValueError: if there is nothing to write.
         """
-        height, width = prediction_size(prediction)
-        self._images[place] = {"id": image_id, "file_name": file_name, "height": height, "width": width}
+        if all(getattr(prediction, part) is None for part in _PARTS):
+            raise ValueError(f"the prediction is empty: none of {', '.join(_PARTS)}")
         if prediction.panoptic is not None:
+            height, width = prediction.panoptic.ids.shape
+            self._images[place] = {"id": image_id, "file_name": file_name, "height": height, "width": width}
             write_panoptic_png(self.folder / "panoptic" / f"{name}.png", prediction.panoptic.ids)
             self._panoptic[place] = {
                 "image_id": image_id,
@@ -69,6 +80,8 @@ class PredictionWriter:
             write_png(self.folder / "semantic" / f"{name}.png", prediction.semantic.astype(dtype))
         if prediction.instances is not None:
             self._instances[place] = instance_results(prediction.instances, image_id, self.categories)
+        if prediction.everything is not None:
+            self._write_everything(self.folder / "everything", name, prediction.everything)
 
     def close(self) -> list[Path]:
         """Writes the JSON files and returns their paths."""
@@ -88,23 +101,6 @@ class PredictionWriter:
             written.append(self.folder / "instances.json")
             atomic_write_json(written[-1], results, indent=None)
         return written
-
-
-def prediction_size(prediction: Prediction) -> tuple[int, int]:
-    """Returns (height, width) of a prediction.
-
-    Raises:
-        ValueError: if no part of it is there.
-    """
-    if prediction.panoptic is not None:
-        height, width = prediction.panoptic.ids.shape
-    elif prediction.semantic is not None:
-        height, width = prediction.semantic.shape
-    elif prediction.instances is not None:
-        height, width = prediction.instances.masks.shape[1:]
-    else:
-        raise ValueError("the prediction is empty: no panoptic, semantic or instance part")
-    return int(height), int(width)
 
 
 def category_entry(category: Category) -> dict[str, Any]:

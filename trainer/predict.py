@@ -22,9 +22,10 @@ from segfoundry.utils.errors import DataError, UserError
 from segfoundry.utils.files import atomic_write
 from segfoundry.utils.image_io import image_size, read_image
 from segfoundry.utils.logging import console, get_logger
+from segfoundry.utils.masks import decode_masks
 from segfoundry.utils.structures import Category, Prediction
 from segfoundry.utils.video import read_video, video_info, write_video
-from segfoundry.utils.visualizer import draw_instances, draw_panoptic, draw_semantic
+from segfoundry.utils.visualizer import draw_instances, draw_masks, draw_panoptic, draw_semantic
 
 log = get_logger(__name__)
 
@@ -54,6 +55,7 @@ def predict_files(
     *,
     tasks: Sequence[str] | None = None,
     batch_size: int = 4,
+    everything_png: bool = False,
     skip_corrupt: bool = False,
     force: bool = False,
 ) -> Summary:
@@ -69,6 +71,7 @@ def predict_files(
         output: result folder.
         tasks: see :class:`Predictor`.
         batch_size: most images (of one size) per forward pass.
+        everything_png: masks of everything as PNG files with a table, instead of JSON.
         skip_corrupt: leave unreadable files out instead of stopping.
         force: write into a folder that holds files already.
 
@@ -76,7 +79,8 @@ def predict_files(
         UserError: the folder is not empty, a file is unreadable, or no file was readable.
     """
     check_output(output, force)
-    work = _Work(predictor, PredictionWriter(output, predictor.categories), tasks, batch_size, skip_corrupt)
+    writer = PredictionWriter(output, predictor.categories, everything_png=everything_png)
+    work = _Work(predictor, writer, tasks, batch_size, skip_corrupt)
     numbered = list(enumerate(inputs))
     try:
         with progress(len(inputs)) as advance:
@@ -211,14 +215,17 @@ def _chunks(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray
 
 
 def overlay(image: np.ndarray, prediction: Prediction, categories: Sequence[Category]) -> np.ndarray:
-    """Returns the image under the richest part of the prediction: panoptic, else instances, else semantic."""
+    """Returns the image under the richest part of the prediction: panoptic, else instances, semantic, everything."""
     if prediction.panoptic is not None:
         return draw_panoptic(image, prediction.panoptic, categories)
     if prediction.instances is not None:
         return draw_instances(image, prediction.instances, categories)
     if prediction.semantic is not None:
         return draw_semantic(image, prediction.semantic, categories)
-    raise ValueError("the prediction is empty: no panoptic, semantic or instance part")
+    if prediction.everything is not None:
+        ordered = sorted(prediction.everything, key=lambda record: -record["area"])  # small masks on top
+        return draw_masks(image, (decode_masks([r["segmentation"]], image.shape[:2])[0] for r in ordered))
+    raise ValueError("the prediction is empty: nothing to draw")
 
 
 def write_overlay(path: Path, picture: np.ndarray) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from segfoundry.datasets.collate import collate
 from segfoundry.datasets.mappers.build import eval_resize
-from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
+from segfoundry.datasets.transforms.resize import FixedResize
 from segfoundry.modeling.base import MetaArch
 from segfoundry.trainer.distributed import Ranks, pick_device
 from segfoundry.trainer.evaluate import evaluation_mode
@@ -71,7 +71,7 @@ class Predictor:
     model: MetaArch
     cfg: Any
     categories: tuple[Category, ...]
-    resize: ResizeLongest | ResizeShortest
+    resize: FixedResize
     precision: Precision
     device: torch.device
     source: Path
@@ -123,6 +123,15 @@ class Predictor:
     def instances(self, image: Picture) -> InstanceResult:
         """Returns scored instances, best first: masks (N, H, W) bool; argument and errors as panoptic."""
         return _present(self._single(image, "instance").instances)
+
+    def everything(self, image: Picture) -> list[dict[str, Any]]:
+        """Finds masks of all that can be told apart in one image, best first; argument and errors as panoptic.
+
+        Returns:
+            Records with ``segmentation`` (COCO run-length code), ``area``, ``bbox`` (x, y, width, height),
+            ``predicted_iou``, ``stability_score``, ``point_coords`` and ``crop_box``.
+        """
+        return _present(self._single(image, "everything").everything)
 
     def refer(self, image: Picture, texts: str | Sequence[str]) -> ReferResult:
         """Finds what texts name; each text is answered on its own.
@@ -196,7 +205,8 @@ class Predictor:
         Args:
             images: (H, W, 3) uint8 RGB each. Images of different sizes would be padded to the largest one, and a
                 network that pools over the whole image would answer differently; so they must not differ.
-            tasks: any of "panoptic", "semantic", "instance"; None: what the configuration switches on.
+            tasks: any of "panoptic", "semantic", "instance", "foreground", "everything"; None: what the configuration
+                switches on.
 
         Returns:
             One prediction per image, at the image's size.
@@ -208,10 +218,18 @@ class Predictor:
         sizes = {image.shape[:2] for image in images}
         if len(sizes) > 1:
             raise ValueError(f"images of one size are needed, found {sorted(sizes)}")
+        asked = self.result_tasks(tasks)
         for size in sizes:
-            check_result_memory(self.cfg, size, self.result_tasks(tasks), len(images))
+            check_result_memory(self.cfg, size, asked, len(images))
+        together = tuple(task for task in asked if task != "everything")
+        predictions = [Prediction() for _ in images]
         with self.running():
-            return self.model(self.batch(images), request=Request(tasks=tasks))
+            if together:
+                predictions = self.model(self.batch(images), request=Request(tasks=together))
+            if "everything" in asked:  # asks about each image many times, at the image's own size
+                for image, prediction in zip(images, predictions, strict=True):
+                    prediction.everything = self.model.everything(image)
+        return predictions
 
 
 def _present(result: _Result | None) -> _Result:

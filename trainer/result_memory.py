@@ -11,6 +11,7 @@ from segfoundry.utils.files import human_size
 # Bytes per pixel at the peak, measured on CPU: the map itself and the largest arrays it is made from.
 _SEMANTIC = 17
 _PANOPTIC = 42
+_EVERYTHING = 20  # one mask: its logits, a copy, its pixels; and the picture that all masks are drawn on
 _INSTANCE = 2  # per instance: the mask, and its copy in the order of the scores
 _BANDS = 600_000_000  # the resized mask logits of one band of rows, and what is computed from them
 
@@ -21,10 +22,15 @@ def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images:
     Args:
         cfg: configuration tree (TEST.DETECTIONS_PER_IMAGE).
         size: (height, width) of each image.
-        tasks: any of "panoptic", "semantic", "instance".
+        tasks: any of "panoptic", "semantic", "instance", "everything".
         images: images of this size in one batch.
     """
-    per_pixel = {"semantic": _SEMANTIC, "panoptic": _PANOPTIC, "instance": _INSTANCE * cfg.TEST.DETECTIONS_PER_IMAGE}
+    per_pixel = {
+        "semantic": _SEMANTIC,
+        "panoptic": _PANOPTIC,
+        "everything": _EVERYTHING,
+        "instance": _INSTANCE * cfg.TEST.DETECTIONS_PER_IMAGE,
+    }
     return images * size[0] * size[1] * sum(per_pixel.get(task, 0) for task in tasks) + _BANDS
 
 

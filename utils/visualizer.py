@@ -8,12 +8,13 @@ Letters in shapes: H and W pixels, N instances. Images are (H, W, 3) uint8 RGB.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from segfoundry.utils.palette import distinct_color
 from segfoundry.utils.structures import Category, InstanceResult, PanopticResult
 
 ERROR_COLORS = {
@@ -104,6 +105,19 @@ def draw_instances(
         text = f"{categories[index].name} {instances.scores[i]:.2f}"
         regions.append(_Region(instances.masks[i], shade(categories[index].color, number), text, True))
     return _paint(image, regions, alpha, labels)
+
+
+def draw_masks(image: np.ndarray, masks: Iterable[np.ndarray], *, alpha: float = 0.55) -> np.ndarray:
+    """Returns ``image`` with masks (H, W) bool painted over it, each in a colour of its own, later ones on top.
+
+    The masks may come from a generator: one is held at a time.
+    """
+    out = image.copy()
+    for number, mask in enumerate(masks):
+        _check_size(image, mask)
+        _fill(out, image, mask, distinct_color(number), alpha)
+        _outline(out, mask, (255, 255, 255))
+    return out
 
 
 def draw_errors(image: np.ndarray, truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:
@@ -209,16 +223,23 @@ def _paint(image: np.ndarray, regions: Sequence[_Region], alpha: float, labels: 
     regions = [r for r in regions if r.mask.any()]
     out = image.copy()
     for region in regions:
-        color = np.array(region.color, np.float32)
-        out[region.mask] = (image[region.mask] * (1 - alpha) + color * alpha + 0.5).astype(np.uint8)
-    line = max(1, round(min(image.shape[:2]) / 400))
+        _fill(out, image, region.mask, region.color, alpha)
     for region in regions:
-        contours, _ = cv2.findContours(region.mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        edge = tuple(int(c * 0.55) for c in region.color) if not region.border else (255, 255, 255)
-        cv2.drawContours(out, contours, -1, edge, line, cv2.LINE_8)
+        red, green, blue = (int(c * 0.55) for c in region.color)
+        _outline(out, region.mask, (255, 255, 255) if region.border else (red, green, blue))
     if labels:
         _write_labels(out, regions)
     return out
+
+
+def _fill(out: np.ndarray, image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], alpha: float) -> None:
+    """Paints the image's pixels under a mask into ``out``, coloured."""
+    out[mask] = (image[mask] * (1 - alpha) + np.array(color, np.float32) * alpha + 0.5).astype(np.uint8)
+
+
+def _outline(out: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(out, contours, -1, color, max(1, round(min(out.shape[:2]) / 400)), cv2.LINE_8)
 
 
 def _write_labels(out: np.ndarray, regions: Sequence[_Region]) -> None:

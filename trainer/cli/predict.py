@@ -1,4 +1,4 @@
-"""``predict``: runs a network on pictures and videos and writes label files and overlays."""
+"""``predict``: runs a network on pictures and videos and writes label files, masks and overlays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from segfoundry.trainer.predict_prompts import ObjectsOf
 
 HELP = (
-    "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files and overlays. "
+    "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files, masks of "
+    "foreground or of everything, and overlays. "
     "With prompts: write the mask of each object that they point at or name."
 )
 EXAMPLES = """
@@ -22,10 +23,12 @@ EXAMPLES = """
   python entry.py predict --weights runs/demo --input 'photos/**/*.jpg' clip.mp4 --output predictions --tasks panoptic
   python entry.py predict --weights seem_focalt_v1.pt --input photo.jpg \\
       --output predictions --classes 'person,bicycle,road:stuff,sky:stuff'
+  python entry.py predict --weights sam_vit_b_01ec64.pth --input photos --output masks --tasks everything \\
+      --overrides SAM.AMG.POINTS_PER_SIDE 16
   python entry.py predict --weights runs/demo --input photo.jpg --output cups --text 'the left cup' 'the saucer'
   python entry.py predict --weights runs/demo --input photo.jpg --output cup --point 120,80 --point 40,30,-
 """
-TASKS = ("panoptic", "semantic", "instance")
+TASKS = ("panoptic", "semantic", "instance", "foreground", "everything")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tasks", metavar="LIST", help=f"any of {','.join(TASKS)}; default: what the configuration does"
+    )
+    parser.add_argument(
+        "--png", action="store_true", help="write everything's masks as PNG files and metadata.csv instead of JSON"
     )
     parser.add_argument(
         "--batch", type=int, metavar="N", help="images of one size per pass; default TEST.BATCH_SIZE_TOTAL"
@@ -100,7 +106,11 @@ def run(args: argparse.Namespace) -> int:
         summary = predict_prompted(predictor, inputs, objects_of, args.output, **reading)
     else:
         batch = args.batch or max(1, int(predictor.cfg.TEST.BATCH_SIZE_TOTAL))
-        summary = predict_files(predictor, inputs, args.output, tasks=tasks, batch_size=batch, **reading)
+        if args.png and "everything" not in predictor.result_tasks(tasks):
+            raise UsageError("--png is about the masks of everything; add --tasks everything")
+        summary = predict_files(
+            predictor, inputs, args.output, tasks=tasks, batch_size=batch, everything_png=args.png, **reading
+        )
     frames = f" and {summary.frames} video frames" if summary.frames else ""
     skipped = f", {len(summary.skipped)} unreadable files skipped" if summary.skipped else ""
     done = f"predicted {summary.images} images{frames}{skipped}"
@@ -117,8 +127,8 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     from segfoundry.datasets.formats.prompts import PromptedObject, read_prompt_file
     from segfoundry.utils.prompts import Box, Point, Prompt
 
-    for option in ("tasks", "batch"):
-        if getattr(args, option) is not None:
+    for option in ("tasks", "batch", "png"):
+        if getattr(args, option) not in (None, False):
             raise UsageError(f"--{option} has no meaning with prompts; leave it out")
     shapes: tuple[Prompt, ...] = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))
     named: list[PromptedObject] = [PromptedObject(shapes)] if shapes else []
