@@ -11,7 +11,16 @@ from segfoundry.modeling.sam.recognise import shipped_config
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError
 
-__all__ = ["FOREIGN_SECTIONS", "MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "check", "shipped_config", "tiny"]
+__all__ = [
+    "FOREIGN_SECTIONS",
+    "MODEL_NAMES",
+    "WITHOUT_PART_WEIGHTS",
+    "Section",
+    "active_tasks",
+    "check",
+    "shipped_config",
+    "tiny",
+]
 
 MODEL_NAMES = ("sam",)
 
@@ -185,6 +194,18 @@ def tiny() -> dict[str, Any]:
         "LOG_EVERY": 1,
         "DEVICE": "cpu",
     }
+
+
+def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
+    """Returns which training task is on, and what there is to say about it before training starts."""
+    sam, notices = cfg.SAM, []
+    masks_change = {sam.TRAIN.IMAGE_ENCODER, sam.TRAIN.MASK_DECODER} != {"frozen"}
+    if sam.TASK == "dlo" and masks_change and not sam.LOSS.IOU_WEIGHT:
+        notices.append(
+            "SAM.LOSS.IOU_WEIGHT is 0: the predicted IoUs do not follow the masks as these change, so everything mode, "
+            "which filters by them, keeps worse masks after this training; 1 would train them along"
+        )
+    return {"foreground": sam.TASK == "dlo", "promptable": sam.TASK == "promptable"}, notices
 
 
 def check(cfg: Any) -> None:

@@ -1,0 +1,266 @@
+"""Foreground against background by SAM, without a user's prompts: deformable linear objects (cables).
+
+The network gets one and the same prompt in training and afterwards. With an inverted target it learns the background;
+what leaves this module is about the foreground all the same. Letters in shapes: B images, C channels, g rows and columns
+of the image embedding, S side of the padded input in pixels, H and W rows and columns of the ground truth or the result.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from segfoundry.modeling.losses.cl_dice import mask_cl_dice
+from segfoundry.modeling.losses.dice import mask_dice
+from segfoundry.modeling.losses.focal import mask_focal
+from segfoundry.modeling.sam.encoded import Encoded
+from segfoundry.modeling.sam.network import Sam
+from segfoundry.utils.draws import Draws
+from segfoundry.utils.structures import Batch, ForegroundResult
+
+DICE_SMOOTH = 1e-5
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class DloLosses:
+    """Weights and settings of the losses; see SAM.LOSS.
+
+    Attributes:
+        focal_alpha: weight of foreground pixels in the focal loss, 0..1; background pixels weigh 1 - focal_alpha.
+        focal_gamma: exponent of the focal loss.
+        focal_weight: of the focal loss.
+        dice_weight: of the dice loss.
+        dice_per_image: dice loss of each image, not of all pixels of the micro-batch.
+        iou_weight: of the predicted IoU's squared error; 0: the IoU head does not train.
+        cl_dice_weight: of the centre-line dice loss of the foreground.
+        cl_dice_iterations: of its skeletons.
+    """
+
+    focal_alpha: float = 0.85
+    focal_gamma: float = 2.0
+    focal_weight: float = 20.0
+    dice_weight: float = 1.0
+    dice_per_image: bool = False
+    iou_weight: float = 0.0
+    cl_dice_weight: float = 0.0
+    cl_dice_iterations: int = 10
+
+    @classmethod
+    def from_config(cls, loss: Any) -> DloLosses:
+        """Reads section SAM.LOSS."""
+        return cls(
+            focal_alpha=loss.FOCAL_ALPHA,
+            focal_gamma=loss.FOCAL_GAMMA,
+            focal_weight=loss.FOCAL_WEIGHT,
+            dice_weight=loss.DICE_WEIGHT,
+            dice_per_image=loss.DICE_PER_IMAGE,
+            iou_weight=loss.IOU_WEIGHT,
+            cl_dice_weight=loss.CLDICE_WEIGHT,
+            cl_dice_iterations=loss.CLDICE_ITERS,
+        )
+
+
+class DloTask:
+    """Training and prediction of the foreground.
+
+    Args:
+        losses: weights of the losses.
+        invert_target: the network's mask is the background.
+        prompt: "full_box", "image_box", "none" or "mask_box", see SAM.DLO.PROMPT.
+    """
+
+    def __init__(self, losses: DloLosses, invert_target: bool = True, prompt: str = "full_box") -> None:
+        self.weights = losses
+        self.invert_target = invert_target
+        self.prompt = prompt
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> DloTask:
+        """Reads sections SAM.DLO and SAM.LOSS."""
+        return cls(DloLosses.from_config(cfg.SAM.LOSS), cfg.SAM.DLO.INVERT_TARGET, cfg.SAM.DLO.PROMPT)
+
+    def unreached(self, name: str) -> bool:
+        """Tells whether no loss depends on the parameter of this name."""
+        if name.startswith("prompt_encoder."):
+            return not name.startswith(self._prompted_by())
+        if name.startswith("mask_decoder.iou_prediction_head."):
+            return self.weights.iou_weight == 0
+        # The mask of a clear prompt is the first; the others are for ambiguous ones.
+        hypernetworks = "mask_decoder.output_hypernetworks_mlps."
+        return name.startswith(hypernetworks) and not name.startswith(f"{hypernetworks}0.")
+
+    def losses(self, model: Sam, batch: Batch, embeddings: Tensor, rng: Draws) -> dict[str, Tensor]:
+        """Returns the weighted losses of a micro-batch, as shares of the step's (``MetaArch.losses``).
+
+        The focal loss is a mean over all pixels of the step. Dice over the pixels of a micro-batch counts by the
+        micro-batch's share of the step's images, every other loss is a mean over the step's images.
+
+        Args:
+            model: the network.
+            batch: images whose targets have a foreground.
+            embeddings: (B, C, g, g).
+            rng: not needed, nothing is drawn.
+        """
+        targets, weights = foregrounds(batch), self.weights
+        totals = self.normalizers(batch) if batch.totals is None else batch.totals
+        low_res, iou = self._answer(model, embeddings, batch.image_sizes, targets)
+        logits = upscaled(model, low_res, batch.image_sizes, [_size(target) for target in targets])
+        pairs = [(one, target[0] != self.invert_target) for one, target in zip(logits, targets, strict=True)]
+        focal = torch.stack([self._focal(*pair) * pair[1].numel() for pair in pairs]).sum() / totals["pixels"]
+        losses = {"loss_focal": weights.focal_weight * focal}
+        per_image = {"loss_dice": weights.dice_weight * self._dice(pairs)}
+        if weights.iou_weight:
+            actual = torch.stack([overlap(one > 0, truth) for one, truth in pairs])
+            per_image["loss_iou"] = weights.iou_weight * (iou.float()[:, 0] - actual).square().sum()
+        if weights.cl_dice_weight:
+            per_image["loss_cldice"] = weights.cl_dice_weight * self._cl_dice(logits, targets)
+        return losses | {name: value / totals["images"] for name, value in per_image.items()}
+
+    def normalizers(self, batch: Batch) -> dict[str, float]:
+        """Returns this batch's share of the step's images and pixels of ground truth."""
+        pixels = sum(target.numel() for target in foregrounds(batch))
+        return {"images": float(len(batch)), "pixels": float(pixels)}
+
+    def predict(
+        self, model: Sam, encoded: Encoded, truths: Sequence[np.ndarray | None] | None = None
+    ) -> list[ForegroundResult]:
+        """Returns the foreground of encoded images at their output sizes.
+
+        Args:
+            model: the network.
+            encoded: B images.
+            truths: foreground (H, W) bool of each image, or None; where there is one the result has a loss.
+        """
+        low_res, _ = self._answer(model, encoded.embeddings, encoded.input_sizes)
+        logits = upscaled(model, low_res, encoded.input_sizes, encoded.output_sizes)
+        truths = [None] * len(encoded) if truths is None else truths
+        return [self._result(one, truth) for one, truth in zip(logits, truths, strict=True)]
+
+    def boxes(self, side: int, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None) -> list[list[float]]:
+        """Returns the box x0, y0, x1, y1 that each image is prompted with, in pixels of the padded input.
+
+        Args:
+            side: S.
+            sizes: (h, w) of each image in the input, without padding.
+            targets: foreground (1, H, W) bool of each image in training.
+        """
+        if self.prompt == "full_box":
+            return [[0.0, 0.0, side, side]] * len(sizes)
+        found = [[0.0, 0.0, float(width), float(height)] for height, width in sizes]
+        if self.prompt == "mask_box" and targets is not None:
+            found = [_around(target, box) for target, box in zip(targets, found, strict=True)]
+        return found
+
+    def _answer(
+        self, model: Sam, embeddings: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the logits (B, 1, 4 g, 4 g) float32 of the trained polarity, and the predicted IoUs (B, 1)."""
+        boxes = None
+        if self.prompt != "none":
+            boxes = torch.tensor(self.boxes(model.image_size, sizes, targets), dtype=torch.float32)
+            boxes = boxes.to(embeddings.device)
+        low_res, iou = model.predict_masks(embeddings, boxes=boxes, multimask=False)
+        return low_res.float(), iou
+
+    def _result(self, logits: Tensor, truth: np.ndarray | None) -> ForegroundResult:
+        """Returns what logits (H, W) of the trained polarity say about the foreground."""
+        mask = logits > 0
+        probability = (-logits if self.invert_target else logits).sigmoid()
+        loss = None
+        if truth is not None:
+            target = torch.as_tensor(truth, device=logits.device) != self.invert_target
+            dice = self._dice([(logits, target)])
+            loss = float(self.weights.focal_weight * self._focal(logits, target) + self.weights.dice_weight * dice)
+        mask = (mask != self.invert_target).cpu().numpy()
+        return ForegroundResult(mask, probability.float().cpu().numpy(), loss)
+
+    def _focal(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Returns the mean focal loss of logits and a target of the trained polarity, of one shape."""
+        alpha = 1 - self.weights.focal_alpha if self.invert_target else self.weights.focal_alpha
+        return mask_focal(logits.reshape(1, -1), target.reshape(1, -1), alpha, self.weights.focal_gamma)[0]
+
+    def _dice(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Returns the dice loss of logits and targets, summed over images: all as one, or one by one."""
+        probabilities = [logits.sigmoid().flatten() for logits, _ in pairs]
+        targets = [target.flatten().to(torch.float32) for _, target in pairs]
+        if not self.weights.dice_per_image:
+            whole = mask_dice(torch.cat(probabilities)[None], torch.cat(targets)[None], DICE_SMOOTH)
+            return len(pairs) * whole[0]
+        each = [mask_dice(p[None], t[None], DICE_SMOOTH) for p, t in zip(probabilities, targets, strict=True)]
+        return torch.cat(each).sum()
+
+    def _cl_dice(self, logits: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """Returns the centre-line dice loss of the foreground, summed over images: only it is thin."""
+        terms = []
+        for one, target in zip(logits, targets, strict=True):
+            probability = (-one if self.invert_target else one).sigmoid()[None]
+            terms.append(mask_cl_dice(probability, target.to(torch.float32), self.weights.cl_dice_iterations))
+        return torch.cat(terms).sum()
+
+    def _prompted_by(self) -> tuple[str, ...]:
+        """Returns the beginnings of the names of the prompt encoder's parameters that the prompt uses."""
+        corners = () if self.prompt == "none" else ("point_embeddings.2.", "point_embeddings.3.")
+        return tuple(f"prompt_encoder.{name}" for name in ("no_mask_embed.", *corners))
+
+
+def foregrounds(batch: Batch) -> list[Tensor]:
+    """Returns the foreground (1, H, W) bool of each training image.
+
+    Raises:
+        ValueError: if an image has none.
+    """
+    found = [target.foreground for target in batch.targets or ()]
+    if len(found) != len(batch) or any(foreground is None for foreground in found):
+        raise ValueError("training on foregrounds needs Targets.foreground of every image; which mapper made these?")
+    return found
+
+
+def upscaled(model: Sam, low_res: Tensor, input_sizes: Sequence[Size], output_sizes: Sequence[Size]) -> list[Tensor]:
+    """Brings the first mask of each image to its size; images of equal sizes together.
+
+    Args:
+        model: the network.
+        low_res: logits (B, 1, 4 g, 4 g).
+        input_sizes: (h, w) of each image in the input.
+        output_sizes: (H, W) of each result.
+
+    Returns:
+        B tensors of logits (H, W).
+    """
+    groups: dict[tuple[Size, Size], list[int]] = defaultdict(list)
+    for place, sizes in enumerate(zip(input_sizes, output_sizes, strict=True)):
+        groups[sizes].append(place)
+    found: dict[int, Tensor] = {}
+    for sizes, places in groups.items():
+        logits = model.upscale(low_res if len(places) == len(low_res) else low_res[places], *sizes)
+        found.update(zip(places, logits[:, 0], strict=True))
+    return [found[place] for place in range(len(found))]
+
+
+def overlap(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Returns the IoU, 0..1, of two masks (H, W) bool as a float32 scalar; 1 if both are empty."""
+    union = (predicted | truth).sum()
+    return torch.where(union > 0, (predicted & truth).sum() / union.clamp(min=1), 1.0)
+
+
+def _around(target: Tensor, whole: list[float]) -> list[float]:
+    """Returns the box around a foreground (1, H, W), in the pixels of ``whole``, the box of the image; it if empty."""
+    rows, columns = target[0].any(dim=1).nonzero()[:, 0], target[0].any(dim=0).nonzero()[:, 0]
+    if not len(rows):
+        return whole
+    height, width = _size(target)
+    across, down = whole[2] / width, whole[3] / height
+    first, last = (int(columns[0]), int(rows[0])), (int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return [first[0] * across, first[1] * down, last[0] * across, last[1] * down]
+
+
+def _size(target: Tensor) -> Size:
+    return target.shape[-2], target.shape[-1]

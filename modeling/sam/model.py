@@ -1,0 +1,226 @@
+"""SAM as a meta-architecture: fine-tuning, prediction, prompts and everything mode behind the trainer's interface.
+
+Letters in shapes: B images, C channels, g rows and columns of the image embedding, N objects, H and W rows and columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segfoundry.modeling.base import MetaArch, TrainPolicy
+from segfoundry.modeling.finetune import OptimRules, parameter_owners
+from segfoundry.modeling.sam.answers import answer_prompts, answered_masks
+from segfoundry.modeling.sam.build import CustomSize, build_sam
+from segfoundry.modeling.sam.cache import EmbeddingCache
+from segfoundry.modeling.sam.dlo import DloTask
+from segfoundry.modeling.sam.encoded import Encoded
+from segfoundry.modeling.sam.everything import EverythingSettings, find_everything
+from segfoundry.modeling.sam.network import Sam
+from segfoundry.modeling.sam.published import adapt_state, load_base
+from segfoundry.utils.array_cache import cache_folder
+from segfoundry.utils.draws import Draws
+from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
+
+BATCH_NORMS = nn.modules.batchnorm._BatchNorm
+
+
+class Task(Protocol):
+    """What is trained: :class:`DloTask` or ``PromptableTask``."""
+
+    def losses(self, model: Sam, batch: Batch, embeddings: Tensor, rng: Draws) -> dict[str, Tensor]:
+        """Returns the weighted losses of a micro-batch, as shares of the step's."""
+
+    def normalizers(self, batch: Batch) -> dict[str, float]:
+        """Returns the batch's share of the loss normalisers."""
+
+    def unreached(self, name: str) -> bool:
+        """Tells whether no loss depends on the parameter of this name."""
+
+
+class SamSegmenter(Sam, MetaArch):
+    """SAM (arXiv 2304.02643) with its training tasks; the state dict has the names of the published files.
+
+    Args:
+        sam: the network, whose parts become this one's.
+        task: what is trained, and in the case of foregrounds predicted.
+        everything_settings: of everything mode.
+        train_bn: batch statistics in an image encoder that trains in full.
+        cache: embeddings on the disk, for a frozen image encoder; or None.
+    """
+
+    mapper = "foreground"
+    prompt_kinds = frozenset({"stroke"})
+    takes_shapes = True
+
+    def __init__(
+        self,
+        sam: Sam,
+        task: Task,
+        everything_settings: EverythingSettings | None = None,
+        train_bn: bool = False,
+        cache: EmbeddingCache | None = None,
+    ) -> None:
+        super().__init__(sam.image_encoder, sam.prompt_encoder, sam.mask_decoder)
+        self.task = task
+        self.everything_settings = everything_settings or EverythingSettings()
+        self.train_bn = train_bn
+        self.cache = cache
+        self.mask_stride = self.image_size // self.prompt_encoder.mask_input_size
+        foreground = isinstance(task, DloTask)
+        self.result_kinds = frozenset({"foreground", "everything"} if foreground else {"everything"})
+        self.tasks = ("foreground",) if foreground else ("everything",)
+        self.optim = OptimRules()
+        self.ways: dict[str, str] = {}
+
+    @classmethod
+    def from_config(cls, cfg: Any, categories: Sequence[Category]) -> SamSegmenter:
+        """Builds the network, with the weights of SAM.CHECKPOINT if that is set.
+
+        Args:
+            cfg: frozen configuration tree.
+            categories: not needed, SAM knows none.
+
+        Raises:
+            CheckpointError: the file is unreadable or of another network.
+        """
+        keys = cfg.SAM
+        custom = None
+        if keys.TYPE == "custom":
+            values = {name.lower(): value for name, value in keys.CUSTOM.items()}
+            custom = CustomSize(**values | {"global_blocks": tuple(keys.CUSTOM.GLOBAL_BLOCKS)})
+        sam = build_sam(keys.TYPE, keys.IMAGE_SIZE, keys.ATTENTION, keys.USE_CHECKPOINT, custom)
+        cache = None
+        if keys.CACHE_EMBEDDINGS:
+            cache = EmbeddingCache(sam.image_encoder, keys.IMAGE_SIZE, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
+        full_encoder = keys.TRAIN.IMAGE_ENCODER == "full"
+        settings = EverythingSettings.from_config(keys.AMG)
+        model = cls(sam, DloTask.from_config(cfg), settings, keys.TRAIN_BN and full_encoder, cache)
+        model.optim = OptimRules.from_config(cfg.SOLVER)
+        model.ways = {name.lower(): way for name, way in keys.TRAIN.items()}
+        if keys.CHECKPOINT:
+            load_base(model, keys.CHECKPOINT)
+        if keys.REINIT_MASK_DECODER:
+            reinitialise(model.mask_decoder)
+        return model
+
+    # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
+    forward = MetaArch.forward
+
+    def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
+        """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``."""
+        return self.task.losses(self, batch, self.embeddings(batch), rng)
+
+    def normalizers(self, batch: Batch) -> dict[str, float]:
+        """Returns this batch's share of each loss normaliser."""
+        return self.task.normalizers(batch)
+
+    def embeddings(self, batch: Batch) -> Tensor:
+        """Returns the image embeddings (B, C, g, g) float32; without gradient if the image encoder is frozen."""
+
+        def compute(places: list[int]) -> Tensor:
+            images = batch.images if len(places) == len(batch) else batch.images[places]
+            return self.embed(self.preprocess(images, [batch.image_sizes[place] for place in places]))
+
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not is_frozen(self.image_encoder)):
+            if self.cache is not None:
+                return self.cache(batch.images, batch.image_sizes, compute)
+            return compute(list(range(len(batch)))).float()
+
+    @torch.no_grad()
+    def predict(self, batch: Batch, request: Request) -> list[Prediction]:
+        """Returns one prediction per image at its output size, with the loss where there is ground truth.
+
+        Raises:
+            ValueError: another task than "foreground" is asked for; :meth:`everything` looks at whole images.
+        """
+        return self._decode(self.encode(batch), request, [sample.foreground for sample in batch.samples])
+
+    @torch.no_grad()
+    def encode(self, batch: Batch) -> Encoded:
+        """Runs the image encoder."""
+        sizes = [sample.output_size for sample in batch.samples]
+        return Encoded(self.embeddings(batch), list(batch.image_sizes), sizes)
+
+    @torch.no_grad()
+    def decode(self, encoded: Encoded, request: Request) -> list[Prediction]:  # type: ignore[override]
+        """Returns one prediction per encoded image, at its output size; errors as :meth:`predict`."""
+        return self._decode(encoded, request)
+
+    def select(self, encoded: Encoded, places: Sequence[int]) -> Encoded:
+        """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
+        return encoded.select(places)
+
+    @torch.no_grad()
+    def prompted(
+        self,
+        encoded: Encoded,
+        prompts: Sequence[Prompts],
+        previous: Sequence[Tensor | None] | None = None,
+        rng: Draws | None = None,
+    ) -> list[PromptedMasks]:
+        """Answers the prompts of each encoded image; scores are predicted IoUs (``MetaArch.prompted``)."""
+        return answer_prompts(self, encoded, prompts, previous)
+
+    @torch.no_grad()
+    def full_masks(self, encoded: Encoded, answers: Sequence[PromptedMasks]) -> list[Tensor]:
+        """Returns the answers' masks (N, H, W) bool at each image's original size."""
+        return answered_masks(self, encoded, answers)
+
+    def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
+        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, see ``MetaArch.everything``."""
+        return find_everything(self, image, self.everything_settings)
+
+    def train_policy(self) -> TrainPolicy:
+        """Returns which parameters train (see ``modeling/sam/tuning.py``)."""
+        policy = TrainPolicy()
+        for name, owner in parameter_owners(self).items():
+            if self.ways.get(name.partition(".")[0]) == "full" and not self.task.unreached(name):
+                policy.rules[name] = self.optim.rule(name, owner, "base")
+        return policy
+
+    def train(self, mode: bool = True) -> SamSegmenter:
+        """Sets the mode; frozen parts stay in eval mode, and so does batch normalisation unless SAM.TRAIN_BN."""
+        super().train(mode)
+        for part in (self.image_encoder, self.prompt_encoder, self.mask_decoder):
+            if is_frozen(part):
+                part.eval()
+        if not self.train_bn:
+            for module in self.image_encoder.modules():
+                if isinstance(module, BATCH_NORMS):
+                    module.eval()
+        return self
+
+    def adapt_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """Accepts the layouts of the public files and other image sizes (see ``modeling/sam/published.py``)."""
+        return adapt_state(self, state, source)
+
+    def _decode(
+        self, encoded: Encoded, request: Request, truths: Sequence[np.ndarray | None] | None = None
+    ) -> list[Prediction]:
+        tasks = self.tasks if request.tasks is None else tuple(request.tasks)
+        if tasks != ("foreground",) or not isinstance(self.task, DloTask):
+            raise ValueError(f"SAM answers {', '.join(tasks)} not from encoded images; see MetaArch.everything")
+        return [Prediction(foreground=found) for found in self.task.predict(self, encoded, truths)]
+
+
+def is_frozen(module: nn.Module) -> bool:
+    """True if no parameter of the module trains."""
+    return not any(p.requires_grad for p in module.parameters())
+
+
+def reinitialise(decoder: nn.Module) -> None:
+    """Gives a mask decoder new weights: Kaiming-normal convolutions, Xavier-normal matrices, zero biases."""
+    for module in decoder.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out")
+        elif isinstance(module, nn.Linear):
+            nn.init.xavier_normal_(module.weight)
+        elif hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
