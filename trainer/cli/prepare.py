@@ -1,4 +1,4 @@
-"""``prepare``: makes a data set from images and colour-coded masks, converts annotations, draws the embedded set."""
+"""``prepare``: makes a data set from images and colour-coded masks, converts annotations, draws the embedded sets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ HELP = "Turn masks or COCO annotations into a data set (record, panoptic and sem
 EXAMPLES = """
   python entry.py prepare --images photos --masks masks --colors colors.yaml --output data/kitchen --split 0.8
   python entry.py prepare --embedded scenes --output data/scenes
+  python entry.py prepare --embedded cables --output data/cables
   python entry.py prepare --convert detection2panoptic --input instances.json --overlap area --output panoptic.json
   python entry.py prepare --convert panoptic2detection --input panoptic.json --masks panoptic --output instances.json
   python entry.py prepare --convert panoptic2semantic --input panoptic.json --output semantic
@@ -51,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes (default: as many as processors, at most 8)",
     )
     _option(parser, "--seed", type=int, metavar="N", help="of split, segment colours and sentences (default 0)")
-    _option(parser, "--embedded", choices=("scenes",), help="draw the embedded data set (300 + 40 small pictures)")
+    _option(
+        parser,
+        "--embedded",
+        choices=("scenes", "cables"),
+        help="draw a data set of small pictures: landscapes with objects, or cables on photographs (for SAM)",
+    )
     _add_mask_options(parser)
     _add_converter_options(parser)
 
@@ -181,13 +187,19 @@ def _run_masks(given: dict) -> int:
 
 
 def _run_embedded(given: dict) -> int:
-    from segfoundry.datasets.embedded.scenes import prepare_scenes
+    output, options = Path(given["output"]), _prepare_options(given)
+    if given["embedded"] == "cables":
+        from segfoundry.datasets.embedded.cables import DATA_FILE, prepare_cables
 
-    _report(prepare_scenes(Path(given["output"]), _prepare_options(given)))
+        _report(prepare_cables(output, options), DATA_FILE)
+    else:
+        from segfoundry.datasets.embedded.scenes import prepare_scenes
+
+        _report(prepare_scenes(output, options))
     return 0
 
 
-def _report(summary) -> None:
+def _report(summary, data_file: str = "") -> None:
     images = ", ".join(f"{count} {part}" for part, count in summary.images.items())
     print(f"images: {images}")
     print("segments: " + ", ".join(f"{name} {count}" for name, count in summary.segments.items()))
@@ -201,6 +213,10 @@ def _report(summary) -> None:
     print(f"record: {summary.record}")
     record = shlex.quote(str(summary.record))
     print(f"next: python entry.py validate {record}")
+    if data_file:
+        data = shlex.quote(str(summary.record.with_name(data_file)))
+        print(f"      python entry.py train --conf_files configs/sam/tiny.yaml {data}")
+        return
     test = record if summary.images.get("val") else "'[]'"
     names = f"DATASETS.TRAIN {record} DATASETS.TEST {test}"
     print(f"      python entry.py train --conf_files CONFIG.yaml --overrides {names}")
