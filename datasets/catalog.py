@@ -13,7 +13,7 @@ from pathlib import Path
 
 from segfoundry.datasets.formats.listing import list_images
 from segfoundry.datasets.formats.record import Record, Split, read_record
-from segfoundry.datasets.items import InstanceAnnotation, Item, Phrase
+from segfoundry.datasets.items import Composite, InstanceAnnotation, Item, Phrase
 from segfoundry.datasets.load import load_items
 from segfoundry.utils.errors import DataError, did_you_mean
 from segfoundry.utils.paths import product_root
@@ -21,6 +21,7 @@ from segfoundry.utils.structures import Category
 
 __all__ = [
     "Category",
+    "Composite",
     "InstanceAnnotation",
     "Item",
     "Phrase",

@@ -42,6 +42,21 @@ class InstanceAnnotation:
     bbox: tuple[float, float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """How the picture of an item with a foreground mask is put together.
+
+    Attributes:
+        backgrounds: image files, one of which is drawn to replace what is not foreground; empty: the image's own stays.
+        augment: change colours and crops at random.
+        crop_foreground: zoom into image and mask at random, together; with ``augment`` only.
+    """
+
+    backgrounds: tuple[Path, ...] = ()
+    augment: bool = False
+    crop_foreground: bool = False
+
+
 @dataclass
 class Item:
     """One image of a split.
@@ -60,6 +75,8 @@ class Item:
         instances: further masks of objects.
         objects: PNG with a number per object, or None.
         object_coding: what the numbers of ``objects`` mean.
+        foreground: mask of the foreground (values above 0), or None.
+        composite: how the picture is put together, or None: as it is.
     """
 
     image_id: int | str
@@ -75,3 +92,5 @@ class Item:
     instances: Sequence[InstanceAnnotation] = ()
     objects: Path | None = None
     object_coding: ObjectCoding = ObjectCoding()
+    foreground: Path | None = None
+    composite: Composite | None = None

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
+from segfoundry.datasets.formats.dlo import background_files
 from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list, stem_of
+from segfoundry.datasets.formats.pairs import pair
 from segfoundry.datasets.formats.panoptic import read_panoptic_json
 from segfoundry.datasets.formats.record import Record, Split
 from segfoundry.datasets.formats.refs import INSTANCES, read_refs
-from segfoundry.datasets.items import Item
+from segfoundry.datasets.items import Composite, Item
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Segment
 
@@ -27,7 +29,8 @@ def load_items(record: Record, split: Split) -> list[Item]:
     """Lists the images of a split with their annotations.
 
     Images pair with annotations by the JSON's file name, else by stem with any image suffix, else by the record's name
-    patterns. A split without panoptic, semantic or object maps holds the images that its phrases are about.
+    patterns. A split with foreground masks alone asks for a mask of each image and an image of each
+    mask. A split without any maps holds the images that its phrases are about.
 
     Raises:
         DataError: a folder or file is missing, a name fits two images, an id or category is unknown; names the first
@@ -45,6 +48,8 @@ def load_items(record: Record, split: Split) -> list[Item]:
         items = _panoptic_items(record, split, folders)
     elif split.semantic is not None or split.objects is not None:
         items = _map_items(split, folders, images.names if listed is None else listed)
+    elif split.foreground is not None:
+        items = _foreground_items(split, folders, listed)
     else:
         assert phrases is not None  # a split without annotations is refused when the record is read
         items = _phrase_items(split, images, phrases)
@@ -54,6 +59,8 @@ def load_items(record: Record, split: Split) -> list[Item]:
     for item in items:
         item.semantic_coding, item.object_coding = split.semantic_coding, split.object_coding
     _attach(split, items, phrases)
+    if folders.foreground is not None and not split.masks_only:
+        _attach_foreground(items, folders)
     return items
 
 
@@ -64,10 +71,11 @@ class Folders:
     images: Listing
     semantic: Listing | None
     objects: Listing | None
+    foreground: Listing | None
 
     @classmethod
     def of(cls, split: Split) -> Folders:
-        """Lists the folders of images, semantic and object PNGs.
+        """Lists the folders of images, semantic and object PNGs, and foreground masks.
 
         Raises:
             DataError: one is missing, empty, or holds no name of the pattern's form.
@@ -80,7 +88,39 @@ class Folders:
             Listing(split.images, "image", split.image_names),
             listing(split.semantic, "semantic PNG", split.semantic_names),
             listing(split.objects, "object PNG", split.object_names),
+            listing(split.foreground, "foreground mask", split.foreground_names),
         )
+
+
+def _foreground_items(split: Split, folders: Folders, listed: Sequence[str] | None) -> list[Item]:
+    """Pairs images with foreground masks; every file must have its partner."""
+    images, masks = folders.images, folders.foreground
+    assert masks is not None
+    found = pair(images, masks, listed)
+    if found.ambiguous:
+        shown = "; ".join(found.ambiguous[:3])
+        raise DataError(f"{len(found.ambiguous)} groups of files have the same name: {shown}; keep one of each")
+    _refuse(found.lone_images, f"{masks.folder}: no mask for", f"images of {images.folder}")
+    _refuse(found.lone_masks, f"{images.folder}: no image for", f"masks of {masks.folder}")
+    composite = None
+    if split.backgrounds or split.augment:
+        composite = Composite(background_files(split.backgrounds), split.augment, split.crop_foreground)
+    return [
+        Item(stem_of(image.relative_to(images.folder).as_posix()), image, foreground=mask, composite=composite)
+        for image, mask in found.pairs
+    ]
+
+
+def _attach_foreground(items: Sequence[Item], folders: Folders) -> None:
+    """Gives items with other annotations their foreground masks."""
+    masks, missing = folders.foreground, []
+    assert masks is not None
+    for item in items:
+        name = item.image.relative_to(folders.images.folder).as_posix()
+        item.foreground = masks.find_match(name, folders.images)
+        if item.foreground is None:
+            missing.append(name)
+    _refuse(missing, f"{masks.folder}: no mask for", "images")
 
 
 def _map_items(split: Split, folders: Folders, names: Sequence[str]) -> list[Item]:

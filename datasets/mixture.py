@@ -4,6 +4,9 @@ Without ``LOADER.JOINT`` an epoch shows each image of all sets once. With it, ``
 sets in the images of an epoch, and an epoch lasts until the set ``LOADER.KEY_DATASET`` has been seen once: a step's
 batch is a random draw from all sets by weight. A set that comes short continues in the next epoch where it stopped, in
 an order of its own; one that is drawn more often is passed several times.
+
+Sets with a share (``Split.share``) show so many of their images in each epoch, drawn anew without repetition; with a
+share above 1 they are shown as a whole that often, and a part once more.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from segfoundry.datasets.catalog import Item, Record, Split, load_items
+from segfoundry.datasets.formats.dlo import TRAIN_KEY
 from segfoundry.datasets.samplers import set_order
 from segfoundry.utils.errors import ConfigError, DataError
 
@@ -28,10 +32,12 @@ class Mixture:
     Attributes:
         sizes: images of each set.
         counts: images that an epoch takes from each set.
+        redraw: each epoch draws its images anew; False: an epoch goes on where the one before stopped.
     """
 
     sizes: tuple[int, ...]
     counts: tuple[int, ...]
+    redraw: bool = False
 
     def __len__(self) -> int:
         """Images of an epoch."""
@@ -52,6 +58,10 @@ class Mixture:
         start, place = sum(self.sizes[:number]), slot - int(ends[number]) + count
         if count == size:
             return start + place
+        if self.redraw:
+            whole, place = divmod(place, size)
+            rest = whole == count // size
+            return start + (int(set_order(seed, number, epoch, size)[place]) if rest else place)
         turn, place = divmod(epoch * count + place, size)
         return start + int(set_order(seed, number, turn, size, shuffle)[place])
 
@@ -94,17 +104,25 @@ def training_data(cfg: Any, datasets: Sequence[DataSet]) -> TrainingData:
 
 
 def mix(cfg: Any, datasets: Sequence[DataSet], sizes: Sequence[int]) -> Mixture:
-    """Returns how many images an epoch takes from each set, at least one.
+    """Returns how many images an epoch takes from each set; with LOADER.JOINT at least one.
 
     Raises:
-        ConfigError: LOADER.KEY_DATASET names none of the sets.
+        ConfigError: LOADER.KEY_DATASET names none of the sets, the shares leave no image, or both say how much.
     """
+    if cfg.LOADER.JOINT and len(datasets) != len(cfg.DATASETS.TRAIN):
+        raise ConfigError(
+            f"LOADER.JOINT mixes the sets of DATASETS.TRAIN by weight, those of {TRAIN_KEY} are mixed by percentage: "
+            "switch LOADER.JOINT off"
+        )
     if not cfg.LOADER.JOINT:
-        return Mixture(tuple(sizes), tuple(sizes))
+        counts = tuple(int(size * split.share) for size, (_, split) in zip(sizes, datasets, strict=True))
+        if not sum(counts):
+            raise ConfigError(f"{TRAIN_KEY}: the percentages leave no image of {sum(sizes)}; raise one of them")
+        return Mixture(tuple(sizes), counts, redraw=counts != tuple(sizes))
     weights = cfg.DATASETS.WEIGHTS or [1.0] * len(sizes)
     key = _key_set(cfg.LOADER.KEY_DATASET, cfg.DATASETS.TRAIN, datasets)
-    counts = [max(1, round(sizes[key] * weight / weights[key])) for weight in weights]
-    return Mixture(tuple(sizes), tuple(counts))
+    joint = [max(1, round(sizes[key] * weight / weights[key])) for weight in weights]
+    return Mixture(tuple(sizes), tuple(joint))
 
 
 def has_categories(split: Split) -> bool:

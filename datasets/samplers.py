@@ -15,6 +15,8 @@ from segfoundry.utils.errors import ConfigError
 
 _SET_ORDERS = 16
 """Stream of random numbers of the first mixed data set; those below are the other purposes'."""
+_VARIANTS = 2**32
+"""Stream of random numbers of the first fixed variant of an image."""
 
 
 def _philox(seed: int, stream: int, index: int) -> np.random.Generator:
@@ -45,6 +47,16 @@ def set_order(seed: int, number: int, turn: int, length: int, shuffle: bool = Tr
 def augmentation_rng(seed: int, index: int) -> np.random.Generator:
     """Returns the random source of the image at that stream index."""
     return _philox(seed, 2, index)
+
+
+def variant_rng(seed: int, image: int, variant: int) -> np.random.Generator:
+    """Returns the random source of one of the fixed variants of a training image."""
+    return _philox(seed, _VARIANTS + variant, image)
+
+
+def evaluation_rng(seed: int, index: int) -> np.random.Generator:
+    """Returns the random source of the image at that place of an evaluation set: the same at every evaluation."""
+    return _philox(seed, 3, index)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from segfoundry.datasets.catalog import Item
 from segfoundry.datasets.mappers.registry import TrainMapper
 from segfoundry.datasets.mixture import Mixture
-from segfoundry.datasets.samplers import augmentation_rng, permutation
+from segfoundry.datasets.samplers import augmentation_rng, permutation, variant_rng
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Sample
 
@@ -53,9 +53,10 @@ class TrainStream:
         faults: list[str] = []
         for step in range(len(order)):
             slot = int(order[(place + step) % len(order)])
-            item = self.items[mixture.image(slot, self.seed, epoch, self.shuffle)]
+            image = mixture.image(slot, self.seed, epoch, self.shuffle)
+            item = self.items[image]
             try:
-                sample = self.mapper(item, index, augmentation_rng(self.seed, index))
+                sample = self.mapper(item, index, self._rng(index, image, epoch))
             except DataError as error:
                 if not self.skip_corrupt:
                     raise DataError(
@@ -67,3 +68,8 @@ class TrainStream:
                 sample.extra[SKIPPED] = faults
             return sample
         raise DataError(f"none of the {len(order)} training images can be read; the first says: {faults[0]}")
+
+    def _rng(self, index: int, image: int, epoch: int) -> np.random.Generator:
+        """Returns the random source of a sample; a mapper with ``variants`` shows each image in that many ways."""
+        variants = getattr(self.mapper, "variants", 0)
+        return variant_rng(self.seed, image, epoch % variants) if variants else augmentation_rng(self.seed, index)

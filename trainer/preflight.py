@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from segfoundry.datasets.catalog import find_record, load_items
+from segfoundry.datasets.formats.dlo import TEST_KEY, TRAIN_KEY, dlo_sets
+from segfoundry.datasets.formats.foreground import read_foreground
 from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.items import Item
 from segfoundry.datasets.mixture import has_categories, mix, vocabulary_record
 from segfoundry.utils.config.architectures import training_notices
 from segfoundry.utils.config.engine import Resolved, find_value, origin_is_user
@@ -17,6 +20,7 @@ from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.structures import Category
 
 CLASSES_KEY = "MODEL.ENCODER.NUM_CLASSES"
+_MASKS_LOOKED_AT = 8
 
 
 @dataclass(frozen=True)
@@ -54,20 +58,23 @@ def check_training(resolved: Resolved) -> Plan:
         DataError: a data set is missing or empty.
     """
     cfg = resolved.cfg
-    if not cfg.DATASETS.TRAIN:
-        raise ConfigError(
-            "DATASETS.TRAIN is empty; name a data set record, e.g. --overrides DATASETS.TRAIN '[my.yaml]'"
-        )
-    train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN]
-    test = [find_record(name, "val") for name in cfg.DATASETS.TEST]
-    for record, split in [*train, *test]:
+    folders = dlo_sets(cfg)
+    train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN] + folders.train
+    if not train:
+        raise _nothing_named(cfg, "DATASETS.TRAIN", TRAIN_KEY, "[{data_dir: my_cables}]")
+    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + folders.test
+    items = [_require_images(record, split) for record, split in train]
+    for record, split in test:
         _require_images(record, split)
     _same_categories([record for record, split in train if has_categories(split)])
-    mix(cfg, train, [1] * len(train))  # a wrong LOADER.KEY_DATASET is answered before anything is built
+    mixture = mix(cfg, train, [len(found) for found in items])  # wrong keys are answered before anything is built
+    _check_cache(cfg, train)
     resolved, notices = settle_classes(resolved, vocabulary_record(train))
     notices += training_notices(cfg) + _data_notices(resolved, train)
+    notices += folders.notices + _foreground_notices(train, items, mixture.counts)
     if not test:
-        notices.append("DATASETS.TEST is empty: nothing is evaluated; the last weights stand for the best ones")
+        keys = _data_keys(cfg, "DATASETS.TEST", TEST_KEY)
+        notices.append(f"{keys} empty: nothing is evaluated; the last weights stand for the best ones")
     return Plan(resolved, train, test, notices)
 
 
@@ -79,9 +86,10 @@ def check_evaluation(resolved: Resolved) -> Plan:
         DataError: a data set is missing or empty.
     """
     cfg = resolved.cfg
-    if not cfg.DATASETS.TEST:
-        raise ConfigError("DATASETS.TEST is empty; name a data set record, e.g. --overrides DATASETS.TEST '[my.yaml]'")
-    test = [find_record(name, "val") for name in cfg.DATASETS.TEST]
+    folders = dlo_sets(cfg)
+    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + folders.test
+    if not test:
+        raise _nothing_named(cfg, "DATASETS.TEST", TEST_KEY, "{data_dir: my_cables}")
     for record, split in test:
         _require_images(record, split)
     return Plan(resolved, [], test, [])
@@ -129,9 +137,75 @@ def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> 
     return [*notices, f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"]
 
 
-def _require_images(record: Record, split: Split) -> None:
-    if not load_items(record, split):
+def _data_keys(cfg: Any, records: str, folders: str) -> str:
+    """Returns which keys name data, as the start of a sentence."""
+    return f"{records} and {folders} are" if "SAM" in cfg and cfg.SAM.TASK == "dlo" else f"{records} is"
+
+
+def _nothing_named(cfg: Any, records: str, folders: str, example: str) -> ConfigError:
+    more = f", or folders, e.g. {folders} '{example}'" if "SAM" in cfg and cfg.SAM.TASK == "dlo" else ""
+    return ConfigError(
+        f"{_data_keys(cfg, records, folders)} empty; name a data set record, e.g. --overrides {records} '[my.yaml]'"
+        f"{more}"
+    )
+
+
+def _check_cache(cfg: Any, train: Sequence[tuple[Record, Split]]) -> None:
+    """Refuses a cache of embeddings of images that are new in each epoch.
+
+    Raises:
+        ConfigError: names the keys and what changes the images.
+    """
+    if "SAM" not in cfg or not cfg.SAM.CACHE_EMBEDDINGS or cfg.SAM.CACHE_VARIANTS:
+        return
+    if cfg.SAM.TASK == "dlo":
+        reasons = [
+            f"{'w_aug' if split.augment else 'bg_paths'} of {record.path}"
+            for record, split in train
+            if split.augment or split.backgrounds
+        ]
+    else:
+        reasons = ["SAM.PROMPTABLE.FLIP_P"] if cfg.SAM.PROMPTABLE.FLIP_P > 0 else []
+    if reasons:
+        raise ConfigError(
+            f"SAM.CACHE_EMBEDDINGS keeps embeddings of images that do not change; {', '.join(reasons)} changes them "
+            "at random in each epoch: set SAM.CACHE_VARIANTS to a number of fixed variants (8, say), switch the random "
+            "change off, or SAM.CACHE_EMBEDDINGS"
+        )
+
+
+def _foreground_notices(
+    train: Sequence[tuple[Record, Split]], items: Sequence[Sequence[Item]], counts: Sequence[int]
+) -> list[str]:
+    """Returns what training sets with foreground masks will not give: images left out, masks without foreground."""
+    notices = []
+    for (record, split), found, count in zip(train, items, counts, strict=True):
+        if not count:
+            notices.append(
+                f"{record.path}: percentage {split.share:g} of {len(found)} images gives none: the set is left out"
+            )
+        masks = [item.foreground for item in found if item.foreground is not None]
+        sample = masks[:: -(-len(masks) // _MASKS_LOOKED_AT)] if masks else []
+        if sample and not any(_shows_foreground(mask) for mask in sample):
+            notices.append(
+                f"{split.foreground}: no foreground in {len(sample)} of {len(masks)} masks that were looked at; "
+                "`validate` looks at all"
+            )
+    return notices
+
+
+def _shows_foreground(mask: Path) -> bool:
+    try:
+        return bool(read_foreground(mask).any())
+    except DataError:
+        return True  # the loader or `validate` says what is wrong with it
+
+
+def _require_images(record: Record, split: Split) -> list[Item]:
+    items = load_items(record, split)
+    if not items:
         raise DataError(f"data set {record.name!r}, split {split.name!r}: no image with annotations in {split.images}")
+    return items
 
 
 def _same_categories(records: Sequence[Record]) -> None:

@@ -17,12 +17,14 @@ from segfoundry.utils.files import atomic_write_text
 from segfoundry.utils.palette import distinct_color
 from segfoundry.utils.structures import Category
 
-EVALUATORS = ("panoptic", "instance", "semantic", "interactive", "referring")
+EVALUATORS = ("panoptic", "instance", "semantic", "interactive", "referring", "foreground")
 RESIZES = ("bilinear", "bicubic")
 _RECORD_KEYS = (
     "name", "root", "categories", "ignore_color", "splits", "evaluators", "aliases", "min_size_test", "max_size_test",
     "resize_test",
 )  # fmt: skip
+FOREGROUND = Category(1, "foreground", True, (220, 20, 60))
+"""The one category of a data set that has foreground masks only."""
 _CATEGORY_KEYS = ("id", "name", "color", "isthing", "supercategory")
 
 
@@ -66,10 +68,16 @@ class Record:
         if self.evaluators is not None:
             return self.evaluators
         if split.panoptic is None:
-            kinds = {"semantic": split.semantic, "interactive": split.objects, "referring": split.referring}
-            return tuple(kind for kind, files in kinds.items() if files is not None) or ("semantic",)
+            found = {
+                "semantic": split.semantic,
+                "interactive": split.objects,
+                "referring": split.referring,
+                "foreground": split.foreground,
+            }
+            return tuple(kind for kind, files in found.items() if files is not None) or ("semantic",)
         things = any(category.isthing for category in self.categories)
-        return ("panoptic", "instance", "semantic") if things else ("panoptic", "semantic")
+        kinds = ("panoptic", "instance", "semantic") if things else ("panoptic", "semantic")
+        return kinds if split.foreground is None else (*kinds, "foreground")
 
 
 def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
@@ -84,11 +92,15 @@ def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
     """
     path = Path(path).absolute()
     data = read_yaml(path)
-    check_mapping(data, _RECORD_KEYS, str(path), required=("categories", "splits"))
+    check_mapping(data, _RECORD_KEYS, str(path), required=("splits",))
     root = find_path(root_base or path.parent, data.get("root", "."), f"{path}: root")
-    categories = _categories(data, path)
+    categories = (FOREGROUND,) if data.get("categories") is None else _categories(data, path)
     index_of = {category.id: index for index, category in enumerate(categories)}
     splits = parse_splits(data["splits"], root, index_of, f"{path}: splits")
+    if data.get("categories") is None and not all(split.masks_only for split in splits.values()):
+        raise DataError(
+            f"{path}: the key `categories` is missing (only splits with nothing but `foreground` have none)"
+        )
     return Record(
         name=text(data.get("name", path.stem), f"{path}: name"),
         path=path,

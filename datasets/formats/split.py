@@ -12,13 +12,13 @@ from segfoundry.datasets.formats.label_maps import UNLABELLED, ObjectCoding, Sem
 from segfoundry.datasets.formats.listing import NamePattern
 from segfoundry.utils.errors import DataError, did_you_mean
 
-ANNOTATIONS = ("panoptic_json", "semantic", "objects", "grounding", "refs")
+ANNOTATIONS = ("panoptic_json", "semantic", "objects", "foreground", "grounding", "refs")
 """Keys of which a split needs at least one."""
 _PATHS = (
-    "images", "panoptic_json", "panoptic", "semantic", "objects", "grounding", "refs", "captions", "instances",
-    "image_list",
+    "images", "panoptic_json", "panoptic", "semantic", "objects", "foreground", "grounding", "refs", "captions",
+    "instances", "image_list",
 )  # fmt: skip
-_PATTERNS = ("image_names", "panoptic_names", "semantic_names", "object_names")
+_PATTERNS = ("image_names", "panoptic_names", "semantic_names", "object_names", "foreground_names")
 _KEYS = (
     *_PATHS, *_PATTERNS,
     "semantic_values", "semantic_ignore", "object_ignore", "object_union", "refs_split", "prompt", "optional", "like",
@@ -52,6 +52,12 @@ class Split:
         object_coding: what the values of object PNGs mean.
         prompt: shape of the first prompt of an interactive evaluation; None: the configuration decides.
         absent: annotation files that may be absent, and are.
+        foreground: folder of foreground masks (values above 0 are foreground), or None.
+        foreground_names: form of their names.
+        backgrounds: folders of images that replace what is not foreground; empty: nothing is replaced.
+        augment: colours and crops change at random.
+        crop_foreground: image and mask are zoomed into at random, together; with ``augment`` only.
+        share: of the images, how many an epoch shows, drawn anew in each; above 1 some are shown several times.
     """
 
     name: str
@@ -75,11 +81,24 @@ class Split:
     object_coding: ObjectCoding = ObjectCoding()
     prompt: str | None = None
     absent: tuple[Path, ...] = ()
+    foreground: Path | None = None
+    foreground_names: NamePattern | None = None
+    backgrounds: tuple[Path, ...] = ()
+    augment: bool = False
+    crop_foreground: bool = False
+    share: float = 1.0
 
     @property
     def referring(self) -> Path | None:
         """The file of phrases: ``grounding`` or ``refs``."""
         return self.grounding or self.refs
+
+    @property
+    def masks_only(self) -> bool:
+        """Foreground masks are all that is known about the images: no category occurs."""
+        return self.foreground is not None and not any(
+            (self.panoptic_json, self.semantic, self.objects, self.referring, self.registered)
+        )
 
     @property
     def paths(self) -> dict[str, Path]:

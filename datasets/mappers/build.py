@@ -6,14 +6,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from segfoundry.datasets.catalog import Record, Split
+from segfoundry.datasets.mappers.foreground import ForegroundEvalMapper, ForegroundPictures, ForegroundTrainMapper
 from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper, TrainMapper
 from segfoundry.datasets.strokes.build import start_prompt, training_strokes
 from segfoundry.datasets.transforms.color import ColorJitter
+from segfoundry.datasets.transforms.composite import ForegroundChanges
+from segfoundry.datasets.transforms.crop import RandomCrop
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
-from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
+from segfoundry.datasets.transforms.photometric import FactorJitter
+from segfoundry.datasets.transforms.resize import (
+    FixedResize,
+    ResizeLongest,
+    ResizeShortest,
+    ResizeStandard,
+    ResizeTwice,
+)
 
 _COCO = "coco_2017"
 """Record whose evaluation sizes are the keys COCO.INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST."""
@@ -80,8 +90,61 @@ def first_prompt(cfg: Any, split: Split) -> str:
     return split.prompt or cfg.STROKE_SAMPLER.EVAL.START
 
 
-def eval_resize(cfg: Any, record: Record) -> ResizeLongest | ResizeShortest:
-    """Returns the resize of evaluation images: what the record says, else long side = the training IMAGE_SIZE."""
+@TRAIN_MAPPERS.register("foreground")
+def build_foreground_train(cfg: Any, record: Record) -> TrainMapper:
+    """Builds the mapper of training on foreground masks from SAM.DLO and SAM.IMAGE_SIZE."""
+    variants = cfg.SAM.CACHE_VARIANTS if cfg.SAM.CACHE_EMBEDDINGS else 0
+    return ForegroundTrainMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), variants)
+
+
+@EVAL_MAPPERS.register("foreground")
+def build_foreground_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
+    """Builds the mapper of evaluation with foreground masks; TEST.ORIGINAL_SIZE decides where they are compared."""
+    return ForegroundEvalMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), cfg.SEED, cfg.TEST.ORIGINAL_SIZE)
+
+
+def _foreground_pictures(cfg: Any, record: Record) -> ForegroundPictures:
+    keys, aug = cfg.SAM.DLO.INPUT, cfg.SAM.DLO.AUG
+    changes = ForegroundChanges(
+        jitter=FactorJitter.around(aug.FG_JITTER),
+        jitter_p=aug.FG_P,
+        background_crop=RandomCrop(_pair(aug.BG_CROP_SCALE), _pair(aug.BG_CROP_RATIO)),
+        background_jitter=FactorJitter.around(aug.BG_JITTER, _pair(aug.BG_BRIGHTNESS)),
+        background_blur=_pair(aug.BG_BLUR),
+        background_p=aug.BG_P,
+        zoom=_pair(aug.CROP_SCALE),
+        zoom_p=aug.CROP_P,
+        image_jitter=FactorJitter.around(aug.IMG_JITTER),
+        image_p=aug.IMG_P,
+        flip_p=aug.FLIP_P,
+    )
+    nearest = keys.MASK_RESIZE == "nearest"
+    return ForegroundPictures(_standard(cfg), nearest, changes, aug.FEATHER, record.categories, cfg.INPUT.MAX_PIXELS)
+
+
+def _pair(numbers: Sequence[float]) -> tuple[float, float]:
+    first, second = numbers
+    return float(first), float(second)
+
+
+def _standard(cfg: Any) -> ResizeStandard:
+    keys = cfg.SAM.DLO.INPUT
+    height, width = keys.STANDARD_SIZE
+    return ResizeStandard((height, width), keys.KEEP_ASPECT)
+
+
+def _sam_resize(cfg: Any) -> ResizeLongest:
+    return ResizeLongest(cfg.SAM.IMAGE_SIZE, half_up=True)
+
+
+def eval_resize(cfg: Any, record: Record) -> FixedResize:
+    """Returns the resize of evaluation and prediction images.
+
+    SAM: long side = SAM.IMAGE_SIZE, in the task dlo after the resize to the working size of training. Else what the
+    record says, or long side = the training IMAGE_SIZE.
+    """
+    if "SAM" in cfg:
+        return ResizeTwice(_standard(cfg), _sam_resize(cfg)) if cfg.SAM.TASK == "dlo" else _sam_resize(cfg)
     keys, bicubic = cfg.COCO.INPUT, record.resize_test == "bicubic"
     if record.min_size_test is not None:
         coco = record.name == _COCO

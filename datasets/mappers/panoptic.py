@@ -14,7 +14,7 @@ from segfoundry.datasets.formats.panoptic import VOID, read_panoptic_png
 from segfoundry.datasets.transforms.color import ColorJitter
 from segfoundry.datasets.transforms.geometry import Geometry
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
-from segfoundry.datasets.transforms.resize import ResizeLongest, ResizeShortest
+from segfoundry.datasets.transforms.resize import FixedResize
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image
 from segfoundry.utils.masks import label_runs
@@ -133,7 +133,7 @@ class PanopticEvalMapper:
         max_pixels: larger images are refused.
     """
 
-    resize: ResizeLongest | ResizeShortest
+    resize: FixedResize
     classes: int
     max_pixels: int = MAX_PIXELS
 

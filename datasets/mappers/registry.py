@@ -13,7 +13,11 @@ from segfoundry.utils.structures import Sample
 
 
 class TrainMapper(Protocol):
-    """Turns an item into a training sample."""
+    """Turns an item into a training sample.
+
+    It may have an attribute ``variants``: 0, or the number of fixed random variants that an image is shown in, one
+    per epoch in turn.
+    """
 
     def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
         """Makes the sample of stream index ``index``; every random number comes from ``rng``."""

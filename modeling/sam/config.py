@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.modeling.sam.config_dlo import DATASET_SECTION, Dlo, check_dlo
+from segfoundry.modeling.sam.config_dlo import DATASET_SECTION, Dlo, DloTest, check_dlo
 from segfoundry.modeling.sam.config_training import LoraUpdates, Loss, Promptable, Train, check_training
 from segfoundry.modeling.sam.recognise import shipped_config
 from segfoundry.utils.config.schema import key, section
@@ -164,6 +164,7 @@ class Section:
 
     MODEL: Model = section(Model)
     SAM: Sam = section(Sam)
+    TEST: DloTest = section(DloTest)
 
 
 def tiny() -> dict[str, Any]:

@@ -34,6 +34,15 @@ class DloInput:
 
 
 @dataclass(kw_only=True)
+class DloTest:
+    ORIGINAL_SIZE: bool = key(
+        False,
+        "Foreground is compared at the size of the image's file instead of SAM.DLO.INPUT.STANDARD_SIZE. Sets with w_aug stay "
+        "at that size.",
+    )
+
+
+@dataclass(kw_only=True)
 class DloAugment:
     """Random changes of data sets with ``w_aug: true``; jitters are brightness, contrast, saturation, hue."""
 
@@ -109,6 +118,8 @@ def check_dlo(sam: Any) -> None:
         low, high = sam.DLO.AUG[name]
         if low > high:
             raise ConfigError(f"SAM.DLO.AUG.{name} is [{low:g}, {high:g}], expected the smaller number first")
+    if sam.DLO.AUG.BG_CROP_RATIO[0] <= 0:
+        raise ConfigError("SAM.DLO.AUG.BG_CROP_RATIO starts at 0, expected width over height, such as 1.7")
 
 
 _RANGES = ("BG_CROP_SCALE", "BG_CROP_RATIO", "BG_BRIGHTNESS", "BG_BLUR", "CROP_SCALE")

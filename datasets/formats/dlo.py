@@ -1,0 +1,165 @@
+"""Data sets of cables and the like, as a configuration lists them: folders with imgs/ and masks/, and backgrounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from segfoundry.datasets.formats.listing import list_images
+from segfoundry.datasets.formats.record import FOREGROUND, Record
+from segfoundry.datasets.formats.split import Split
+from segfoundry.utils.errors import ConfigError, DataError, did_you_mean
+
+IMAGES, MASKS = "imgs", "masks"
+"""Folders of a data set."""
+TRAIN_KEY, TEST_KEY = "SAM.DLO.TRAIN", "SAM.DLO.TEST"
+AUGMENTATIONS = ("crop_foreground",)
+"""What ``aug_details`` may name."""
+_LAYOUT = f"expected {IMAGES}/ with images and {MASKS}/ with masks of the same names"
+
+
+@dataclass(frozen=True)
+class DloSets:
+    """What SAM.DLO.TRAIN and SAM.DLO.TEST name.
+
+    Attributes:
+        train: a data set for each entry with a percentage above 0.
+        test: one data set or none.
+        notices: sentences for the user.
+    """
+
+    train: list[tuple[Record, Split]] = field(default_factory=list)
+    test: list[tuple[Record, Split]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+
+def dlo_sets(cfg: Any) -> DloSets:
+    """Turns the entries of SAM.DLO.TRAIN and SAM.DLO.TEST into data sets; none for other architectures.
+
+    Raises:
+        ConfigError: an entry makes no sense, or all training sets have the percentage 0; names the key.
+        DataError: a folder is missing; says which and what is expected.
+    """
+    if "SAM" not in cfg:
+        return DloSets()
+    entries, test = list(cfg.SAM.DLO.TRAIN), dict(cfg.SAM.DLO.TEST)
+    if cfg.SAM.TASK != "dlo":
+        named = [key for key, value in ((TRAIN_KEY, entries), (TEST_KEY, test)) if value]
+        return DloSets(notices=[f"{key} is not used: SAM.TASK is {cfg.SAM.TASK}" for key in named])
+    notices: list[str] = []
+    train = []
+    for number, entry in enumerate(entries):
+        share = _percentage(entry.get("percentage"), f"{TRAIN_KEY}.{number}.percentage")
+        # A set that is left out need not exist.
+        if share > 0:
+            train.append(parse_entry(entry, f"{TRAIN_KEY}.{number}", "train", share, notices))
+    if entries and not train and not cfg.DATASETS.TRAIN:
+        raise ConfigError(
+            f"{TRAIN_KEY}: the percentage of all {len(entries)} entries is 0: there is nothing to train on"
+        )
+    return DloSets(train, [parse_entry(test, TEST_KEY, "test", 1.0, notices)] if test else [], notices)
+
+
+def parse_entry(
+    entry: Mapping[str, Any], where: str, name: str, share: float, notices: list[str]
+) -> tuple[Record, Split]:
+    """Reads one entry.
+
+    Args:
+        entry: ``data_dir``, ``bg_paths`` (folders or null), ``w_aug``, ``aug_details``; only the first is required.
+        where: the entry's key, for errors.
+        name: of the split.
+        share: of its images, how many an epoch shows.
+        notices: gets what the user should know.
+
+    Raises:
+        ConfigError: ``data_dir`` is missing, or ``aug_details`` names something unknown.
+        DataError: a folder is missing or has no image.
+    """
+    if not entry.get("data_dir"):
+        raise ConfigError(f"{where}: the entry data_dir is missing; {_LAYOUT}")
+    root = Path(entry["data_dir"]).expanduser().absolute()
+    folders = [_folder(root, part, f"{where}.data_dir") for part in (IMAGES, MASKS)]
+    augment, details = bool(entry.get("w_aug")), list(entry.get("aug_details") or ())
+    for detail in details:
+        if detail not in AUGMENTATIONS:
+            close = did_you_mean(str(detail), AUGMENTATIONS) or "."
+            raise ConfigError(f"{where}.aug_details: unknown {detail!r}{close} Known: {', '.join(AUGMENTATIONS)}.")
+    if details and not augment:
+        notices.append(f"{where}.aug_details has no effect without w_aug: true")
+    split = Split(
+        name,
+        folders[0],
+        foreground=folders[1],
+        backgrounds=_backgrounds(entry.get("bg_paths"), f"{where}.bg_paths"),
+        augment=augment,
+        crop_foreground=augment and "crop_foreground" in details,
+        share=share,
+    )
+    return Record(root.name, root, root, (FOREGROUND,), None, {name: split}), split
+
+
+def background_files(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Returns the images below folders, sorted within each; listed once although every loader asks.
+
+    Raises:
+        DataError: a folder is missing or has no image.
+    """
+    return _background_files(folders, tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders))
+
+
+@lru_cache(maxsize=8)
+def _background_files(folders: tuple[Path, ...], stamp: tuple[int, ...]) -> tuple[Path, ...]:
+    return tuple(folder / name for folder in folders for name in _images_in(folder, "backgrounds"))
+
+
+def _images_in(folder: Path, where: str) -> list[str]:
+    try:
+        names = list_images(folder)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+    if not names:
+        raise DataError(f"{where}: {folder} holds no image")
+    return names
+
+
+def _backgrounds(value: Any, where: str) -> tuple[Path, ...]:
+    paths = [value] if isinstance(value, str) else list(value or ())
+    folders = tuple(Path(path).expanduser().absolute() for path in paths)
+    for folder in folders:
+        _images_in(folder, where)
+    return folders
+
+
+def _folder(root: Path, part: str, where: str) -> Path:
+    """Returns a folder of a data set.
+
+    Raises:
+        DataError: it is missing; names the folder with the nearest name.
+    """
+    if not root.is_dir():
+        near = did_you_mean(root.name, _folders_in(root.parent))
+        kind = "is a file" if root.exists() else "no such folder"
+        raise DataError(f"{where}: {root}: {kind}{near or ';'} {_LAYOUT}")
+    if not (root / part).is_dir():
+        found = _folders_in(root)
+        near = did_you_mean(part, found) or (f" (found {', '.join(found[:5])})" if found else "")
+        raise DataError(f"{where}: {root} has no folder {part}/{near}; {_LAYOUT}")
+    return root / part
+
+
+def _folders_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def _percentage(value: Any, where: str) -> float:
+    """Returns the share of a set's images; 1 where nothing is said."""
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{where} is {value!r}, expected a number from 0 (0.2: a fifth of the images; 2: each twice)")
+    return float(value)

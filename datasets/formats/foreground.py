@@ -1,0 +1,29 @@
+"""Masks of foreground against background: whatever is not black is foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from segfoundry.utils.image_io import MAX_PIXELS, read_color_label, read_header, read_label
+
+
+def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a foreground mask's values; of a colour picture the largest channel, of a palette the colours it shows.
+
+    Returns:
+        (H, W) uint8, uint16 or int32, 0 = background.
+
+    Raises:
+        DataError: the file is missing, damaged, no image or too large.
+    """
+    # The numbers of a palette say nothing: programs that shrink files put any colour first.
+    palette = read_header(path, max_pixels).mode == "P"
+    values = read_color_label(path, max_pixels) if palette else read_label(path, max_pixels)
+    return values if values.ndim == 2 else values.max(axis=2)
+
+
+def read_foreground(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns a foreground mask as (H, W) bool; errors as :func:`read_mask_values`."""
+    return read_mask_values(path, max_pixels) > 0
