@@ -129,7 +129,7 @@ def apply_lora(
             )
         chosen += [name for name in matches if name not in chosen]
     for name in chosen:
-        _add_update(layers[name], rank, alpha, dropout)
+        add_lora(layers[name], rank, alpha, dropout)
     return chosen
 
 
@@ -146,8 +146,11 @@ def merge_lora(model: nn.Module) -> list[str]:
             with torch.no_grad():
                 weight = module.base_weight()
                 weight += module.delta().reshape(weight.shape)
-            del module.lora_down, module.lora_up, module.lora_dropout, module.lora_scale
-            cast(nn.Module, module).__class__ = module.lora_base_class
+            base_class = module.lora_base_class
+            for attribute in [*module._parameters, *module._modules, *vars(module)]:
+                if attribute.startswith("lora_"):
+                    delattr(module, attribute)
+            cast(nn.Module, module).__class__ = base_class
     return names
 
 
@@ -171,8 +174,17 @@ def _is_conv1x1(module: nn.Module) -> bool:
     return type(module) is nn.Conv2d and (module.kernel_size, module.stride, module.groups) == ((1, 1), (1, 1), 1)
 
 
-def _add_update(layer: nn.Module, rank: int, alpha: float, dropout: float) -> None:
-    """Turns a layer into its subclass with an update; keeping the object keeps all references to it valid."""
+def add_lora(layer: nn.Module, rank: int, alpha: float, dropout: float = 0.0) -> None:
+    """Turns a linear layer, 1x1 convolution or attention into its subclass with an update, in place.
+
+    Keeping the object keeps all references to it valid.
+
+    Args:
+        layer: of one of the kinds that :func:`apply_lora` names.
+        rank: rank of the updates.
+        alpha: the updates are scaled by alpha / rank.
+        dropout: dropout on the updates' inputs.
+    """
     base_class = type(layer)
     if isinstance(layer, MultiheadAttention):
         layer.__class__ = LoraMultiheadAttention

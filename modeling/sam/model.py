@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from segfoundry.modeling.base import MetaArch, TrainPolicy
-from segfoundry.modeling.finetune import OptimRules, parameter_owners
 from segfoundry.modeling.sam.answers import answer_prompts, answered_masks
 from segfoundry.modeling.sam.build import CustomSize, build_sam
 from segfoundry.modeling.sam.cache import EmbeddingCache
@@ -22,6 +21,7 @@ from segfoundry.modeling.sam.encoded import Encoded
 from segfoundry.modeling.sam.everything import EverythingSettings, find_everything
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.published import adapt_state, load_base
+from segfoundry.modeling.sam.tuning import TuningSettings, prepare_tuning, sam_policy
 from segfoundry.utils.array_cache import cache_folder
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
@@ -51,6 +51,7 @@ class SamSegmenter(Sam, MetaArch):
         everything_settings: of everything mode.
         train_bn: batch statistics in an image encoder that trains in full.
         cache: embeddings on the disk, for a frozen image encoder; or None.
+        tuning: which parameters train.
     """
 
     mapper = "foreground"
@@ -64,6 +65,7 @@ class SamSegmenter(Sam, MetaArch):
         everything_settings: EverythingSettings | None = None,
         train_bn: bool = False,
         cache: EmbeddingCache | None = None,
+        tuning: TuningSettings | None = None,
     ) -> None:
         super().__init__(sam.image_encoder, sam.prompt_encoder, sam.mask_decoder)
         self.task = task
@@ -74,8 +76,7 @@ class SamSegmenter(Sam, MetaArch):
         foreground = isinstance(task, DloTask)
         self.result_kinds = frozenset({"foreground", "everything"} if foreground else {"everything"})
         self.tasks = ("foreground",) if foreground else ("everything",)
-        self.optim = OptimRules()
-        self.ways: dict[str, str] = {}
+        self.tuning = tuning or TuningSettings()
 
     @classmethod
     def from_config(cls, cfg: Any, categories: Sequence[Category]) -> SamSegmenter:
@@ -99,13 +100,14 @@ class SamSegmenter(Sam, MetaArch):
             cache = EmbeddingCache(sam.image_encoder, keys.IMAGE_SIZE, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
         full_encoder = keys.TRAIN.IMAGE_ENCODER == "full"
         settings = EverythingSettings.from_config(keys.AMG)
-        model = cls(sam, DloTask.from_config(cfg), settings, keys.TRAIN_BN and full_encoder, cache)
-        model.optim = OptimRules.from_config(cfg.SOLVER)
-        model.ways = {name.lower(): way for name, way in keys.TRAIN.items()}
+        task = DloTask.from_config(cfg)
+        tuning = TuningSettings.from_config(cfg, task.unreached)
+        model = cls(sam, task, settings, keys.TRAIN_BN and full_encoder, cache, tuning)
         if keys.CHECKPOINT:
             load_base(model, keys.CHECKPOINT)
         if keys.REINIT_MASK_DECODER:
             reinitialise(model.mask_decoder)
+        prepare_tuning(model, cfg)
         return model
 
     # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
@@ -177,11 +179,7 @@ class SamSegmenter(Sam, MetaArch):
 
     def train_policy(self) -> TrainPolicy:
         """Returns which parameters train (see ``modeling/sam/tuning.py``)."""
-        policy = TrainPolicy()
-        for name, owner in parameter_owners(self).items():
-            if self.ways.get(name.partition(".")[0]) == "full" and not self.task.unreached(name):
-                policy.rules[name] = self.optim.rule(name, owner, "base")
-        return policy
+        return sam_policy(self, self.tuning)
 
     def train(self, mode: bool = True) -> SamSegmenter:
         """Sets the mode; frozen parts stay in eval mode, and so does batch normalisation unless SAM.TRAIN_BN."""
