@@ -1,0 +1,29 @@
+"""Segment Anything. What its users know by name is loaded, and torch with it, when it is first asked for."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from segfoundry.modeling.sam.everything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
+    from segfoundry.modeling.sam.network import Sam as Sam
+    from segfoundry.modeling.sam.predictor import SamPredictor as SamPredictor
+    from segfoundry.modeling.sam.registry import sam_model_registry as sam_model_registry
+
+_HOMES = {
+    "Sam": "network",
+    "SamAutomaticMaskGenerator": "everything",
+    "SamPredictor": "predictor",
+    "sam_model_registry": "registry",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name from the module that defines it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Lists the public names too."""
+    return sorted([*globals(), *_HOMES])

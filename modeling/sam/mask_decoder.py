@@ -15,6 +15,9 @@ from segfoundry.modeling.layers.linear import linear
 from segfoundry.modeling.layers.mlp import MLP
 from segfoundry.modeling.sam.two_way_transformer import TwoWayTransformer
 
+# Numbers of image cells that are worked on at once on a CPU: one prompt of the published networks.
+CACHED_VALUES = 2**20
+
 
 class MaskDecoder(nn.Module):
     """Predicts masks and their IoU; parameters have the published names.
@@ -68,20 +71,31 @@ class MaskDecoder(nn.Module):
         Returns:
             Logits (P, M, 4 g, 4 g) and predicted IoUs (P, M).
         """
-        chosen = {True: slice(1, None), False: slice(0, 1), None: slice(None)}[multimask]
-        size = (image.shape[2], image.shape[3])
-        source = (image + dense).flatten(2).transpose(1, 2)
+        source = (image + dense).flatten(2).transpose(1, 2).contiguous()
+        place = image_pe.flatten(2).transpose(1, 2).to(source.dtype)
         output = torch.cat((self.iou_token.weight, self.mask_tokens.weight))
-        count = len(source) if sparse is None else len(sparse)
-        tokens = output.expand(count, -1, -1)
+        tokens = output.expand(len(source) if sparse is None else len(sparse), -1, -1)
         if sparse is not None:
             tokens = torch.cat((tokens, sparse.to(tokens.dtype)), dim=1)
-        tokens, source = self.transformer(source, image_pe.flatten(2).transpose(1, 2), tokens)
+        # What the first block makes of a shared image is computed once; prompts go on one by one on a CPU.
+        projections = self.transformer.project(source, place) if len(source) == 1 else None
+        parts = []
+        for start in range(0, len(tokens), step := _prompts_at_once(source, len(tokens))):
+            some = slice(start, start + step)
+            cells = source if len(source) == 1 else source[some]
+            answers, cells = self.transformer(cells, place, tokens[some], projections)
+            parts.append(self._answer(answers, cells, (image.shape[2], image.shape[3]), multimask))
+        masks, iou = (x[0] if len(x) == 1 else torch.cat(x) for x in zip(*parts, strict=True))
+        return masks, iou
+
+    def _answer(
+        self, tokens: Tensor, cells: Tensor, size: tuple[int, int], multimask: bool | None
+    ) -> tuple[Tensor, Tensor]:
+        """Reads logits (P, M, 4 g, 4 g) and IoUs (P, M) from the transformer's tokens and cells."""
+        chosen = {True: slice(1, None), False: slice(0, 1), None: slice(None)}[multimask]
         iou = self.iou_prediction_head(tokens[:, 0])[:, chosen]
-        mask_tokens = tokens[:, 1 : 1 + self.num_mask_tokens]
-        numbers = range(self.num_mask_tokens)[chosen]
-        filters = torch.stack([self.output_hypernetworks_mlps[i](mask_tokens[:, i]) for i in numbers], dim=1)
-        return self._masks(source, filters, size), iou
+        filters = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(self.num_mask_tokens)[chosen]]
+        return self._masks(cells, torch.stack(filters, dim=1), size), iou
 
     def _masks(self, source: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
         """Upscales the cells (P, g g, C) and multiplies them with the filters (P, M, C / 8) of each mask.
@@ -96,6 +110,13 @@ class MaskDecoder(nn.Module):
         masks = filters @ eighth.flatten(1, 3).transpose(1, 2)  # (P, M, g g 16)
         masks = masks.unflatten(-1, (*size, 2, 2, 2, 2))  # rows, columns; row and column in a cell, in its quarter
         return masks.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(*masks.shape[:2], 4 * size[0], 4 * size[1])
+
+
+def _prompts_at_once(source: Tensor, prompts: int) -> int:
+    """Returns how many prompts to answer together: on a CPU, without gradients, as many as the caches hold."""
+    if source.device.type != "cpu" or torch.is_grad_enabled():
+        return max(prompts, 1)
+    return max(CACHED_VALUES // source[0].numel(), 1)
 
 
 def _upscale(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

@@ -6,8 +6,10 @@ that have three or four numbers in a row: low memory, and several times faster t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
@@ -34,18 +36,33 @@ class MaskUpscaler:
         self._sparse = device.type == "cpu"  # elsewhere a dense product takes no time, and a sparse one more
         self._rows: Any = csr_array(rows.numpy()) if self._sparse else rows.to(device)
         self._columns: Any = csr_array(columns.numpy()) if self._sparse else columns.to(device)
-        self._size = original_size
 
     def columns_first(self, low_res: Tensor) -> Tensor:
         """Returns logits (N, W, H) float32 of logits (N, grid, grid): column by column, as run-length codes walk."""
+        return self._product(low_res, self._rows, self._columns)
+
+    def rows_first(self, low_res: Tensor) -> Tensor:
+        """Returns logits (N, H, W) float32 of logits (N, grid, grid)."""
+        return self._product(low_res.transpose(1, 2), self._columns, self._rows)
+
+    def _product(self, low_res: Tensor, first: Any, second: Any) -> Tensor:
+        """Returns ``second (first x)^T`` of each x (grid, grid)."""
         low_res = low_res.float()
         if not self._sparse:
             with torch.autocast(low_res.device.type, enabled=False):
-                return self._columns @ (self._rows @ low_res).transpose(1, 2)
-        out = torch.empty(len(low_res), self._size[1], self._size[0])
+                return second @ (first @ low_res).transpose(1, 2)
+        out = torch.empty(len(low_res), second.shape[0], first.shape[0])
         for mask, result in zip(low_res.numpy(), out.numpy(), strict=True):
-            result[:] = self._columns @ (self._rows @ mask).T.copy()
+            result[:] = second @ np.ascontiguousarray((first @ np.ascontiguousarray(mask)).T)
         return out
+
+
+@lru_cache(maxsize=8)
+def mask_upscaler(
+    grid: int, side: int, input_size: tuple[int, int], original_size: tuple[int, int], device: torch.device
+) -> MaskUpscaler:
+    """Returns a :class:`MaskUpscaler`, the same one for the same sizes."""
+    return MaskUpscaler(grid, side, input_size, original_size, device)
 
 
 def _weights(grid: int, side: int, inside: int, out: int) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segfoundry.modeling.sam.mask_decoder import MaskDecoder
+from segfoundry.modeling.sam.mask_upscale import mask_upscaler
 from segfoundry.modeling.sam.prompt_encoder import PromptEncoder
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -128,9 +129,6 @@ class Sam(nn.Module):
             embeddings = embeddings.expand(count, -1, -1, -1)
         return self.mask_decoder(embeddings, self.prompt_encoder.dense_pe(), sparse, dense, multimask)
 
-    # Call predict_masks: a meta-architecture that is a Sam has a ``decode`` of another kind (modeling/base.py).
-    decode = predict_masks
-
     def upscale(self, low_res: Tensor, input_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
         """Brings masks of one image to its size: bilinear to S x S, without the padding, bilinear to H x W.
 
@@ -143,9 +141,17 @@ class Sam(nn.Module):
             Logits (P, M, H, W).
         """
         side = self.image_size
+        if low_res.device.type == "cpu" and not (torch.is_grad_enabled() and low_res.requires_grad):
+            upscaler = mask_upscaler(low_res.shape[-1], side, tuple(input_size), tuple(original_size), low_res.device)
+            return upscaler.rows_first(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2]).to(low_res.dtype)
         masks = F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
         masks = masks[..., : input_size[0], : input_size[1]]
         return F.interpolate(masks, tuple(original_size), mode="bilinear", align_corners=False)
+
+    def binary_masks(self, low_res: Tensor, input_size: tuple[int, int], original_size: tuple[int, int]) -> Tensor:
+        """Returns :meth:`upscale` above the threshold, (P, M, H, W) bool; few logits of full size exist at a time."""
+        parts = [self.upscale(part, input_size, original_size) > self.mask_threshold for part in low_res.split(8)]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def forward(self, batched_input: Sequence[dict[str, Any]], multimask_output: bool) -> list[dict[str, Tensor]]:
@@ -163,8 +169,7 @@ class Sam(nn.Module):
         pixels = torch.cat([self.preprocess(record["image"][None]) for record in batched_input])
         answers = []
         for record, embedding in zip(batched_input, self.embed(pixels), strict=True):
-            low_res, iou = Sam.predict_masks(
-                self,
+            low_res, iou = self.predict_masks(
                 embedding[None],
                 points=record.get("point_coords"),
                 labels=record.get("point_labels"),
@@ -172,6 +177,6 @@ class Sam(nn.Module):
                 masks=record.get("mask_inputs"),
                 multimask=multimask_output,
             )
-            masks = self.upscale(low_res, tuple(record["image"].shape[-2:]), tuple(record["original_size"]))
-            answers.append({"masks": masks > self.mask_threshold, "iou_predictions": iou, "low_res_logits": low_res})
+            masks = self.binary_masks(low_res, record["image"].shape[-2:], record["original_size"])
+            answers.append({"masks": masks, "iou_predictions": iou, "low_res_logits": low_res})
         return answers

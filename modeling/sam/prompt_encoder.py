@@ -93,8 +93,8 @@ class PromptEncoder(nn.Module):
             masks: logits of a mask, (P, 1, 4 g, 4 g).
 
         Returns:
-            Sparse embeddings (P, T, C), or None where there are neither points nor boxes; dense embeddings (P, C, g, g),
-            or (1, C, 1, 1) where there are no masks.
+            Sparse embeddings (P, T, C), or None where there are neither points nor boxes; dense embeddings
+            (P, C, g, g), or (1, C, 1, 1) where there are no masks.
 
         Raises:
             ValueError: if there are points without labels or labels without points.

@@ -10,6 +10,7 @@ from typing import Any
 
 from segfoundry.modeling.sam.build import build_sam
 from segfoundry.modeling.sam.network import Sam
+from segfoundry.modeling.sam.published import load_base
 
 DEFAULT_TYPE = "vit_h"
 
@@ -31,8 +32,6 @@ def build_published(type: str, checkpoint: str | Path | None = None, **options: 
     """
     model = build_sam(type, **options)
     if checkpoint is not None:
-        from segfoundry.modeling.sam.published import load_base
-
         load_base(model, checkpoint, config_key="checkpoint")
     return model.eval()
 

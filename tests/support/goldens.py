@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,15 +90,17 @@ def runner(system: str, name: str, class_name: str = "") -> Callable[[Runner], R
     return add
 
 
-def parametrize(system: str, pending: Mapping[str, str]) -> pytest.MarkDecorator:
-    """Returns the parametrisation over all outputs of all cases of a system.
+def parametrize(system: str, pending: Mapping[str, str], names: Sequence[str] = ("*",)) -> pytest.MarkDecorator:
+    """Returns the parametrisation over all outputs of the cases of a system.
 
     Args:
         system: folder of the cases.
         pending: pattern of ``case/output`` -> why it is expected to fail with :class:`NotBuilt`.
+        names: patterns of the cases' names, where several test modules share the system's cases.
     """
     params = []
-    for case in _cases(system):
+    cases = [case for case in _cases(system) if any(fnmatch.fnmatchcase(case.name, name) for name in names)]
+    for case in cases:
         for output in case.outputs or ["(no outputs)"]:
             reasons = [why for pattern, why in pending.items() if fnmatch.fnmatchcase(f"{case.name}/{output}", pattern)]
             marks = [pytest.mark.xfail(reason=reasons[0], strict=True, raises=NotBuilt)] if reasons else []
@@ -122,6 +124,9 @@ def check(case: Case | None, output: str) -> None:
     if output not in found:
         raise NotBuilt(f"{case.name}: the runner gives no {output!r}, only {sorted(found)}")
     tolerance = case.info.get("tol", DEFAULT_TOLERANCE)
+    if isinstance(tolerance, dict) and tolerance.keys() == {"rtol", "atol"}:
+        torch.testing.assert_close(found[output].detach(), case.tensors[f"out/{output}"], **tolerance)
+        return
     tolerance = tolerance.get(output, DEFAULT_TOLERANCE) if isinstance(tolerance, dict) else tolerance
     assert_close(found[output], case.tensors[f"out/{output}"], float(tolerance), f"{case.name}/{output}")
 

@@ -12,10 +12,9 @@ from segfoundry.modeling.layers.image_encoder_vit import (
     ConvNeck,
     ImageEncoderViT,
     fit_positions,
-    join_windows,
-    relative_positions,
-    split_windows,
 )
+from segfoundry.modeling.layers.relative_position import relative_positions
+from segfoundry.modeling.layers.windows import join_windows, split_windows
 
 from ....support import goldens
 
@@ -72,7 +71,7 @@ def run_parts(case):
     return found
 
 
-@goldens.parametrize("sam", {})
+@goldens.parametrize("sam", {}, ("image_encoder", "rel_pos_windows"))
 def test_output(case, output):
     goldens.check(case, output)
 
