@@ -1,8 +1,8 @@
 """Foreground against background by SAM, without a user's prompts: deformable linear objects (cables).
 
-The network gets one and the same prompt in training and afterwards. With an inverted target it learns the background;
-what leaves this module is about the foreground all the same. Letters in shapes: B images, C channels, g rows and columns
-of the image embedding, S side of the padded input in pixels, H and W rows and columns of the ground truth or the result.
+The network gets the same prompt in training and afterwards. With an inverted target it learns the background; what
+leaves this module is about the foreground all the same. Letters in shapes: B images, C channels, g rows and columns of
+the image embedding, S side of the padded input in pixels, H and W rows and columns of the ground truth or the result.
 """
 
 from __future__ import annotations
