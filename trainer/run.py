@@ -291,8 +291,8 @@ def _callbacks(
         steps_per_epoch=length.per_epoch,
         batch=cfg.TRAIN.BATCH_SIZE_TOTAL,
     )
-    # The checkpoint comes after the published files: where it is, they are.
-    return [*listeners, figures, evaluations, published, checkpoints, ReportCallback(folder.path)]
+    # The published files come first: an evaluation that fails still leaves a checkpoint, and where that is, they are.
+    return [*listeners, figures, published, evaluations, checkpoints, ReportCallback(folder.path)]
 
 
 def _evaluators(

@@ -9,9 +9,10 @@ import signal
 import sys
 import threading
 import traceback
+from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import NoReturn
 
 from segfoundry import __version__
@@ -30,6 +31,7 @@ VERBS = {
     "export": "write a network for other programs (torch.export, ONNX)",
     "score": "measure prediction files of any tool against ground truth",
     "config": "show, compare or explain configurations",
+    "legacy": "run the command line of an original training script",
     "report": "write the HTML report of a run",
 }
 # trouble with the user's disk or paths, not with the program
@@ -113,13 +115,18 @@ def _run(words: list[str]) -> int:
     # beside one other busy process a training step takes 1.7 times as long with them (docs/benchmarks.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     module = importlib.import_module(f"segfoundry.trainer.cli.{verb}")
-    parser = VerbParser(verb, module.HELP, module.EXAMPLES)
-    module.add_arguments(parser)
+    parse = getattr(module, "parse", None)  # a verb whose options depend on its first word
     try:
-        args = parser.parse_args(words[1:])
+        args = parse(words[1:]) if parse else _parse(verb, module, words[1:])
     except SystemExit as done:  # argparse after --help and --version
         return int(done.code or 0)
     return module.run(args)
+
+
+def _parse(verb: str, module: ModuleType, words: Sequence[str]) -> Namespace:
+    parser = VerbParser(verb, module.HELP, module.EXAMPLES)
+    module.add_arguments(parser)
+    return parser.parse_args(words)
 
 
 def overview() -> str:
