@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,19 @@ def dlo_sets(cfg: Any) -> DloSets:
             f"{TRAIN_KEY}: the percentage of all {len(entries)} entries is 0: there is nothing to train on"
         )
     return DloSets(train, [parse_entry(test, TEST_KEY, "test", 1.0, notices)] if test else [], notices)
+
+
+def validation_record(sets: DloSets, path: Path) -> Record:
+    """Returns all sets as the splits train.0, train.1, ... and test of one data set, to be checked together.
+
+    Args:
+        sets: of :func:`dlo_sets`.
+        path: what named them, for messages.
+    """
+    named = [(f"train.{number}", split) for number, (_, split) in enumerate(sets.train)]
+    named += [("test", split) for _, split in sets.test]
+    splits = {name: replace(split, name=name) for name, split in named}
+    return Record("SAM.DLO", path, Path(path.absolute().anchor), (FOREGROUND,), None, splits)
 
 
 def parse_entry(

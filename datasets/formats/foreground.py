@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.utils.image_io import MAX_PIXELS, read_color_label, read_header, read_label
+from segfoundry.utils.image_io import MAX_PIXELS, read_color_label, read_header, read_label, write_png
 
 
 def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -27,3 +27,14 @@ def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
 def read_foreground(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Returns a foreground mask as (H, W) bool; errors as :func:`read_mask_values`."""
     return read_mask_values(path, max_pixels) > 0
+
+
+def same_aspect(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
+    """Tells whether one (height, width) is the other one scaled, up to the rounding of a pixel of the smaller."""
+    small, large = sorted((first[:2], second[:2]))
+    return abs(small[0] - large[0] * small[1] / large[1]) <= 1 or abs(small[1] - large[1] * small[0] / large[0]) <= 1
+
+
+def write_foreground(path: str | Path, mask: np.ndarray) -> None:
+    """Writes a foreground mask (H, W) bool as a PNG file, 255 = foreground."""
+    write_png(path, mask.astype(np.uint8) * 255)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segfoundry.datasets.catalog import Composite, Item
-from segfoundry.datasets.formats.foreground import read_foreground
+from segfoundry.datasets.formats.foreground import read_foreground, same_aspect
 from segfoundry.datasets.formats.label_maps import read_object_map
 from segfoundry.datasets.formats.panoptic import read_panoptic_png
 from segfoundry.datasets.mappers.panoptic import check_size, read_semantic
@@ -177,12 +177,6 @@ class ForegroundEvalMapper:
             output_size=(mask.shape[0], mask.shape[1]),
             foreground=mask,
         )
-
-
-def same_aspect(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
-    """Tells whether one size is the other one scaled, up to the rounding of a pixel."""
-    (small, large) = sorted((first, second))
-    return abs(small[0] - large[0] * small[1] / large[1]) <= 1 or abs(small[1] - large[1] * small[0] / large[0]) <= 1
 
 
 def foreground_of(item: Item, categories: Sequence[Category], max_pixels: int = MAX_PIXELS) -> np.ndarray:

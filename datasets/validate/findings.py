@@ -35,6 +35,10 @@ KINDS: dict[str, Kind] = {
     "objects-missing": Kind(ERROR, "object PNG missing", "restore the file, or take the image out of the list"),
     "objects-extra": Kind(NOTE, "object PNG without image (unused)", "remove it"),
     "objects-unreadable": Kind(ERROR, "object PNG unreadable or no one-channel picture", "write it again as 8-bit PNG"),
+    "foreground-missing": Kind(ERROR, "image without foreground mask", "add the mask, or remove the image"),
+    "foreground-extra": Kind(ERROR, "foreground mask without image", "add the image, or remove the mask"),
+    "foreground-unreadable": Kind(ERROR, "foreground mask unreadable", "write it again as 8-bit PNG"),
+    "background-unreadable": Kind(ERROR, "image for backgrounds unreadable", "restore the file, or remove it"),
     "list-invalid": Kind(ERROR, "list of images missing or naming what is not there", "correct the list"),
     "file-absent": Kind(
         NOTE, "file that the split can do without", "add it where phrases, captions or finer masks help"
@@ -95,6 +99,13 @@ KINDS: dict[str, Kind] = {
     "category-absent": Kind(WARNING, "category without a segment", "remove it, or annotate it"),
     "category-rare": Kind(NOTE, "category with few segments", "more examples help"),
     "balance": Kind(NOTE, "things and stuff are unbalanced", "panoptic data usually hold both"),
+    "foreground-none": Kind(ERROR, "no mask has foreground", "there is nothing to learn; are the masks black?"),
+    "foreground-empty": Kind(NOTE, "mask without foreground", "the whole image counts as background"),
+    "foreground-values": Kind(
+        WARNING,
+        "mask with several values above 0 (all count as foreground)",
+        "soft edges or a JPEG: write 0 and 255 as PNG; class ids: write the masks of one class",
+    ),
     "semantic-value": Kind(
         ERROR, "value in a semantic PNG that is no category index", "0..K-1 are categories, 255 is VOID"
     ),

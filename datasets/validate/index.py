@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list
+from segfoundry.datasets.formats.pairs import pair
 from segfoundry.datasets.formats.panoptic import read_panoptic_json
 from segfoundry.datasets.formats.record import Record, Split
 from segfoundry.datasets.load import find_coco_image, find_image, read_phrases, semantic_match
@@ -30,15 +31,20 @@ def index_split(record: Record, split: Split, findings: Findings, limits: Limits
     images = index.listing(split.images, "image", split.image_names)
     semantic = index.listing(split.semantic, "semantic PNG", split.semantic_names, LABEL_SUFFIXES)
     objects = index.listing(split.objects, "object PNG", split.object_names, LABEL_SUFFIXES)
+    masks = index.listing(split.foreground, "foreground mask", split.foreground_names)
     if images is None:
         return []
     listed = index.listed(images)
+    if split.masks_only:
+        return index.foreground_targets(images, masks, listed)
     if split.panoptic_json is not None:
         targets = index.panoptic_targets(images, semantic, objects)
     elif split.semantic is not None or split.objects is not None:
         targets = index.map_targets(images, images.names if listed is None else listed, semantic, objects)
     else:
         targets = index.phrase_targets(images)
+    if masks is not None:
+        targets = index.with_foreground(targets, images, masks)
     if listed is None:
         return targets
     kept = {images.folder / name for name in listed}
@@ -139,6 +145,28 @@ class _Index:
         self.extras(semantic, {target.semantic for target in targets}, "semantic-extra")
         self.extras(objects, {target.objects for target in targets}, "objects-extra")
         return targets
+
+    def foreground_targets(self, images: Listing, masks: Listing | None, listed: Sequence[str] | None) -> list[Target]:
+        """Pairs images with foreground masks."""
+        if masks is None:
+            return []
+        found = pair(images, masks, listed)
+        for group in found.ambiguous:
+            self.add("stem-ambiguous", group)
+        for name in found.lone_images:
+            self.add("foreground-missing", str(images.folder / name))
+        for name in found.lone_masks:
+            self.add("foreground-extra", str(masks.folder / name))
+        return [replace(self.target(image), foreground=mask) for image, mask in found.pairs]
+
+    def with_foreground(self, targets: Sequence[Target], images: Listing, masks: Listing) -> list[Target]:
+        """Adds foreground masks to images that have other annotations too."""
+        found = []
+        for target in targets:
+            name = target.image.relative_to(images.folder).as_posix()
+            mask = self.find(masks, name, "foreground-missing", Listing.find_match, name, images)
+            found.append(replace(target, foreground=mask))
+        return found
 
     def phrase_targets(self, images: Listing) -> list[Target]:
         """Lists the images of phrases; a faulty file of phrases is reported where its phrases are checked."""

@@ -11,8 +11,10 @@ import cv2
 import jinja2
 import numpy as np
 
+from segfoundry.datasets.formats.foreground import read_foreground
 from segfoundry.datasets.formats.label_maps import read_label_map
 from segfoundry.datasets.formats.panoptic import read_panoptic_png
+from segfoundry.datasets.formats.record import FOREGROUND
 from segfoundry.datasets.validate.scan import Target
 from segfoundry.datasets.validate.validate import Result, SplitSummary
 from segfoundry.utils.errors import DataError
@@ -83,6 +85,10 @@ def _draw(target: Target, categories: Sequence[Category]) -> np.ndarray | None:
         segments = [Segment(identifier, index, categories[index].isthing) for identifier, index in known]
         fits = ids.shape == image.shape[:2]
         return draw_panoptic(image, PanopticResult(ids, segments), categories) if fits else None
+    if target.semantic is None and target.foreground is not None:
+        mask = read_foreground(target.foreground)
+        labels = np.where(mask, 0, 255).astype(np.int64)
+        return draw_semantic(image, labels, [FOREGROUND]) if mask.shape == image.shape[:2] else None
     if target.semantic is None:
         return None
     label = read_label_map(target.semantic)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from segfoundry.datasets.formats.foreground import read_mask_values, same_aspect
 from segfoundry.datasets.formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
 from segfoundry.datasets.formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
 from segfoundry.utils.errors import DataError
@@ -17,6 +18,7 @@ from segfoundry.utils.image_io import read_header, read_image
 
 _VOID_LABEL = 255
 _ALIKE = 0.95  # IoU of boxes from which two segments look like one object annotated twice
+_VALUES_SHOWN = 6
 _BOX_SLACK = 1.5  # pixels; boxes drawn around polygons differ from pixel boxes by rounding
 
 
@@ -51,6 +53,7 @@ class Target:
         semantic_coding: what the values of the semantic PNG mean; None: category indices.
         objects: object PNG, or None.
         object_coding: what its values mean.
+        foreground: foreground mask, or None.
     """
 
     image: Path
@@ -64,10 +67,11 @@ class Target:
     semantic_coding: SemanticCoding | None = None
     objects: Path | None = None
     object_coding: ObjectCoding = ObjectCoding()
+    foreground: Path | None = None
 
     @property
     def has_maps(self) -> bool:
-        """There is a picture of annotations; else the image has phrases only."""
+        """There is a picture of categories or objects; else the image has phrases or a foreground mask only."""
         return any(path is not None for path in (self.png, self.semantic, self.objects))
 
 
@@ -83,6 +87,9 @@ class Scan:
         void: unlabelled pixels.
         objects: number of objects in the object PNG.
         labelled: the image has at least one labelled pixel.
+        foreground: foreground pixels.
+        mask_pixels: pixels of the foreground mask.
+        sizes: what -> (height, width); they should agree.
     """
 
     faults: list[tuple[str, str]]
@@ -92,21 +99,24 @@ class Scan:
     void: int = 0
     objects: int = 0
     labelled: bool = False
-    _sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    foreground: int = 0
+    mask_pixels: int = 0
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def scan_image(target: Target) -> Scan:
-    """Opens image, panoptic and semantic PNG and compares them with the JSON and with each other."""
+    """Opens an image and its annotations and compares them with the JSON and with each other."""
     zeros = np.zeros(target.categories, np.int64)
     scan = Scan([], zeros, zeros.copy())
     if target.size is not None:
-        scan._sizes["JSON"] = target.size
+        scan.sizes["JSON"] = target.size
     _scan_photo(target, scan)
     ids = _scan_panoptic(target, scan)
     _scan_semantic(target, scan, ids)
     _scan_objects(target, scan)
-    if len(set(scan._sizes.values())) > 1:
-        sizes = ", ".join(f"{kind} {w} x {h}" for kind, (h, w) in scan._sizes.items())
+    _scan_foreground(target, scan)
+    if len(set(scan.sizes.values())) > 1:
+        sizes = ", ".join(f"{kind} {w} x {h}" for kind, (h, w) in scan.sizes.items())
         scan.faults.append(("size-differs", f"{target.image}: {sizes}"))
     scan.labelled = bool(scan.pixels.any() or scan.objects)
     if not scan.labelled and target.has_maps:
@@ -121,7 +131,7 @@ def _scan_photo(target: Target, scan: Scan) -> None:
     except DataError as error:
         scan.faults.append(("image-unreadable", str(error)))
         return
-    scan._sizes["image"] = (header.height, header.width)
+    scan.sizes["image"] = (header.height, header.width)
     scan.digest = hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=12).hexdigest()
     if header.mode not in ("RGB", "L") or header.bits > 8:
         scan.faults.append(("image-mode", f"{target.image}: mode {header.mode}, {header.bits} bits"))
@@ -137,7 +147,7 @@ def _scan_panoptic(target: Target, scan: Scan) -> np.ndarray | None:
     except DataError as error:
         scan.faults.append(("png-unreadable", str(error)))
         return None
-    scan._sizes["panoptic PNG"] = ids.shape
+    scan.sizes["panoptic PNG"] = ids.shape
     header = read_header(target.png)
     if header.mode != "RGB" or header.bits != 8:
         scan.faults.append(("png-mode", f"{target.png}: mode {header.mode}, {header.bits} bits"))
@@ -198,7 +208,7 @@ def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
     except DataError as error:
         scan.faults.append(("semantic-unreadable", str(error)))
         return
-    scan._sizes["semantic PNG"] = label.shape
+    scan.sizes["semantic PNG"] = label.shape
     if target.semantic_coding is not None:
         try:
             label = target.semantic_coding.decode(label)
@@ -227,8 +237,31 @@ def _scan_objects(target: Target, scan: Scan) -> None:
     except DataError as error:
         scan.faults.append(("objects-unreadable", str(error)))
         return
-    scan._sizes["object PNG"] = values.shape
+    scan.sizes["object PNG"] = values.shape
     scan.objects = int((np.unique(values) > 0).sum())
+
+
+def _scan_foreground(target: Target, scan: Scan) -> None:
+    if target.foreground is None:
+        return
+    try:
+        values = read_mask_values(target.foreground)
+    except DataError as error:
+        scan.faults.append(("foreground-unreadable", str(error)))
+        return
+    scan.mask_pixels, scan.foreground = values.size, int(np.count_nonzero(values))
+    size = scan.sizes.get("image")
+    # A mask may be smaller than its image: both are resized.
+    if size is None or not same_aspect(size, values.shape):
+        scan.sizes["foreground mask"] = (values.shape[0], values.shape[1])
+    if not scan.foreground:
+        scan.faults.append(("foreground-empty", str(target.foreground)))
+    found = np.unique(values).tolist()
+    if len([value for value in found if value]) > 1:
+        shown = ", ".join(map(str, found[:_VALUES_SHOWN])) + (
+            f", ... {found[-1]}" if len(found) > _VALUES_SHOWN else ""
+        )
+        scan.faults.append(("foreground-values", f"{target.foreground}: {shown}"))
 
 
 def _compare(target: Target, scan: Scan, ids: np.ndarray, label: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from segfoundry.datasets.convert.parallel import run_parallel
 from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.validate import foreground
 from segfoundry.datasets.validate.by_image import check_by_image
 from segfoundry.datasets.validate.findings import ERROR, NOTE, WARNING, Finding, Findings
 from segfoundry.datasets.validate.index import index_split
@@ -28,6 +29,7 @@ class SplitSummary:
         thing_pixels: share of things in the labelled pixels, 0..1.
         sentences: phrases, that is objects with sentences.
         objects: objects in the object PNGs.
+        foreground: share of foreground in the pixels of the foreground masks, 0..1; None without such masks.
         targets: the images, for the overlays of the report.
     """
 
@@ -39,6 +41,7 @@ class SplitSummary:
     thing_pixels: float
     sentences: int = 0
     objects: int = 0
+    foreground: float | None = None
     targets: list[Target] = field(default_factory=list, repr=False)
 
 
@@ -69,6 +72,7 @@ class Result:
                 "thing_share": round(s.thing_pixels, 6),
                 "grounding": s.sentences,
                 "objects": s.objects,
+                "foreground_share": None if s.foreground is None else round(s.foreground, 6),
                 "segments": dict(zip(names, s.segments.tolist(), strict=True)),
                 "pixels": dict(zip(names, s.pixels.tolist(), strict=True)),
             }
@@ -99,6 +103,8 @@ def validate_record(
         summary = _summarize(record, split, targets, scans)
         summary.sentences = check_by_image(record, split, findings)
         _check_content(record, split, summary, limits, findings)
+        foreground.check_content(split, scans, findings)
+        foreground.check_backgrounds(split, findings, workers)
         summaries.append(summary)
     return Result(record, findings.sorted(), summaries)
 
@@ -118,8 +124,10 @@ def _check_duplicate(
     if scan.digest is None:
         return
     first_split, first = seen.setdefault(scan.digest, (split.name, str(target.image)))
-    if first != str(target.image):
-        code = "duplicate-in-split" if first_split == split.name else "duplicate-across-splits"
+    # Folders that are mixed for training are splits train.0, train.1, ...; none of them is for testing.
+    same_use = first_split.partition(".")[0] == split.name.partition(".")[0]
+    if first != str(target.image) or (split.masks_only and not same_use):
+        code = "duplicate-in-split" if same_use else "duplicate-across-splits"
         findings.add(code, split.name, f"{target.image} = {first}")
 
 
@@ -137,8 +145,13 @@ def _summarize(record: Record, split: Split, targets: list[Target], scans: list[
         void / max(void + labelled, 1),
         int(pixels[things].sum()) / max(labelled, 1),
         objects=sum(s.objects for s in scans),
+        foreground=_foreground_share(scans) if split.foreground else None,
         targets=targets,
     )
+
+
+def _foreground_share(scans: list[Scan]) -> float:
+    return sum(s.foreground for s in scans) / max(sum(s.mask_pixels for s in scans), 1)
 
 
 def _check_content(record: Record, split: Split, summary: SplitSummary, limits: Limits, findings: Findings) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segfoundry.trainer.cli.common import check_result_file, whole_number
+if TYPE_CHECKING:
+    from segfoundry.datasets.formats.record import Record
+    from segfoundry.datasets.formats.split import Split
+
+from segfoundry.trainer.cli.common import UsageError, add_config_arguments, check_result_file, resolve, whole_number
 
 HELP = "Check a data set before training: files, sizes, ids, areas, categories, balance."
 EXAMPLES = """
   python entry.py validate data/kitchen/kitchen.yaml
   python entry.py validate coco_2017:val --report runs/coco_val_check --json findings.json
+  python entry.py validate my_cables.yaml        # a file with the section `dataset:` (folders imgs/ and masks/)
+  python entry.py validate --conf_files configs/sam/dlo_vit_b.yaml my_cables.yaml
 """
 
 _COLORS = {"error": "bold red", "warning": "yellow", "note": "dim"}
@@ -20,8 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this verb."""
     parser.add_argument(
         "dataset",
+        nargs="?",
         metavar="DATASET",
-        help="a record file, its folder, NAME or NAME:SPLIT (default: all splits of different images)",
+        help="a record file, its folder, NAME or NAME:SPLIT (default: all splits of different images); or a file with "
+        "the section `dataset:`",
     )
     parser.add_argument("--report", metavar="DIR", help="write DIR/index.html with overlays and class histograms")
     parser.add_argument("--json", metavar="FILE", help="write all findings and numbers as JSON")
@@ -43,25 +52,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=whole_number, metavar="N", help="processes (default: as many as processors, at most 8)"
     )
+    add_config_arguments(parser, required=False)
 
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    from segfoundry.datasets.catalog import find_data_set
     from segfoundry.datasets.validate.scan import Limits
-    from segfoundry.datasets.validate.validate import distinct_splits, validate_record
-    from segfoundry.utils.errors import DataError, UserError
+    from segfoundry.datasets.validate.validate import validate_record
+    from segfoundry.utils.errors import UserError
     from segfoundry.utils.files import atomic_write_json
 
     if not 0 <= args.max_void <= 1:
         raise UserError(f"--max-void {args.max_void}: expected a share between 0 and 1")
     check_result_file("--json", args.json, "findings")
-    record, name = find_data_set(args.dataset)
-    if name is not None and name not in record.splits:
-        raise DataError(f"{record.path}: no split {name!r}. Splits: {', '.join(record.splits)}.")
-    chosen = distinct_splits(record) if name is None else [record.splits[name]]
-    if any(split.registered for split in chosen):
-        raise DataError(f"{record.path}: only record files can be checked, not registrations made in Python")
+    if (args.dataset is None) == (not args.conf_files):
+        raise UsageError("name a DATASET, or configuration files with --conf_files, one of both")
+    folders = args.conf_files or _section_file(args.dataset)
+    record, chosen = _configured(args) if folders else _named(args.dataset)
     result = validate_record(record, chosen, Limits(args.max_void, args.min_area), args.workers)
     _print(result)
     if args.json:
@@ -74,6 +81,52 @@ def run(args: argparse.Namespace) -> int:
     return 0 if result.ok else 1
 
 
+def _named(dataset: str) -> tuple[Record, list[Split]]:
+    """Finds a record and the splits that are to be checked."""
+    from segfoundry.datasets.catalog import find_data_set
+    from segfoundry.datasets.validate.validate import distinct_splits
+    from segfoundry.utils.errors import DataError
+
+    record, name = find_data_set(dataset)
+    if name is not None and name not in record.splits:
+        raise DataError(f"{record.path}: no split {name!r}. Splits: {', '.join(record.splits)}.")
+    chosen = distinct_splits(record) if name is None else [record.splits[name]]
+    if any(split.registered for split in chosen):
+        raise DataError(f"{record.path}: only record files can be checked, not registrations made in Python")
+    return record, chosen
+
+
+def _section_file(dataset: str) -> bool:
+    """Tells whether a file holds the section `dataset:` instead of a record."""
+    from segfoundry.datasets.formats.yaml_file import read_yaml
+
+    path = Path(dataset)
+    if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
+        return False
+    content = read_yaml(path)
+    return isinstance(content, dict) and "dataset" in content and "splits" not in content
+
+
+def _configured(args: argparse.Namespace) -> tuple[Record, list[Split]]:
+    """Returns the folders that a configuration names, as one data set."""
+    from segfoundry.datasets.formats.dlo import dlo_sets, validation_record
+    from segfoundry.utils.errors import DataError
+
+    if not args.conf_files:
+        args.overrides = ["MODEL.NAME", "sam", *args.overrides]
+    files = args.conf_files or [args.dataset]
+    sets = dlo_sets(resolve(args, conf_files=files).cfg)
+    for notice in sets.notices:
+        print(f"note: {notice}")
+    if not sets.train and not sets.test:
+        raise DataError(
+            f"{', '.join(files)}: neither SAM.DLO.TRAIN nor SAM.DLO.TEST (section `dataset:`) names a folder; a record "
+            "is checked by its own name: validate DATASET"
+        )
+    record = validation_record(sets, Path(files[-1]))
+    return record, list(record.splits.values())
+
+
 def _print(result) -> None:
     from rich.console import Console
     from rich.markup import escape
@@ -82,15 +135,7 @@ def _print(result) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = 200  # a log or a pipe: long paths stay whole
-    more = [name for name in ("objects", "sentences") if any(getattr(s, name) for s in result.splits)]
-    titles = [name.replace("sentences", "phrases") for name in more]
-    columns = ("split", "images", "segments", "unlabelled", "things", "stuff", *titles)
-    table = Table(*columns, title=f"data set {escape(result.record.name)}")
-    for s in result.splits:
-        shares = [f"{100 * share:.1f} %" for share in (s.void, s.thing_pixels, 1 - s.thing_pixels)]
-        counts = [str(getattr(s, name)) for name in more]
-        table.add_row(escape(s.name), str(s.images), str(int(s.segments.sum())), *shares, *counts)
-    console.print(table)
+    console.print(_summary_table(result))
     if result.findings:
         table = Table("level", "split", "count", "finding", "first place", "what to do", show_lines=True)
         for f in result.findings:
@@ -101,3 +146,25 @@ def _print(result) -> None:
     found = ", ".join(f"{result.count(level)} {level}" for level in ("error", "warning", "note"))
     verdict = "ready for training" if result.ok else "training would go wrong"
     print(f"{verdict}: {found} kinds found")
+
+
+def _summary_table(result):
+    from rich.markup import escape
+    from rich.table import Table
+
+    masks = [s.foreground is not None for s in result.splits]
+    maps = not all(masks) or any(s.segments.any() for s in result.splits)
+    more = [name for name in ("objects", "sentences") if any(getattr(s, name) for s in result.splits)]
+    columns = ["split", "images", *(("segments", "unlabelled", "things", "stuff") if maps else ())]
+    columns += [name.replace("sentences", "phrases") for name in more] + (["foreground"] if any(masks) else [])
+    table = Table(*columns, title=f"data set {escape(result.record.name)}")
+    for s in result.splits:
+        cells = [escape(s.name), str(s.images)]
+        if maps:
+            shares = [f"{100 * share:.1f} %" for share in (s.void, s.thing_pixels, 1 - s.thing_pixels)]
+            cells += [str(int(s.segments.sum())), *shares]
+        cells += [str(getattr(s, name)) for name in more]
+        if any(masks):
+            cells.append("" if s.foreground is None else f"{100 * s.foreground:.2f} %")
+        table.add_row(*cells)
+    return table
