@@ -5,7 +5,7 @@ Most blocks attend inside windows, a few over the whole image; all add decompose
 load strictly.
 
 Letters in shapes: B images, H and W rows and columns of tokens (image size / patch size), C channels, h heads,
-d channels of a head, q and k numbers of queries and keys along one axis.
+d channels of a head.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from segfoundry.modeling.layers.linear import Linear
+from segfoundry.modeling.layers.relative_position import MODES, relative_attention, resized_table
+from segfoundry.modeling.layers.windows import join_windows, split_windows
 
 EPS = 1e-6  # of every LayerNorm of the encoder
 
@@ -86,17 +88,24 @@ class PatchEmbed(nn.Module):
 
 
 class RelativePositionAttention(nn.Module):
-    """Self-attention over a grid of tokens; the query also scores the row and column distance of each key.
+    """Self-attention over a grid of tokens, or inside its windows, with decomposed relative positions.
 
     Args:
         dim: channels C, a multiple of ``num_heads``.
         num_heads: attention heads.
         grid_size: rows and columns that the tables are made for; other grids interpolate them.
+        window_size: side of the windows in tokens; 0: attention over the whole grid.
+        mode: how the attention over the whole grid is computed (:func:`relative_attention`); windows are small enough
+            for a dense bias, so that for them only "eager" is something else.
     """
 
-    def __init__(self, dim: int, num_heads: int, grid_size: int) -> None:
+    def __init__(self, dim: int, num_heads: int, grid_size: int, window_size: int = 0, mode: str = "auto") -> None:
         super().__init__()
+        if mode not in MODES:
+            raise ValueError(f"attention must be one of {', '.join(MODES)}, not {mode!r}")
         self.num_heads = num_heads
+        self.window_size = window_size
+        self.mode = mode if mode == "eager" or not window_size else "bias"
         self.qkv = Linear(dim, 3 * dim)
         self.proj = Linear(dim, dim)
         self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid_size - 1, dim // num_heads))
@@ -104,12 +113,22 @@ class RelativePositionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H, W, C) to the same shape."""
-        height, width = x.shape[1:3]
-        qkv = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, H W, d)
-        bias = position_scores(query, self.rel_pos_h, self.rel_pos_w, (height, width))
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        return self.proj(attended.transpose(1, 2).flatten(2).unflatten(1, (height, width)))
+        size = (x.shape[1], x.shape[2])
+        if not self.window_size:
+            return self.proj(self._attend(self.qkv(x)))
+        # Zero tokens fill the last windows and take part in the attention, as published. Only the tokens of the grid
+        # pass through the projections: what becomes of a zero token is the same everywhere.
+        fill = self.qkv(x.new_zeros(1, x.shape[-1]))[0]
+        windows, padded_size = split_windows(self.qkv(x), self.window_size, fill)
+        return self.proj(join_windows(self._attend(windows), self.window_size, padded_size, size))
+
+    def _attend(self, qkv: Tensor) -> Tensor:
+        """Maps projected tokens (B, H, W, 3 C) to (B, H, W, C)."""
+        size = (qkv.shape[1], qkv.shape[2])
+        heads = qkv.flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, H W, d)
+        attended = relative_attention(query, key, value, (self.rel_pos_h, self.rel_pos_w), size, self.mode)
+        return attended.transpose(1, 2).flatten(2).unflatten(1, size)
 
 
 class FeedForward(nn.Module):
@@ -134,26 +153,21 @@ class Block(nn.Module):
         mlp_ratio: hidden over outer channels of the perceptron.
         window_size: side of the attention windows in tokens; 0: attention over the whole grid.
         grid_size: side of the whole grid, for the tables of global attention.
+        attention: how the attention is computed; see :class:`RelativePositionAttention`.
     """
 
-    def __init__(self, dim: int, num_heads: int, mlp_ratio: float, window_size: int, grid_size: int) -> None:
+    def __init__(
+        self, dim: int, num_heads: int, mlp_ratio: float, window_size: int, grid_size: int, attention: str = "auto"
+    ) -> None:
         super().__init__()
-        self.window_size = window_size
         self.norm1 = nn.LayerNorm(dim, eps=EPS)
-        self.attn = RelativePositionAttention(dim, num_heads, window_size or grid_size)
+        self.attn = RelativePositionAttention(dim, num_heads, window_size or grid_size, window_size, attention)
         self.norm2 = nn.LayerNorm(dim, eps=EPS)
         self.mlp = FeedForward(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H, W, C) to the same shape."""
-        normed = self.norm1(x)
-        if self.window_size:
-            # Zero tokens fill the last windows after the norm and take part in the attention, as published.
-            windows, padded_size = split_windows(normed, self.window_size)
-            attended = join_windows(self.attn(windows), self.window_size, padded_size, x.shape[1:3])
-        else:
-            attended = self.attn(normed)
-        x = x + attended
+        x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
 
@@ -172,6 +186,7 @@ class ImageEncoderViT(nn.Module):
         patch_size: side of a patch in pixels.
         mlp_ratio: hidden over outer channels of the perceptrons.
         window_size: side of the windows in tokens.
+        attention: how the attention is computed: auto, bias, concat or eager; the results agree up to rounding.
         use_checkpoint: recompute the blocks' activations in the backward pass.
     """
 
@@ -187,6 +202,7 @@ class ImageEncoderViT(nn.Module):
         patch_size: int = 16,
         mlp_ratio: float = 4.0,
         window_size: int = 14,
+        attention: str = "auto",
         use_checkpoint: bool = False,
     ) -> None:
         super().__init__()
@@ -196,7 +212,7 @@ class ImageEncoderViT(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, embed_dim))
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.blocks = nn.ModuleList(
-            Block(embed_dim, num_heads, mlp_ratio, 0 if i in global_attn_indexes else window_size, grid)
+            Block(embed_dim, num_heads, mlp_ratio, 0 if i in global_attn_indexes else window_size, grid, attention)
             for i in range(depth)
         )
         self.neck = neck
@@ -215,52 +231,6 @@ class ImageEncoderViT(nn.Module):
             else:
                 x = block(x)
         return x
-
-
-def position_scores(query: Tensor, rel_pos_h: Tensor, rel_pos_w: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns what the relative positions add to the attention logits (MViTv2, equation 4).
-
-    Args:
-        query: (B, h, H W, d), not scaled.
-        rel_pos_h: table of row distances, (2 S - 1, d).
-        rel_pos_w: table of column distances, (2 S - 1, d).
-        size: H, W.
-
-    Returns:
-        (B, h, H W, H W).
-    """
-    height, width = size
-    grid = query.unflatten(2, size)
-    rows = torch.einsum("bnyxc,ykc->bnyxk", grid, relative_positions(height, height, rel_pos_h).to(query.dtype))
-    columns = torch.einsum("bnyxc,xkc->bnyxk", grid, relative_positions(width, width, rel_pos_w).to(query.dtype))
-    scores = rows[..., :, None] + columns[..., None, :]  # (B, h, H, W, H, W)
-    return scores.flatten(4, 5).flatten(2, 3)
-
-
-def relative_positions(query_size: int, key_size: int, table: Tensor) -> Tensor:
-    """Looks up the vectors of all distances along one axis.
-
-    Args:
-        query_size: number of queries q.
-        key_size: number of keys k; where it differs, the coordinates of the shorter axis are stretched.
-        table: (L, d), from the most negative to the most positive distance; interpolated linearly unless
-            L = 2 max(q, k) - 1.
-
-    Returns:
-        (q, k, d).
-    """
-    table = resized_table(table, 2 * max(query_size, key_size) - 1)
-    query_stretch, key_stretch = max(key_size / query_size, 1.0), max(query_size / key_size, 1.0)
-    queries = torch.arange(query_size, device=table.device)[:, None] * query_stretch
-    keys = torch.arange(key_size, device=table.device)[None, :] * key_stretch
-    return table[(queries - keys + (key_size - 1) * key_stretch).long()]
-
-
-def resized_table(table: Tensor, length: int) -> Tensor:
-    """Interpolates a table (L, d) linearly to (length, d)."""
-    if table.shape[0] == length:
-        return table
-    return F.interpolate(table.t()[None], size=length, mode="linear", align_corners=False)[0].t()
 
 
 def resized_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
@@ -291,37 +261,3 @@ def fit_positions(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dic
         elif name.endswith(("rel_pos_h", "rel_pos_w")) and tensor.shape[1:] == target.shape[1:]:
             fitted[name] = resized_table(tensor, target.shape[0])
     return fitted
-
-
-def split_windows(x: Tensor, window_size: int) -> tuple[Tensor, tuple[int, int]]:
-    """Cuts a grid into windows, padding with zeros at the bottom and right.
-
-    Args:
-        x: (B, H, W, C).
-        window_size: side w of a window.
-
-    Returns:
-        Windows (B n, w, w, C), row by row; the padded H and W.
-    """
-    batch, height, width, channels = x.shape
-    x = F.pad(x, (0, 0, 0, -width % window_size, 0, -height % window_size))
-    padded_size = (x.shape[1], x.shape[2])
-    x = x.unflatten(2, (-1, window_size)).unflatten(1, (-1, window_size)).transpose(2, 3)
-    return x.reshape(-1, window_size, window_size, channels), padded_size
-
-
-def join_windows(windows: Tensor, window_size: int, padded_size: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Undoes :func:`split_windows` and drops the padding.
-
-    Args:
-        windows: (B n, w, w, C).
-        window_size: side w.
-        padded_size: padded H and W.
-        size: H and W to keep.
-
-    Returns:
-        (B, H, W, C).
-    """
-    rows, columns = padded_size[0] // window_size, padded_size[1] // window_size
-    x = windows.unflatten(0, (-1, rows, columns)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-    return x[:, : size[0], : size[1]]
