@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.sam.mask_upscale import MaskUpscaler
+from segfoundry.modeling.sam.mask_upscale import MaskUpscaler, mask_upscaler
 from segfoundry.modeling.sam.predictor import SamPredictor
 
 MASKS_PER_POINT = 3
@@ -46,7 +46,6 @@ class Asker:
         self.size = size
         # A subclass that answers in its own way is asked in that way.
         self._small = getattr(type(predictor), "predict_torch", None) is SamPredictor.predict_torch
-        self._upscaler: MaskUpscaler | None = None
 
     def ask(self, points: np.ndarray) -> Answers:
         """Returns the answers to points (P, 2), x and y in pixels of the image."""
@@ -56,18 +55,12 @@ class Asker:
         if not self._small:
             masks, iou, _ = self.predictor.predict_torch(prompts, labels, multimask_output=True, return_logits=True)
             return _FullAnswers(iou.flatten().float(), masks.flatten(0, 1))
-        low_res, iou = self.predictor.model.predict_masks(
-            self.predictor.get_image_embedding(), points=prompts, labels=labels, multimask=True
+        held = self.predictor
+        low_res, iou = held.model.predict_masks(held.get_image_embedding(), points=prompts, labels=labels)
+        upscaler = mask_upscaler(
+            low_res.shape[-1], held.model.image_size, held.input_size, held.original_size, low_res.device
         )
-        return _SmallAnswers(iou.flatten().float(), low_res.flatten(0, 1), self._upscaler_of(low_res))
-
-    def _upscaler_of(self, low_res: Tensor) -> MaskUpscaler:
-        if self._upscaler is None:
-            held = self.predictor
-            self._upscaler = MaskUpscaler(
-                low_res.shape[-1], held.model.image_size, held.input_size, held.original_size, low_res.device
-            )
-        return self._upscaler
+        return _SmallAnswers(iou.flatten().float(), low_res.flatten(0, 1), upscaler)
 
 
 class _FullAnswers:

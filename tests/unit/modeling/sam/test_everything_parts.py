@@ -1,0 +1,120 @@
+"""Pieces of everything mode: grids and crops, stability, boxes, small regions, upscaling."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from segfoundry.modeling.sam.crops import crop_boxes, cut_off, layer_grids, place_masks, point_grid
+from segfoundry.modeling.sam.mask_quality import corner_boxes, stability_scores
+from segfoundry.modeling.sam.mask_upscale import MaskUpscaler
+from segfoundry.modeling.sam.small_regions import remove_small_regions
+from segfoundry.utils.masks import encode_masks, rle_areas, rle_counts
+
+from ....support.goldens import DEFAULT_FOLDER, Case
+
+AMG = Case("sam", "amg", DEFAULT_FOLDER / "sam" / "amg.json")
+SIDES = st.integers(1, 300)
+
+
+@pytest.mark.parametrize("side", [3, 4])
+def test_recorded_grids(side):
+    np.testing.assert_allclose(point_grid(side), AMG.tensors[f"out/point_grid_{side}"].numpy(), atol=1e-7)
+
+
+def test_grids_of_layers():
+    assert [list(grid.shape) for grid in layer_grids(32, 2, 2)] == AMG.info["layer_grids"]
+    assert [len(grid) for grid in layer_grids(3, 2, 4)] == [9, 1, 1]
+
+
+@pytest.mark.parametrize("name", list(AMG.info["crop_boxes"]))
+def test_recorded_crops(name):
+    size, layers, overlap = name.split("_")
+    height, width = map(int, size.split("x"))
+    crops = crop_boxes((height, width), int(layers.removeprefix("layers")), float(overlap.removeprefix("overlap")))
+    assert [list(box) for box, _ in crops] == AMG.info["crop_boxes"][name]["boxes_xyxy"]
+    assert [layer for _, layer in crops] == AMG.info["crop_boxes"][name]["layer"]
+
+
+@given(SIDES, SIDES, st.integers(0, 3), st.floats(0, 1))
+def test_every_layer_of_crops_covers_the_image(height, width, layers, overlap):
+    crops = crop_boxes((height, width), layers, overlap)
+    for layer in range(layers + 1):
+        covered = np.zeros((height, width), bool)
+        for (x0, y0, x1, y1), place in crops:
+            assert 0 <= x0 < x1 <= width and 0 <= y0 < y1 <= height
+            if place == layer:
+                covered[y0:y1, x0:x1] = True
+        assert covered.all()
+
+
+def test_recorded_edges_of_crops():
+    case = AMG.info["near_crop_edge_case"]
+    width, height = case["orig_box"][2:]
+    found = cut_off(np.array(case["boxes"]), tuple(case["crop_box"]), (height, width))
+    assert found.tolist() == AMG.tensors["out/near_crop_edge"].bool().tolist()
+
+
+def test_masks_of_a_crop_in_the_frame_of_the_image():
+    masks = np.random.default_rng(0).random((2, 3, 4)) > 0.5
+    placed = place_masks(masks, (5, 1, 9, 4), (6, 10))
+    assert placed.shape == (2, 6, 10) and placed.sum() == masks.sum()
+    assert np.array_equal(placed[:, 1:4, 5:9], masks)
+
+
+def test_recorded_masks():
+    logits = AMG.tensors["in/mask_logits"]
+    scores = stability_scores(logits, 0.0, 1.0)
+    torch.testing.assert_close(scores, AMG.tensors["out/stability_score"], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(stability_scores(logits.mT, 0.0, 1.0), scores, rtol=0, atol=0, equal_nan=True)
+    codes = encode_masks((logits > 0).numpy())
+    assert corner_boxes(codes).tolist() == AMG.tensors["out/boxes"].tolist()
+    assert rle_areas(codes).tolist() == AMG.info["area"]
+    assert [{"size": code["size"], "counts": rle_counts(code)} for code in codes] == AMG.info["rle"]
+
+
+@pytest.mark.parametrize("name", list(AMG.info["regions_changed"]))
+def test_recorded_small_regions(name):
+    kind, area = name.split("_")
+    mask, changed = remove_small_regions(AMG.tensors["in/regions_mask"].bool().numpy(), int(area), kind)
+    assert changed == AMG.info["regions_changed"][name]
+    assert np.array_equal(mask, AMG.tensors[f"out/regions_{name}"].bool().numpy())
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.integers(0, 40))
+def test_holes_are_only_filled_and_islands_only_removed(height, width, seed, area):
+    mask = np.random.default_rng(seed).random((height, width)) < 0.5
+    filled, _ = remove_small_regions(mask, area, "holes")
+    rest, changed = remove_small_regions(mask, area, "islands")
+    assert (filled >= mask).all() and (rest <= mask).all()
+    assert rest.any() == mask.any() and (changed or np.array_equal(rest, mask))
+    again, _ = remove_small_regions(rest, area, "islands")
+    assert np.array_equal(again, rest)
+
+
+def test_corners_connect_and_the_largest_island_stays():
+    mask = np.zeros((5, 7), bool)
+    mask[[0, 1], [0, 1]] = mask[4, 6] = True
+    assert np.array_equal(remove_small_regions(mask, 2, "islands")[0].nonzero(), ([0, 1], [0, 1]))
+    assert np.array_equal(remove_small_regions(mask, 99, "islands")[0].nonzero(), ([0, 1], [0, 1]))
+    with pytest.raises(ValueError, match="'gaps'"):
+        remove_small_regions(mask, 2, "gaps")
+
+
+@pytest.mark.parametrize(("inside", "size"), [((64, 40), (90, 57)), ((1, 64), (1, 200)), ((64, 64), (7, 7))])
+def test_one_product_equals_two_interpolations(inside, size):
+    low_res = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    padded = F.interpolate(low_res[:, None], (64, 64), mode="bilinear", align_corners=False)
+    expected = F.interpolate(padded[..., : inside[0], : inside[1]], size, mode="bilinear", align_corners=False)[:, 0]
+    upscaler = MaskUpscaler(16, 64, inside, size, torch.device("cpu"))
+    torch.testing.assert_close(upscaler.columns_first(low_res), expected.mT, rtol=0, atol=5e-6)
+    torch.testing.assert_close(upscaler.rows_first(low_res), expected, rtol=0, atol=5e-6)
+    dense = MaskUpscaler(16, 64, inside, size, torch.device("cpu"))
+    dense._sparse, dense._rows, dense._columns = False, *map(_dense, (dense._rows, dense._columns))
+    torch.testing.assert_close(dense.columns_first(low_res.bfloat16()), expected.mT, rtol=0, atol=5e-2)
+
+
+def _dense(matrix):
+    return torch.from_numpy(matrix.toarray())
