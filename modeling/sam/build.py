@@ -11,6 +11,7 @@ from segfoundry.modeling.layers.image_encoder_vit import ConvNeck, ImageEncoderV
 from segfoundry.modeling.sam.mask_decoder import MaskDecoder
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.prompt_encoder import PromptEncoder
+from segfoundry.modeling.sam.tiny_vit import TinyViT
 from segfoundry.modeling.sam.two_way_transformer import TwoWayTransformer
 
 
@@ -58,7 +59,7 @@ def build_sam(
     Args:
         type: vit_b, vit_l, vit_h, vit_t (MobileSAM) or custom.
         image_size: side S of the padded input in pixels, a multiple of the patch size.
-        attention: how the image encoder adds relative positions; see :class:`ImageEncoderViT`. vit_t has none.
+        attention: how the image encoder adds relative positions; see :class:`ImageEncoderViT` and :class:`TinyViT`.
         use_checkpoint: recompute the image encoder's activations in the backward pass.
         custom: the size, for type custom.
 
@@ -71,13 +72,14 @@ def build_sam(
     size = custom if type == "custom" else SIZES.get(type)
     if size is None and type != "vit_t":
         raise ValueError(f"unknown type {type!r}; there are {', '.join(SIZES)}, vit_t, and custom with a size")
-    if size is None:
-        encoder, patch_size, prompt_dim = tiny_vit(image_size, use_checkpoint), PATCH_SIZE, PROMPT_DIM
-    else:
-        encoder = vision_transformer(size, image_size, attention, use_checkpoint)
-        patch_size, prompt_dim = size.patch_size, size.prompt_dim
+    patch_size, prompt_dim = (size.patch_size, size.prompt_dim) if size else (PATCH_SIZE, PROMPT_DIM)
     if image_size % patch_size:
         raise ValueError(f"image_size {image_size} is not a multiple of {patch_size}, the side of a patch")
+    encoder: nn.Module
+    if size is None:
+        encoder = TinyViT(image_size, attention=attention, use_checkpoint=use_checkpoint)
+    else:
+        encoder = vision_transformer(size, image_size, attention, use_checkpoint)
     return Sam(
         encoder,
         PromptEncoder(prompt_dim, image_size // patch_size, image_size),
@@ -91,7 +93,6 @@ def build_sam(
 
 def vision_transformer(size: CustomSize, image_size: int, attention: str, use_checkpoint: bool) -> nn.Module:
     """Builds a plain Vision Transformer with SAM's neck."""
-    options = {} if attention == "auto" else {"attention": attention}
     return ImageEncoderViT(
         embed_dim=size.embed_dim,
         depth=size.depth,
@@ -101,13 +102,6 @@ def vision_transformer(size: CustomSize, image_size: int, attention: str, use_ch
         img_size=image_size,
         patch_size=size.patch_size,
         window_size=size.window,
+        attention=attention,
         use_checkpoint=use_checkpoint,
-        **options,
     )
-
-
-def tiny_vit(image_size: int, use_checkpoint: bool) -> nn.Module:
-    """Builds MobileSAM's image encoder."""
-    from segfoundry.modeling.sam.tiny_vit import TinyViT
-
-    return TinyViT(image_size, use_checkpoint=use_checkpoint)
