@@ -20,6 +20,8 @@ log = get_logger(__name__)
 
 # The folder is looked through, to remove old files, after each such share of its bound has been written.
 TRIM_SHARE = 0.05
+# Bytes of a file beside the numbers, or a few more.
+FILE_OVERHEAD = 256
 
 Size = tuple[int, int]
 
@@ -85,7 +87,8 @@ class EmbeddingCache:
     def _add(self, name: str, array: np.ndarray) -> None:
         if self._full:
             return
-        if self._added + array.nbytes > self.arrays.max_bytes:
+        size = array.nbytes + FILE_OVERHEAD
+        if self._added + size > self.arrays.max_bytes:
             self._full = True
             log.warning(
                 "%s: the embeddings of these images are larger than SAM.CACHE_GB (%.3g GB); those of the rest are "
@@ -95,8 +98,8 @@ class EmbeddingCache:
             )
             return
         self.arrays.put(name, array)
-        self._added += array.nbytes
-        self._added_since_trim += array.nbytes
+        self._added += size
+        self._added_since_trim += size
         if self._added_since_trim > TRIM_SHARE * self.arrays.max_bytes:
             self._added_since_trim = 0
             self.arrays.trim()

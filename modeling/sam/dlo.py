@@ -129,20 +129,11 @@ class DloTask:
         pixels = sum(target.numel() for target in foregrounds(batch))
         return {"images": float(len(batch)), "pixels": float(pixels)}
 
-    def predict(
-        self, model: Sam, encoded: Encoded, truths: Sequence[np.ndarray | None] | None = None
-    ) -> list[ForegroundResult]:
-        """Returns the foreground of encoded images at their output sizes.
-
-        Args:
-            model: the network.
-            encoded: B images.
-            truths: foreground (H, W) bool of each image, or None; where there is one the result has a loss.
-        """
+    def predict(self, model: Sam, encoded: Encoded) -> list[ForegroundResult]:
+        """Returns the foreground of encoded images at their output sizes, with the loss where the truth is known."""
         low_res, _ = self._answer(model, encoded.embeddings, encoded.input_sizes)
         logits = upscaled(model, low_res, encoded.input_sizes, encoded.output_sizes)
-        truths = [None] * len(encoded) if truths is None else truths
-        return [self._result(one, truth) for one, truth in zip(logits, truths, strict=True)]
+        return [self._result(one, truth) for one, truth in zip(logits, encoded.truths, strict=True)]
 
     def boxes(self, side: int, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None) -> list[list[float]]:
         """Returns the box x0, y0, x1, y1 that each image is prompted with, in pixels of the padded input.

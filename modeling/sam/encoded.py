@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 
@@ -19,11 +20,13 @@ class Encoded:
         embeddings: (B, C, g, g) float32.
         input_sizes: (height, width) of each image in the network's input, without padding.
         output_sizes: (height, width) that its masks are wanted at.
+        truths: (height, width) bool, the true foreground of each image at that size, or None.
     """
 
     embeddings: Tensor
     input_sizes: list[tuple[int, int]]
     output_sizes: list[tuple[int, int]]
+    truths: list[np.ndarray | None]
 
     def __len__(self) -> int:
         return len(self.input_sizes)
@@ -35,4 +38,5 @@ class Encoded:
             self.embeddings if everything else self.embeddings[list(places)],
             [self.input_sizes[place] for place in places],
             [self.output_sizes[place] for place in places],
+            [self.truths[place] for place in places],
         )

@@ -140,18 +140,21 @@ class SamSegmenter(Sam, MetaArch):
         Raises:
             ValueError: another task than "foreground" is asked for; :meth:`everything` looks at whole images.
         """
-        return self._decode(self.encode(batch), request, [sample.foreground for sample in batch.samples])
+        return self.decode(self.encode(batch), request)
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Encoded:
         """Runs the image encoder."""
-        sizes = [sample.output_size for sample in batch.samples]
-        return Encoded(self.embeddings(batch), list(batch.image_sizes), sizes)
+        sizes, truths = [s.output_size for s in batch.samples], [s.foreground for s in batch.samples]
+        return Encoded(self.embeddings(batch), list(batch.image_sizes), sizes, truths)
 
     @torch.no_grad()
     def decode(self, encoded: Encoded, request: Request) -> list[Prediction]:  # type: ignore[override]
         """Returns one prediction per encoded image, at its output size; errors as :meth:`predict`."""
-        return self._decode(encoded, request)
+        tasks = self.tasks if request.tasks is None else tuple(request.tasks)
+        if tasks != ("foreground",) or not isinstance(self.task, DloTask):
+            raise ValueError(f"from encoded images SAM gives no {', '.join(tasks)}; see MetaArch.everything")
+        return [Prediction(foreground=found) for found in self.task.predict(self, encoded)]
 
     def select(self, encoded: Encoded, places: Sequence[int]) -> Encoded:
         """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
@@ -196,14 +199,6 @@ class SamSegmenter(Sam, MetaArch):
     def adapt_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
         """Accepts the layouts of the public files and other image sizes (see ``modeling/sam/published.py``)."""
         return adapt_state(self, state, source)
-
-    def _decode(
-        self, encoded: Encoded, request: Request, truths: Sequence[np.ndarray | None] | None = None
-    ) -> list[Prediction]:
-        tasks = self.tasks if request.tasks is None else tuple(request.tasks)
-        if tasks != ("foreground",) or not isinstance(self.task, DloTask):
-            raise ValueError(f"SAM answers {', '.join(tasks)} not from encoded images; see MetaArch.everything")
-        return [Prediction(foreground=found) for found in self.task.predict(self, encoded, truths)]
 
 
 def is_frozen(module: nn.Module) -> bool:

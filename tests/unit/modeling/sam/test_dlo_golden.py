@@ -159,8 +159,8 @@ def test_run(name):
     assert (name in ("base", "virtual")) == bool(expected)
     for key, tensor in expected.items():
         # A bias of keys changes no softmax: its gradient is rounding, which Adam brings to the size of a step.
-        rounding = 50 if key.endswith("k_proj.bias") else 1
-        assert_close(state[key], tensor, rounding * TOLERANCE["weights"], key)
+        if not key.endswith("k_proj.bias"):
+            assert_close(state[key], tensor, TOLERANCE["weights"], key)
 
 
 def sorted_like(log, recorded):
