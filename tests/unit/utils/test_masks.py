@@ -13,6 +13,7 @@ from segfoundry.utils.masks import (
     pack_labels,
     rle_areas,
     rle_boxes,
+    rle_counts,
     segmentation_to_rle,
     unpack_labels,
 )
@@ -32,6 +33,16 @@ def test_codes_round_trip_and_equal_pycocotools(shape, seed):
     for code, mask in zip(codes, masks, strict=True):
         reference = codec.encode(np.asfortranarray(mask, np.uint8))
         assert code == {"size": list(shape[1:]), "counts": reference["counts"].decode()}
+
+
+@given(shapes, st.integers(0, 2**32 - 1))
+@settings(max_examples=60, deadline=None)
+def test_runs_of_a_code_make_the_code_again(shape, seed):
+    masks = np.random.default_rng(seed).random(shape) < 0.5
+    for mask, code in zip(masks, encode_masks(masks), strict=True):
+        counts = rle_counts(code)
+        assert sum(counts) == mask.size and sum(counts[1::2]) == mask.sum() and all(counts[1:])
+        assert segmentation_to_rle({"size": list(shape[1:]), "counts": counts}, *shape[1:]) == code
 
 
 def test_boxes_of_masks_and_codes():

@@ -8,6 +8,7 @@ from segfoundry.utils.visualizer import (
     comparison,
     draw_errors,
     draw_instances,
+    draw_masks,
     draw_panoptic,
     draw_semantic,
     error_share,
@@ -89,6 +90,14 @@ def test_instances_below_the_score_are_left_out_and_the_best_is_on_top():
     assert out[30, 30].tolist() == [10, 200, 10]
     assert out[15, 15].tolist() == [200, 10, 10]
     assert (out[:5, 80:90] == 100).all()
+
+
+def test_masks_have_colours_of_their_own_and_later_ones_are_on_top():
+    masks = np.zeros((2, *image().shape[:2]), bool)
+    masks[0, 5:30, 5:30] = masks[1, 12:20, 12:20] = True
+    out = draw_masks(image(), iter(masks), alpha=1.0)
+    assert tuple(out[8, 8]) == distinct_color(0) and tuple(out[16, 16]) == distinct_color(1)
+    assert tuple(out[5, 8]) == (255, 255, 255) and np.array_equal(out[~masks[0]], image()[~masks[0]])
 
 
 def test_perfect_prediction_has_no_error():
