@@ -10,6 +10,7 @@ from segfoundry.datasets.mappers.foreground import ForegroundEvalMapper, Foregro
 from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
+from segfoundry.datasets.mappers.promptable import LongSideFlip, PromptableTrainMapper
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper, TrainMapper
 from segfoundry.datasets.strokes.build import start_prompt, training_strokes
 from segfoundry.datasets.transforms.color import ColorJitter
@@ -101,6 +102,14 @@ def build_foreground_train(cfg: Any, record: Record) -> TrainMapper:
 def build_foreground_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
     """Builds the mapper of evaluation with foreground masks; TEST.ORIGINAL_SIZE decides where they are compared."""
     return ForegroundEvalMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), cfg.SEED, cfg.TEST.ORIGINAL_SIZE)
+
+
+@TRAIN_MAPPERS.register("promptable")
+def build_promptable_train(cfg: Any, record: Record) -> TrainMapper:
+    """Builds the mapper of training on objects of any data set from SAM.IMAGE_SIZE and SAM.PROMPTABLE.FLIP_P."""
+    geometry = LongSideFlip(_sam_resize(cfg), cfg.SAM.PROMPTABLE.FLIP_P)
+    base = PanopticTrainMapper(geometry, len(record.categories), cfg.INPUT.MAX_PIXELS)
+    return PromptableTrainMapper(base, _foreground_pictures(cfg, record))
 
 
 def _foreground_pictures(cfg: Any, record: Record) -> ForegroundPictures:

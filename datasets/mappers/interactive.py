@@ -14,6 +14,7 @@ from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper, Placed, ch
 from segfoundry.datasets.mappers.phrases import phrase_mask
 from segfoundry.datasets.strokes.base import StrokeSampler
 from segfoundry.datasets.transforms.geometry import Geometry
+from segfoundry.utils.image_io import MAX_PIXELS
 from segfoundry.utils.structures import Sample, SpatialTargets, TextTargets
 from segfoundry.utils.text_templates import TEMPLATES, training_prompt
 
@@ -61,7 +62,7 @@ class InteractiveTrainMapper:
         Raises:
             DataError: a file is unreadable, sizes differ, or an annotation is faulty; names the file.
         """
-        phrases = _PhraseMasks(item)
+        phrases = PhraseMasks(item)
         # An image of phrases alone teaches nothing when the crop shows none of them.
         needs_phrase = item.panoptic is None and item.semantic is None and item.objects is None and len(item.phrases)
         placed = self.base.place(item, index, rng, phrases.shown if needs_phrase else None)
@@ -72,24 +73,13 @@ class InteractiveTrainMapper:
         # Sources of their own: one task's draws do not depend on whether the other is switched on.
         stroke_seed, text_seed = rng.integers(2**63, size=2)
         if self.strokes is not None:
-            objects = self._objects(item, placed, phrases)
+            objects = object_masks(item, placed, phrases, self.base.max_pixels)
             targets.spatial = draw_strokes(objects, self.strokes, np.random.default_rng(stroke_seed))
         if self.texts is not None:
             targets.texts = self._draw_texts(placed, phrases, np.random.default_rng(text_seed))
         return placed.sample
 
-    def _objects(self, item: Item, placed: Placed, phrases: _PhraseMasks) -> np.ndarray:
-        """Returns the masks (M, h, w) bool of the objects that may get a stroke."""
-        targets = placed.sample.targets
-        assert targets is not None
-        if item.panoptic is None and item.objects is not None:
-            values = read_object_map(item.objects, item.object_coding, self.base.max_pixels)
-            check_size(item.objects, values, item.image, placed.numbers)
-            labels = placed.geometry.labels(values)
-            return labels == np.unique(labels[labels > 0])[:, None, None]
-        return targets.masks if targets.labelled else phrases.visible(placed)
-
-    def _draw_texts(self, placed: Placed, phrases: _PhraseMasks, rng: np.random.Generator) -> TextTargets:
+    def _draw_texts(self, placed: Placed, phrases: PhraseMasks, rng: np.random.Generator) -> TextTargets:
         """Draws phrases of the image, or class names of its masks where it has (or the crop shows) none."""
         targets = placed.sample.targets
         assert self.texts is not None and targets is not None
@@ -105,6 +95,25 @@ class InteractiveTrainMapper:
             )
             kind = "class"
         return TextTargets(texts, np.stack(masks) if masks else np.zeros((0, *targets.masks.shape[1:]), bool), kind)
+
+
+def object_masks(item: Item, placed: Placed, phrases: PhraseMasks, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Returns the masks (M, h, w) bool of the objects that can be prompted; see :class:`InteractiveTrainMapper`.
+
+    Args:
+        item: image and annotations.
+        placed: its training sample.
+        phrases: its phrases.
+        max_pixels: larger object PNGs are refused.
+    """
+    targets = placed.sample.targets
+    assert targets is not None
+    if item.panoptic is None and item.objects is not None:
+        values = read_object_map(item.objects, item.object_coding, max_pixels)
+        check_size(item.objects, values, item.image, placed.numbers)
+        labels = placed.geometry.labels(values)
+        return labels == np.unique(labels[labels > 0])[:, None, None]
+    return targets.masks if targets.labelled else phrases.visible(placed)
 
 
 def draw_strokes(masks: np.ndarray, options: StrokeOptions, rng: np.random.Generator) -> SpatialTargets:
@@ -158,7 +167,7 @@ def pick_texts(
     return [text for text, _ in kept], [mask for _, mask in kept]
 
 
-class _PhraseMasks:
+class PhraseMasks:
     """The masks of an item's phrases, decoded when they are asked for.
 
     Attributes:

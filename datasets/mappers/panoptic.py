@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from segfoundry.datasets.formats.label_maps import read_label_map
 from segfoundry.datasets.formats.panoptic import VOID, read_panoptic_png
 from segfoundry.datasets.transforms.color import ColorJitter
 from segfoundry.datasets.transforms.geometry import Geometry
-from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import FixedResize
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image
@@ -42,6 +42,13 @@ class Placed:
     present: np.ndarray
 
 
+class RandomGeometry(Protocol):
+    """Draws how a training image is placed."""
+
+    def draw(self, height: int, width: int, rng: np.random.Generator) -> Geometry:
+        """Draws the geometry for an image of that size."""
+
+
 @dataclass(frozen=True)
 class PanopticTrainMapper:
     """Reads an item, applies the jitter, and cuts the map into masks.
@@ -56,7 +63,7 @@ class PanopticTrainMapper:
         color: random change of colours, or None.
     """
 
-    jitter: LargeScaleJitter
+    jitter: RandomGeometry
     classes: int
     max_pixels: int = MAX_PIXELS
     color: ColorJitter | None = None
