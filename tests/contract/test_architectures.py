@@ -21,7 +21,7 @@ from segfoundry.utils.draws import Draws
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.structures import Prompts, Request, Strokes
 
-from ..support.tiny_run import TRAINABLE, write_config
+from ..support.tiny_run import TRAINABLE, write_variant
 from ..support.toy import copy, equal
 
 CPU = torch.device("cpu")
@@ -32,7 +32,7 @@ MODE_DEPENDENT = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnor
 @pytest.fixture(scope="module", params=TRAINABLE)
 def plan(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    return check_training(load_config([write_config(folder, request.param)]))
+    return check_training(load_config([write_variant(folder, request.param)]))
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def state(plan):
     return build_training(plan, CPU, load=False)[0]
 
 
-def micro_batches(plan, largest=0, step=0):
+def micro_batches(plan, mapper, largest=0):
     cfg = plan.cfg.clone()
     cfg.defrost()
     cfg.TRAIN.BATCH_SIZE_PER_GPU = largest
-    return next(iter(build_train_loader(cfg, plan.train, start_step=step, num_steps=1, rank=0, world=1)))
+    return next(iter(build_train_loader(cfg, plan.train, start_step=0, num_steps=1, rank=0, world=1, mapper=mapper)))
 
 
 def objective(model, batches):
@@ -80,14 +80,14 @@ def loop(plan, state, steps, callbacks=()):
 
 
 def test_losses_are_named_finite_float32_scalars(plan, state):
-    terms = objective(state.model, micro_batches(plan))
+    terms = objective(state.model, micro_batches(plan, state.model.mapper))
     assert terms
     for name, value in terms.items():
         assert isinstance(name, str) and value.shape == () and value.dtype == torch.float32 and torch.isfinite(value)
 
 
 def test_every_trainable_parameter_gets_a_finite_gradient_and_no_frozen_one(plan, state):
-    objective(state.model, micro_batches(plan))
+    objective(state.model, micro_batches(plan, state.model.mapper))
     for name, parameter in state.model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
@@ -106,14 +106,14 @@ def test_policy_names_exactly_what_trains(plan, state):
 
 
 def test_same_draws_same_losses(plan, state):
-    batches = micro_batches(plan)
+    batches = micro_batches(plan, state.model.mapper)
     assert equal(objective(state.model, batches), objective(state.model, batches))
 
 
 def test_one_batch_and_its_parts_have_the_same_objective_and_gradient(plan, state):
-    whole = objective(state.model, micro_batches(plan))
+    whole = objective(state.model, micro_batches(plan, state.model.mapper))
     gradient = copy({n: p.grad for n, p in state.model.named_parameters() if p.grad is not None})
-    parts = micro_batches(plan, largest=1)
+    parts = micro_batches(plan, state.model.mapper, largest=1)
     assert len(parts) > 1
     split = objective(state.model, parts)
     assert whole.keys() == split.keys()
@@ -168,6 +168,8 @@ def test_state_dict_round_trip_is_strict(plan, state):
 
 
 def predictions(plan, model, size):
+    if "everything" in model.result_kinds and len(model.result_kinds) == 1:
+        pytest.skip("answers prompts only")
     cfg = plan.cfg.clone()
     cfg.defrost()
     cfg.TEST.BATCH_SIZE_TOTAL = size
@@ -175,17 +177,24 @@ def predictions(plan, model, size):
     found = []
     with evaluation_mode(model):
         model.set_vocabulary(record.categories)
-        for batch in build_eval_loader(cfg, record, split, rank=0, world=1):
+        for batch in build_eval_loader(cfg, record, split, rank=0, world=1, mapper=model.mapper):
             result = model(batch, request=Request())
             assert len(result) == len(batch)
             found += zip(batch.samples, result, strict=True)
     return found
 
 
+def results(prediction):
+    return prediction.semantic, prediction.panoptic, prediction.instances, prediction.foreground
+
+
 def test_predictions_have_the_image_size_and_known_categories(plan, state):
     count = len(plan.test[0][0].categories)
     for sample, prediction in predictions(plan, state.model, 1):
-        assert prediction.semantic is not None or prediction.panoptic is not None or prediction.instances is not None
+        assert any(part is not None for part in results(prediction))
+        if prediction.foreground is not None:
+            assert prediction.foreground.mask.shape == prediction.foreground.probability.shape == sample.output_size
+            assert 0 <= prediction.foreground.probability.min() and prediction.foreground.probability.max() <= 1
         if prediction.semantic is not None:
             assert prediction.semantic.shape == sample.output_size
             assert 0 <= prediction.semantic.min() and prediction.semantic.max() < count
@@ -207,6 +216,8 @@ def test_a_prediction_does_not_depend_on_its_batch(plan, state):
             assert (one.semantic == several.semantic).mean() > 0.99
         if one.instances is not None:
             np.testing.assert_allclose(one.instances.scores, several.instances.scores, rtol=1e-3, atol=1e-5)
+        if one.foreground is not None:
+            np.testing.assert_allclose(one.foreground.probability, several.foreground.probability, atol=1e-4)
 
 
 def test_prompts_are_answered_per_image_in_rounds(plan, state):
@@ -214,7 +225,7 @@ def test_prompts_are_answered_per_image_in_rounds(plan, state):
     if "stroke" not in model.prompt_kinds:
         pytest.skip("takes no strokes")
     record, split = plan.test[0]
-    batch = next(iter(build_eval_loader(plan.cfg, record, split, rank=0, world=1)))
+    batch = next(iter(build_eval_loader(plan.cfg, record, split, rank=0, world=1, mapper=model.mapper)))
     prompts = [Prompts(points(size, 1 + i), ("ball",) * i) for i, size in enumerate(batch.image_sizes)]
     if "text" not in model.prompt_kinds:
         prompts = [Prompts(prompt.strokes) for prompt in prompts]
@@ -226,13 +237,13 @@ def test_prompts_are_answered_per_image_in_rounds(plan, state):
         again = model.prompted(encoded, prompts, previous)
         masks = model.full_masks(encoded, again)
         alone = model.prompted(model.select(encoded, [1]), prompts[1:2], previous[1:2])
-        decoded = model.decode(encoded, Request())
+        decoded = model.decode(encoded, Request()) if model.result_kinds != {"everything"} else []
     torch.testing.assert_close(alone[0].logits, again[1].logits, atol=1e-4, rtol=1e-4)
     for sample, prompt, answer, mask in zip(batch.samples, prompts, again, masks, strict=True):
         count = len(prompt.strokes.positive) + len(prompt.texts)
         assert mask.shape == (count, *sample.output_size) and mask.dtype == torch.bool
         assert answer.logits.shape[0] == count and ((0 <= answer.scores) & (answer.scores <= 1)).all()
-    assert all(d.semantic is not None or d.panoptic is not None or d.instances is not None for d in decoded)
+    assert all(any(part is not None for part in results(d)) for d in decoded)
 
 
 def points(size, count):

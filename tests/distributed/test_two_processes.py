@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ..support.tiny_run import TRAINABLE, records, run, write_config
+from ..support.tiny_run import TRAINABLE, records, run, write_variant
 
 
 def test_bad_data_of_one_process_is_one_message_from_both(tmp_path):
-    config = write_config(tmp_path, EVAL_AT_START=True)
+    config = write_variant(tmp_path, EVAL_AT_START=True)
     images = sorted((tmp_path / "data").rglob("*.jpg")) or sorted((tmp_path / "data").rglob("images/*.png"))
     images[-1].write_bytes(b"")
     done = run("train", "--conf_files", config, "--num-gpus", "2")
@@ -19,7 +19,7 @@ def test_bad_data_of_one_process_is_one_message_from_both(tmp_path):
 
 
 def test_the_others_say_one_line_when_the_first_process_ends(tmp_path):
-    config = write_config(tmp_path, EVAL_AT_START=True)
+    config = write_variant(tmp_path, EVAL_AT_START=True)
     (tmp_path / "runs" / "seem").mkdir(parents=True)
     (tmp_path / "runs" / "seem" / "eval").write_text("in the way")
     done = run("train", "--conf_files", config, "--num-gpus", "2")
@@ -29,7 +29,7 @@ def test_the_others_say_one_line_when_the_first_process_ends(tmp_path):
 
 @pytest.mark.parametrize("arch", TRAINABLE)
 def test_training_and_evaluation_equal_one_process(tmp_path, arch):
-    config = write_config(
+    config = write_variant(
         tmp_path,
         arch,
         EVAL_AT_START=True,
@@ -63,7 +63,7 @@ def test_training_and_evaluation_equal_one_process(tmp_path, arch):
 
 @pytest.mark.parametrize("arch", TRAINABLE)
 def test_equal_micro_batches_give_equal_weights_to_the_last_bit(tmp_path, arch):
-    config = write_config(tmp_path, arch, SOLVER__MAX_ITERS=4, TRAIN__BATCH_SIZE_TOTAL=4, TRAIN__BATCH_SIZE_PER_GPU=2)
+    config = write_variant(tmp_path, arch, SOLVER__MAX_ITERS=4, TRAIN__BATCH_SIZE_TOTAL=4, TRAIN__BATCH_SIZE_PER_GPU=2)
     for name, processes in (("one", 0), ("two", 2)):
         done = run("train", "--conf_files", config, "--overrides", "EXP_NAME", name, processes=processes)
         assert done.returncode == 0, done.stderr

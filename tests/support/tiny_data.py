@@ -22,6 +22,18 @@ def write_dataset(folder: Path, *, train: int = 6, val: int = 3, size: int = 64,
     return path
 
 
+def write_foreground(folder: Path, *, train: int = 6, val: int = 3, size: int = 64) -> Path:
+    """Writes the same pictures as folders train/ and val/ with imgs/ and masks/ of the discs; returns ``folder``."""
+    for split, count in (("train", train), ("val", val)):
+        for kind in ("imgs", "masks"):
+            (folder / split / kind).mkdir(parents=True)
+        for number in range(1, count + 1):
+            picture, ids, _ = _scene(np.random.default_rng([number, len(split)]), size)
+            cv2.imwrite(str(folder / split / "imgs" / f"{number:03d}.png"), picture[..., ::-1])
+            cv2.imwrite(str(folder / split / "masks" / f"{number:03d}.png"), np.uint8(255) * (ids > 2))
+    return folder
+
+
 def _write_split(folder: Path, split: str, count: int, size: int) -> dict[str, str]:
     images, masks = folder / split / "images", folder / split / "panoptic"
     for path in (images, masks):

@@ -10,11 +10,35 @@ import yaml
 
 from segfoundry.utils.config.architectures import architectures
 
-from .tiny_data import write_dataset
+from .tiny_data import write_dataset, write_foreground
 
 ROOT = Path(__file__).resolve().parents[2]
 ENTRY = ROOT / "entry.py"
-TRAINABLE = sorted(name for name in architectures() if (ROOT / "modeling" / name / "model.py").is_file())
+ARCHITECTURES = sorted(name for name in architectures() if (ROOT / "modeling" / name / "model.py").is_file())
+# Further ways to train an architecture: name -> (its folder, keys that differ from its smallest configuration).
+VARIANTS = {
+    "sam-foreground": (
+        "sam",
+        {"SAM.TASK": "dlo", "SAM.DLO.INPUT.STANDARD_SIZE": [48, 64], "SAM.LOSS.DICE_PER_IMAGE": True},
+    )
+}
+TRAINABLE = [*ARCHITECTURES, *VARIANTS]
+
+
+def write_variant(folder: Path, name: str, **values) -> Path:
+    """Writes the configuration of one of ``TRAINABLE`` with its data; see :func:`write_config`."""
+    if name not in VARIANTS:
+        return write_config(folder, name, **values)
+    arch, keys = VARIANTS[name]
+    data = write_foreground(folder / "foreground")
+    changes = {
+        **keys,
+        "DATASETS.TRAIN": [],
+        "DATASETS.TEST": [],
+        "SAM.DLO.TRAIN": [{"data_dir": str(data / "train")}],
+        "SAM.DLO.TEST": {"data_dir": str(data / "val")},
+    }
+    return write_config(folder, arch, **{key.replace(".", "__"): value for key, value in changes.items()}, **values)
 
 
 def write_config(folder: Path, arch: str = "seem", **values) -> Path:
