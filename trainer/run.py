@@ -285,6 +285,7 @@ def _callbacks(
     figures = LogCallback(cfg.LOG_EVERY, cfg.LOG_FIRST, length.per_epoch)
     published = PublishedCallback(
         folder.path,
+        state.model,
         weights=cfg.CHECKPOINT.PUBLISHED,
         optimizer=cfg.CHECKPOINT.PUBLISHED_OPTIMIZER,
         every_epochs=cfg.CHECKPOINT.EVERY_EPOCHS,
@@ -302,7 +303,7 @@ def _evaluators(
     model = state.model
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
     for record, split in plan.test:
-        evaluation_kinds(plan.cfg, record, split, model.prompt_kinds)  # an empty choice is answered before training
+        evaluation_kinds(plan.cfg, record, split, model.prompt_kinds, model.result_kinds)  # answered before training
         name = dataset_label(found, record.name, split.name)
 
         def run(record: Any = record, split: Any = split, name: str = name) -> dict[str, float] | None:

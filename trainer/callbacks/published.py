@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.finetune import parameter_kinds
 from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.callbacks.checkpoint import crosses
@@ -29,16 +30,21 @@ class PublishedCallback(Callback):
 
     Args:
         folder: folder of the run.
+        model: the network.
         weights: pattern of names below it, with the fields ``step``, ``epoch`` and ``batch``; empty: none are written.
         optimizer: the same for the optimizer's state dict.
         every_epochs: epochs between two files; 0: one.
         steps_per_epoch: steps of one pass over the data.
         batch: images of a batch, for the field ``batch``.
+
+    Raises:
+        ConfigError: the network has parameters that published files do not know.
     """
 
     def __init__(
         self,
         folder: Path,
+        model: MetaArch,
         *,
         weights: str,
         optimizer: str,
@@ -49,17 +55,12 @@ class PublishedCallback(Callback):
         self.folder, self.weights, self.optimizer = folder, weights, optimizer
         self.steps_per_epoch, self.batch = steps_per_epoch, batch
         self.period = (every_epochs or 1.0) * steps_per_epoch
+        if weights:
+            self._check(model)
 
-    def start(self, loop: Loop) -> None:
-        """Refuses a network that other programs could not read.
-
-        Raises:
-            ConfigError: it has parameters that published files do not know.
-        """
-        if not self.weights:
-            return
-        kinds = parameter_kinds(loop.state.model)
-        foreign = [name for name in loop.state.model.published_state() if kinds.get(name, "base") != "base"]
+    def _check(self, model: MetaArch) -> None:
+        kinds = parameter_kinds(model)
+        foreign = [name for name in model.published_state() if kinds.get(name, "base") != "base"]
         if foreign:
             raise ConfigError(
                 f"CHECKPOINT.PUBLISHED {self.weights!r}: published files know no adapters and low-rank updates, and "

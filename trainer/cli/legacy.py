@@ -53,9 +53,10 @@ def _parser() -> VerbParser:
 def run(args: argparse.Namespace) -> int:
     """Translates the command, says so, and trains; returns the exit code of ``train``."""
     from segfoundry.trainer.cli import train
+    from segfoundry.trainer.launch import read_ranks
 
     translation = translate(args.command, args, args.further, os.environ)
-    if is_first_process():
+    if is_first_process() and read_ranks().source != "--num-gpus":  # whoever started the processes has said it
         start = "python entry.py" if program() == "entry.py" else program()
         print(f"{start} {shlex.join(translation.words)}", flush=True)
         for notice in translation.notices:

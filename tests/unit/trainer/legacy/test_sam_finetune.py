@@ -1,6 +1,7 @@
 """The original command line of SAM's fine-tuning means what the equivalent `train` command says."""
 
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def meaning(line, environ=None):
-    """Returns the configuration and the notices of an original line; goes through the printed command as a user would."""
+    """Returns the configuration and the notices of an original line, by way of the printed command."""
     args = parse(["sam-finetune", *shlex.split(line)])
     translation = translate(args.command, args, args.further, environ or {})
     words = shlex.split(shlex.join(translation.words))
@@ -52,15 +53,9 @@ def test_the_documented_line():
     assert (cfg.CHECKPOINT.EVERY_EPOCHS, cfg.TRAIN.EVAL_EVERY) == (50, 100)
     assert (cfg.SAVE_DIR, cfg.EXP_NAME, cfg.WANDB, cfg.WANDB_PROJECT) == ("exp", "NAME", True, "SAM-finetuning")
     assert (cfg.SAM.TYPE, cfg.SAM.CHECKPOINT) == ("vit_h", "ckpts/base_model/sam_vit_h_4b8939.pth")
-    assert cfg.SAM.DLO.TRAIN == [{"data_dir": str(load_folder("cables")), "w_aug": True}]
+    # A relative path that leads nowhere from here counts from the file.
+    assert cfg.SAM.DLO.TRAIN == [{"data_dir": str(Path.cwd() / "cables"), "w_aug": True}]
     assert notices == []
-
-
-def load_folder(name):
-    """A relative path of the data set file that does not exist counts from the file."""
-    from pathlib import Path
-
-    return Path.cwd() / name
 
 
 def test_the_originals_defaults():
