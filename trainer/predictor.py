@@ -31,6 +31,7 @@ from segfoundry.utils.logging import get_logger
 from segfoundry.utils.structures import (
     Batch,
     Category,
+    ForegroundResult,
     InstanceResult,
     PanopticResult,
     Prediction,
@@ -51,7 +52,7 @@ log = get_logger(__name__)
 
 _Result = TypeVar("_Result")
 
-_MEMORY_KEYS = ("--batch", "the size of the images", "PRECISION bf16")
+_MEMORY_KEYS = ("--batch", "SAM.AMG.POINTS_PER_BATCH (everything mode)", "the size of the images", "PRECISION bf16")
 
 
 @dataclass
@@ -123,6 +124,13 @@ class Predictor:
     def instances(self, image: Picture) -> InstanceResult:
         """Returns scored instances, best first: masks (N, H, W) bool; argument and errors as panoptic."""
         return _present(self._single(image, "instance").instances)
+
+    def foreground(self, image: Picture) -> ForegroundResult:
+        """Tells foreground from background in one image: mask (H, W) bool and probability (H, W) float32.
+
+        Argument and errors as panoptic.
+        """
+        return _present(self._single(image, "foreground").foreground)
 
     def everything(self, image: Picture) -> list[dict[str, Any]]:
         """Finds masks of all that can be told apart in one image, best first; argument and errors as panoptic.
