@@ -74,7 +74,7 @@ class MetaArch(nn.Module, ABC):
     """
 
     parts: ClassVar[dict[str, str]] = {}
-    mapper: ClassVar[str] = "panoptic"
+    mapper: str = "panoptic"
     prompt_kinds: frozenset[str] = frozenset()
     result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
     mask_stride: int = 4

@@ -76,7 +76,7 @@ def next_click(
     elif chance is None:
         raise ValueError("mode 'best_random' needs chance")
     else:
-        place = _pick(region, chance)
+        place = random_pixel(region, chance)
     click = _square(place, region, dilation) & wanted[:, None, None]
     return Strokes(
         strokes.positive | click & positive[:, None, None], strokes.negative | click & ~positive[:, None, None]
@@ -124,8 +124,16 @@ def _erode(region: Tensor, radius: int) -> Tensor:
     return F.pad(region, (radius, radius, radius, radius))
 
 
-def _pick(region: Tensor, chance: Tensor) -> Tensor:
-    """Returns a pixel (N,) of each region (N, H, W) by numbers (N,) in [0, 1)."""
+def random_pixel(region: Tensor, chance: Tensor) -> Tensor:
+    """Picks a pixel of each region uniformly.
+
+    Args:
+        region: (N, H, W) bool; of an empty one any pixel is picked.
+        chance: (N,) numbers in [0, 1).
+
+    Returns:
+        (N,) int64, row * W + column.
+    """
     count = region.flatten(1).cumsum(dim=1)  # int64
     rank = (chance.to(count.device).double() * count[:, -1]).long() + 1
     return torch.searchsorted(count, rank[:, None])[:, 0].clamp(max=count.shape[1] - 1)

@@ -94,8 +94,7 @@ def first_prompt(cfg: Any, split: Split) -> str:
 @TRAIN_MAPPERS.register("foreground")
 def build_foreground_train(cfg: Any, record: Record) -> TrainMapper:
     """Builds the mapper of training on foreground masks from SAM.DLO and SAM.IMAGE_SIZE."""
-    variants = cfg.SAM.CACHE_VARIANTS if cfg.SAM.CACHE_EMBEDDINGS else 0
-    return ForegroundTrainMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), variants)
+    return ForegroundTrainMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), _variants(cfg))
 
 
 @EVAL_MAPPERS.register("foreground")
@@ -109,7 +108,11 @@ def build_promptable_train(cfg: Any, record: Record) -> TrainMapper:
     """Builds the mapper of training on objects of any data set from SAM.IMAGE_SIZE and SAM.PROMPTABLE.FLIP_P."""
     geometry = LongSideFlip(_sam_resize(cfg), cfg.SAM.PROMPTABLE.FLIP_P)
     base = PanopticTrainMapper(geometry, len(record.categories), cfg.INPUT.MAX_PIXELS)
-    return PromptableTrainMapper(base, _foreground_pictures(cfg, record))
+    return PromptableTrainMapper(base, _foreground_pictures(cfg, record), _variants(cfg))
+
+
+def _variants(cfg: Any) -> int:
+    return cfg.SAM.CACHE_VARIANTS if cfg.SAM.CACHE_EMBEDDINGS else 0
 
 
 def _foreground_pictures(cfg: Any, record: Record) -> ForegroundPictures:

@@ -43,10 +43,12 @@ class PromptableTrainMapper:
     Attributes:
         base: places image and panoptic or semantic annotations.
         pictures: makes images with foreground masks.
+        variants: number of fixed random variants of each image; 0: a new one in each epoch.
     """
 
     base: PanopticTrainMapper
     pictures: ForegroundPictures
+    variants: int = 0
 
     def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample whose targets are the objects that the image shows.

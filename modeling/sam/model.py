@@ -20,6 +20,7 @@ from segfoundry.modeling.sam.dlo import DloTask
 from segfoundry.modeling.sam.encoded import Encoded
 from segfoundry.modeling.sam.everything import EverythingSettings, find_everything
 from segfoundry.modeling.sam.network import Sam
+from segfoundry.modeling.sam.promptable import PromptableTask
 from segfoundry.modeling.sam.published import adapt_state, load_base
 from segfoundry.modeling.sam.tuning import TuningSettings, prepare_tuning, sam_policy
 from segfoundry.utils.array_cache import cache_folder
@@ -30,7 +31,7 @@ BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
 class Task(Protocol):
-    """What is trained: :class:`DloTask` or ``PromptableTask``."""
+    """What is trained: :class:`DloTask` or :class:`PromptableTask`."""
 
     def losses(self, model: Sam, batch: Batch, embeddings: Tensor, rng: Draws) -> dict[str, Tensor]:
         """Returns the weighted losses of a micro-batch, as shares of the step's."""
@@ -54,7 +55,6 @@ class SamSegmenter(Sam, MetaArch):
         tuning: which parameters train.
     """
 
-    mapper = "foreground"
     prompt_kinds = frozenset({"stroke"})
     takes_shapes = True
 
@@ -75,6 +75,7 @@ class SamSegmenter(Sam, MetaArch):
         self.mask_stride = self.image_size // self.prompt_encoder.mask_input_size
         foreground = isinstance(task, DloTask)
         self.result_kinds = frozenset({"foreground", "everything"} if foreground else {"everything"})
+        self.mapper = "foreground" if foreground else "promptable"
         self.tasks = ("foreground",) if foreground else ("everything",)
         self.tuning = tuning or TuningSettings()
 
@@ -100,7 +101,7 @@ class SamSegmenter(Sam, MetaArch):
             cache = EmbeddingCache(sam.image_encoder, keys.IMAGE_SIZE, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
         full_encoder = keys.TRAIN.IMAGE_ENCODER == "full"
         settings = EverythingSettings.from_config(keys.AMG)
-        task = DloTask.from_config(cfg)
+        task: Task = (DloTask if keys.TASK == "dlo" else PromptableTask).from_config(cfg)
         tuning = TuningSettings.from_config(cfg, task.unreached)
         model = cls(sam, task, settings, keys.TRAIN_BN and full_encoder, cache, tuning)
         if keys.CHECKPOINT:
