@@ -6,6 +6,7 @@ import pytest
 
 from segfoundry.trainer.cli.main import main
 
+from ..support.cable_data import write_cables
 from ..support.data_sets import prepare, write_raw
 
 
@@ -57,3 +58,32 @@ def test_bad_input_exits_2(kitchen, capsys):
     (kitchen / "kitchen.yaml").write_text("!!python/object/apply:os.system ['true']")
     assert main(["validate", str(kitchen)]) == 2
     assert "Tags are not allowed" in capsys.readouterr().err
+
+
+def test_folders_of_a_fine_tuning_file(tmp_path, capsys):
+    for name in ("cables", "test"):
+        write_cables(tmp_path / name, seed=len(name))
+    path = tmp_path / "data.yaml"
+    path.write_text("dataset:\n  train: [{data_dir: cables, percentage: 0.5}]\n  test: {data_dir: test}\n")
+    assert main(["validate", str(path), "--json", f"{tmp_path}/f.json"]) == 0
+    text = capsys.readouterr().out
+    assert "train.0" in text and "test" in text and "foreground" in text and "unlabelled" not in text
+    assert json.loads((tmp_path / "f.json").read_text())["splits"]["test"]["images"] == 4
+    (tmp_path / "cables/masks/c0.png").write_bytes(b"")
+    model = tmp_path / "model.yaml"
+    model.write_text("MODEL: {NAME: sam}\n")
+    words = ["validate", "--conf_files", str(model), str(path)]
+    assert main(words) == 1 and "foreground-unreadable" in capsys.readouterr().out
+    assert main([*words, "--overrides", "SAM.DLO.TRAIN.0.data_dir", f"{tmp_path}/test"]) == 1
+    assert "duplicate-across-splits" in capsys.readouterr().out
+
+
+def test_what_to_validate_is_said_once(tmp_path, capsys):
+    model = tmp_path / "model.yaml"
+    model.write_text("MODEL: {NAME: sam}\n")
+    for words, problem in (
+        ([], "name a DATASET, or configuration files"),
+        (["kitchen", "--conf_files", str(model)], "one of both"),
+        (["--conf_files", str(model)], "neither SAM.DLO.TRAIN nor SAM.DLO.TEST"),
+    ):
+        assert main(["validate", *words]) == 2 and problem in capsys.readouterr().err

@@ -66,6 +66,50 @@ def test_joint_epochs_follow_weights_and_key_set(keys, counts):
     assert mix(config(LOADER__JOINT=True, **keys), SETS, [100, 10]).counts == counts
 
 
+def drawn(mixture, epoch, seed=3):
+    """Returns the images of an epoch."""
+    return [mixture.image(slot, seed, epoch) for slot in range(len(mixture))]
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.floats(0, 3)), min_size=1, max_size=4), st.integers(0, 9))
+def test_shares_are_drawn_without_repetition_in_every_epoch(pairs, epoch):
+    counts = tuple(int(size * share) for size, share in pairs)
+    mixture = Mixture(tuple(size for size, _ in pairs), counts, redraw=True)
+    assert len(mixture) == sum(counts)
+    seen, start = Counter(drawn(mixture, epoch)), 0
+    for (size, _), count in zip(pairs, counts, strict=True):
+        times = [seen.pop(start + i, 0) for i in range(size)]
+        assert sum(times) == count and max(times) - min(times) <= 1
+        start += size
+    assert not seen
+
+
+def shares(*values):
+    data = [(record("own"), replace(LABELLED, share=value)) for value in values]
+    return mix(config(DATASETS__TRAIN=[]), data, [10] * len(values))
+
+
+def test_percentages_of_one_set():
+    assert [len(shares(value)) for value in (0.3, 1, 2.5)] == [3, 10, 25]
+    part, whole, more = (shares(value) for value in (0.3, 1, 2.5))
+    assert drawn(whole, 0) == drawn(whole, 1) == list(range(10))
+    epochs = [tuple(sorted(drawn(part, epoch))) for epoch in range(40)]
+    assert len(set(epochs)) > 10 and {i for e in epochs for i in e} == set(range(10))
+    assert drawn(part, 5) == drawn(shares(0.3), 5) and drawn(part, 5) != drawn(part, 5, seed=4)
+    assert drawn(more, 0)[:20] == [*range(10), *range(10)] and sorted(drawn(more, 0)[20:]) != list(range(5))
+    assert [len(shares(0, value)) for value in (0.3, 1)] == [3, 10] and min(drawn(shares(0, 1), 0)) == 10
+
+
+def test_shares_that_leave_nothing():
+    with pytest.raises(ConfigError, match=r"SAM\.DLO\.TRAIN: the percentages leave no image of 10"):
+        shares(0.05)
+
+
+def test_weights_and_percentages_exclude_each_other():
+    with pytest.raises(ConfigError, match=r"LOADER\.JOINT mixes .* SAM\.DLO\.TRAIN are mixed by percentage"):
+        mix(config(LOADER__JOINT=True), [*SETS, SETS[0]], [1, 1, 1])
+
+
 def test_the_key_set_must_exist():
     with pytest.raises(ConfigError, match=r"KEY_DATASET 'ade' is none of the training sets \(coco_2017, own\)"):
         mix(config(LOADER__JOINT=True, LOADER__KEY_DATASET="ade"), SETS, [1, 1])
