@@ -12,7 +12,9 @@ from segfoundry.datasets.mappers.interactive_eval import ClickOptions, Interacti
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from segfoundry.datasets.mappers.promptable import LongSideFlip, PromptableTrainMapper
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper, TrainMapper
+from segfoundry.datasets.strokes.box import TightBox
 from segfoundry.datasets.strokes.build import start_prompt, training_strokes
+from segfoundry.datasets.strokes.point import InnermostPoint
 from segfoundry.datasets.transforms.color import ColorJitter
 from segfoundry.datasets.transforms.composite import ForegroundChanges
 from segfoundry.datasets.transforms.crop import RandomCrop
@@ -109,6 +111,14 @@ def build_promptable_train(cfg: Any, record: Record) -> TrainMapper:
     geometry = LongSideFlip(_sam_resize(cfg), cfg.SAM.PROMPTABLE.FLIP_P)
     base = PanopticTrainMapper(geometry, len(record.categories), cfg.INPUT.MAX_PIXELS)
     return PromptableTrainMapper(base, _foreground_pictures(cfg, record), _variants(cfg))
+
+
+@EVAL_MAPPERS.register("promptable")
+def build_promptable_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
+    """Builds the mapper of evaluation by simulated clicks from SAM.CLICKS."""
+    start = TightBox() if first_prompt(cfg, split) == "Box" else InnermostPoint(1)
+    clicks = ClickOptions(start, cfg.SAM.CLICKS.OBJECTS == "things")
+    return InteractiveEvalMapper(_panoptic_eval(cfg, record), record, clicks if "interactive" in kinds else None)
 
 
 def _variants(cfg: Any) -> int:

@@ -75,7 +75,6 @@ class SamSegmenter(Sam, MetaArch):
         self.mask_stride = self.image_size // self.prompt_encoder.mask_input_size
         foreground = isinstance(task, DloTask)
         self.result_kinds = frozenset({"foreground", "everything"} if foreground else {"everything"})
-        self.mapper = "foreground" if foreground else "promptable"
         self.tasks = ("foreground",) if foreground else ("everything",)
         self.tuning = tuning or TuningSettings()
 
@@ -113,6 +112,11 @@ class SamSegmenter(Sam, MetaArch):
 
     # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
     forward = MetaArch.forward
+
+    @property
+    def mapper(self) -> str:  # type: ignore[override]  # of an instance: the task decides
+        """Name of the mappers that make the task's samples."""
+        return "foreground" if isinstance(self.task, DloTask) else "promptable"
 
     def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
         """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``."""

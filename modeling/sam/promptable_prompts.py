@@ -1,8 +1,10 @@
 """Simulated prompts of promptable training: objects of a batch, first prompts, correction clicks.
 
 Every draw is keyed by (seed, step, position of the image, purpose) and the object's place among those drawn of the
-image, so it does not depend on how a step is cut into micro-batches. Letters in shapes: P objects of a batch, H and W rows and
-columns of the padded batch, S side of the network's input, m side of the decoder's masks, g of their noise.
+image, so it does not depend on how a step is cut into micro-batches.
+
+Letters in shapes: P objects of a batch, H and W rows and columns of the padded batch, S side of the network's input,
+m side of the decoder's masks, g of their noise.
 """
 
 from __future__ import annotations
