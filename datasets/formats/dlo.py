@@ -117,34 +117,30 @@ def parse_entry(
 
 
 def background_files(folders: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Returns the images below folders, sorted within each; listed once although every loader asks.
+    """Returns the images below folders, sorted within each; each folder is listed once although every loader asks.
 
     Raises:
         DataError: a folder is missing or has no image.
     """
-    return _background_files(folders, tuple(folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders))
+    stamps = (folder.stat().st_mtime_ns if folder.exists() else 0 for folder in folders)
+    return tuple(file for folder, stamp in zip(folders, stamps, strict=True) for file in _files_in(folder, stamp))
 
 
-@lru_cache(maxsize=8)
-def _background_files(folders: tuple[Path, ...], stamp: tuple[int, ...]) -> tuple[Path, ...]:
-    return tuple(folder / name for folder in folders for name in _images_in(folder, "backgrounds"))
-
-
-def _images_in(folder: Path, where: str) -> list[str]:
-    try:
-        names = list_images(folder)
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
+@lru_cache(maxsize=16)
+def _files_in(folder: Path, stamp: int) -> tuple[Path, ...]:
+    names = list_images(folder)
     if not names:
-        raise DataError(f"{where}: {folder} holds no image")
-    return names
+        raise DataError(f"{folder} holds no image")
+    return tuple(folder / name for name in names)
 
 
 def _backgrounds(value: Any, where: str) -> tuple[Path, ...]:
     paths = [value] if isinstance(value, str) else list(value or ())
     folders = tuple(Path(path).expanduser().absolute() for path in paths)
-    for folder in folders:
-        _images_in(folder, where)
+    try:
+        background_files(folders)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     return folders
 
 

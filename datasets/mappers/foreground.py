@@ -156,7 +156,11 @@ class ForegroundEvalMapper:
 
     def input_size(self, item: Item) -> tuple[int, int]:
         """Returns (height, width) of the resized image; reads the file's header when the item lacks its size."""
-        size = (item.height, item.width) if item.height and item.width else image_size(item.image)
+        size = (
+            (item.height, item.width)
+            if item.height and item.width
+            else image_size(item.image, self.pictures.max_pixels)
+        )
         return self.resize.output_size(*self.pictures.standard.output_size(*size))
 
     def __call__(self, item: Item, index: int) -> Sample:

@@ -57,7 +57,7 @@ def fit_mask(mask: np.ndarray, size: tuple[int, int], nearest: bool) -> np.ndarr
 def fit_background(background: np.ndarray, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
     """Stretches a background (H, W, 3) uint8 to (height, width), or cuts out its middle first."""
     if keep_aspect:
-        background = central_window(*background.shape[:2], size[1] / size[0]).cut(background)
+        background = central_window(background.shape[0], background.shape[1], size[1] / size[0]).cut(background)
     return resize(background, size)
 
 
@@ -69,7 +69,7 @@ def random_background(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """Returns a random part of a background (H, W, 3) uint8, as large as ``size``, in random colours."""
-    part = resize(crop.draw(*background.shape[:2], rng).cut(background), size)
+    part = resize(crop.draw(background.shape[0], background.shape[1], rng).cut(background), size)
     if rng.random() < changes.background_p:
         part = random_blur(changes.background_jitter(part, rng), changes.background_blur, rng)
     return part

@@ -69,7 +69,8 @@ class DloAugment:
     FLIP_P: float = key(0.0, "Probability of a horizontal flip of the finished image.", minimum=0, maximum=1)
     FEATHER: float = key(
         0.0,
-        "Standard deviation in pixels of the blur of the seam between foreground and background; 0: hard.",
+        "Standard deviation in pixels of the blur of the seam between a foreground and its new background, with w_aug and "
+        "without; 0: hard.",
         minimum=0,
     )
 
