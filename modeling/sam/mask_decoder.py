@@ -6,6 +6,8 @@ embedding, M masks.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -77,6 +79,10 @@ class MaskDecoder(nn.Module):
         tokens = output.expand(len(source) if sparse is None else len(sparse), -1, -1)
         if sparse is not None:
             tokens = torch.cat((tokens, sparse.to(tokens.dtype)), dim=1)
+        numbers = self._numbers(multimask)
+        if not len(tokens):
+            iou = source.new_zeros(0, len(numbers))
+            return iou[..., None, None].expand(-1, -1, 4 * image.shape[2], 4 * image.shape[3]), iou
         # What the first block makes of a shared image is computed once; prompts go on one by one on a CPU.
         projections = self.transformer.project(source, place) if len(source) == 1 else None
         parts = []
@@ -84,17 +90,18 @@ class MaskDecoder(nn.Module):
             some = slice(start, start + step)
             cells = source if len(source) == 1 else source[some]
             answers, cells = self.transformer(cells, place, tokens[some], projections)
-            parts.append(self._answer(answers, cells, (image.shape[2], image.shape[3]), multimask))
+            parts.append(self._answer(answers, cells, (image.shape[2], image.shape[3]), numbers))
         masks, iou = (x[0] if len(x) == 1 else torch.cat(x) for x in zip(*parts, strict=True))
         return masks, iou
 
-    def _answer(
-        self, tokens: Tensor, cells: Tensor, size: tuple[int, int], multimask: bool | None
-    ) -> tuple[Tensor, Tensor]:
+    def _numbers(self, multimask: bool | None) -> range:
+        """Returns which masks are wanted."""
+        return range(self.num_mask_tokens)[{True: slice(1, None), False: slice(0, 1), None: slice(None)}[multimask]]
+
+    def _answer(self, tokens: Tensor, cells: Tensor, size: tuple[int, int], numbers: range) -> tuple[Tensor, Tensor]:
         """Reads logits (P, M, 4 g, 4 g) and IoUs (P, M) from the transformer's tokens and cells."""
-        chosen = {True: slice(1, None), False: slice(0, 1), None: slice(None)}[multimask]
-        iou = self.iou_prediction_head(tokens[:, 0])[:, chosen]
-        filters = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in range(self.num_mask_tokens)[chosen]]
+        iou = self.iou_prediction_head(tokens[:, 0])[:, numbers.start : numbers.stop]
+        filters = [self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in numbers]
         return self._masks(cells, torch.stack(filters, dim=1), size), iou
 
     def _masks(self, source: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
@@ -103,9 +110,10 @@ class MaskDecoder(nn.Module):
         A transposed convolution with kernel and stride 2 maps a cell to four without looking at others: it is a matrix
         product. The four stay beside each other in memory until the masks, with few channels, are put in order.
         """
-        first, norm, _, second, _ = self.output_upscaling
+        first, second = (cast(nn.ConvTranspose2d, self.output_upscaling[i]) for i in (0, 3))
+        norm = cast(LayerNorm2d, self.output_upscaling[1])
         quarter = _upscale(source, first.weight, first.bias)  # (P, g g, 4, C / 4)
-        quarter = F.gelu(F.layer_norm(quarter, norm.normalized_shape, norm.weight, norm.bias, norm.eps))
+        quarter = F.gelu(nn.LayerNorm.forward(norm, quarter))  # the channels are last here
         eighth = F.gelu(_upscale(quarter, second.weight, second.bias))  # (P, g g, 4, 4, C / 8)
         masks = filters @ eighth.flatten(1, 3).transpose(1, 2)  # (P, M, g g 16)
         masks = masks.unflatten(-1, (*size, 2, 2, 2, 2))  # rows, columns; row and column in a cell, in its quarter

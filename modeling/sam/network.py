@@ -143,7 +143,8 @@ class Sam(nn.Module):
         side = self.image_size
         if low_res.device.type == "cpu" and not (torch.is_grad_enabled() and low_res.requires_grad):
             upscaler = mask_upscaler(low_res.shape[-1], side, tuple(input_size), tuple(original_size), low_res.device)
-            return upscaler.rows_first(low_res.flatten(0, 1)).unflatten(0, low_res.shape[:2]).to(low_res.dtype)
+            full = upscaler.rows_first(low_res.flatten(0, 1)).to(low_res.dtype)
+            return full.view(*low_res.shape[:2], *full.shape[1:])
         masks = F.interpolate(low_res, (side, side), mode="bilinear", align_corners=False)
         masks = masks[..., : input_size[0], : input_size[1]]
         return F.interpolate(masks, tuple(original_size), mode="bilinear", align_corners=False)

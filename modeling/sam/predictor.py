@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from segfoundry.modeling.sam.network import Sam
+from segfoundry.modeling.sam.prompt_encoder import BOX_CORNER, IGNORED
 from segfoundry.modeling.sam.transforms import ResizeLongestSide
 
 
@@ -30,6 +31,8 @@ class SamPredictor:
     Args:
         sam_model: the network, in eval mode.
     """
+
+    features: Tensor | None
 
     def __init__(self, sam_model: Sam) -> None:
         self.model = sam_model
@@ -104,13 +107,15 @@ class SamPredictor:
 
         Raises:
             RuntimeError: if no image is set.
-            ValueError: if there are points without labels or labels without points.
+            ValueError: if points and labels do not belong together, or a label is unknown.
         """
         self._require_image()
         _require_labels(point_coords, point_labels)
         points = labels = boxes = masks = None
-        if point_coords is not None:
+        if point_coords is not None and point_labels is not None:
             points = self._tensor(self.transform.apply_coords(point_coords, self.original_size))[None]
+            if not np.isin(point_labels, range(IGNORED, BOX_CORNER + 2)).all():
+                raise ValueError(f"point_labels are {point_labels}, expected 1 (foreground) or 0 (background)")
             labels = torch.as_tensor(point_labels, dtype=torch.int64, device=self.device)[None]
         if box is not None:
             boxes = self._tensor(self.transform.apply_boxes(box, self.original_size))
@@ -171,7 +176,7 @@ class SamPredictor:
     def reset_image(self) -> None:
         """Forgets the image."""
         self.is_image_set = False
-        self.features: Tensor | None = None
+        self.features = None
         self.original_size = self.input_size = (0, 0)
 
     def _require_image(self) -> Tensor:

@@ -7,6 +7,7 @@ S side of the padded input in pixels.
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -97,10 +98,13 @@ class PromptEncoder(nn.Module):
             (P, C, g, g), or (1, C, 1, 1) where there are no masks.
 
         Raises:
-            ValueError: if there are points without labels or labels without points.
+            ValueError: if points and labels do not belong together, or masks have another size.
         """
-        if (points is None) != (labels is None):
+        if (None if points is None else points.shape[:2]) != (None if labels is None else labels.shape):
             raise ValueError("points and labels come together: one label for each point")
+        if masks is not None and masks.shape[1:] != (1, self.mask_input_size, self.mask_input_size):
+            side = self.mask_input_size
+            raise ValueError(f"mask prompts have the shape {tuple(masks.shape)}, expected (P, 1, {side}, {side})")
         sparse = []
         if points is not None and labels is not None:
             sparse.append(self._embed_points(points, labels, pad=boxes is None))
@@ -125,5 +129,6 @@ class PromptEncoder(nn.Module):
             labels = torch.cat((labels, labels.new_full((len(labels), 1), IGNORED)), dim=1)
         codes = self.pe_layer((points.float() + 0.5) / self.input_image_size)
         codes = codes * (labels != IGNORED)[..., None]
-        kinds = torch.cat([self.not_a_point_embed.weight, *(kind.weight for kind in self.point_embeddings)])
+        embeddings = cast(list[nn.Embedding], [self.not_a_point_embed, *self.point_embeddings])
+        kinds = torch.cat([embedding.weight for embedding in embeddings])
         return codes + kinds[labels.long() - IGNORED]

@@ -8,7 +8,7 @@ attention, h heads, d = E / h; G is P, or 1 where all prompts are about one imag
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -205,7 +205,7 @@ class TwoWayTransformer(nn.Module):
 
     def project(self, image: Tensor, image_pe: Tensor) -> Projections:
         """Returns the first block's projections of an image, which are the same whatever is asked about it."""
-        return self.layers[0].project(image, image_pe)
+        return cast(TwoWayAttentionBlock, self.layers[0]).project(image, image_pe)
 
     def forward(
         self, image: Tensor, image_pe: Tensor, tokens: Tensor, projections: Projections | None = None
@@ -222,7 +222,7 @@ class TwoWayTransformer(nn.Module):
             Tokens (P, T, C) and image (P, N, C).
         """
         token_pe = tokens
-        for layer in self.layers:
+        for layer in cast(list[TwoWayAttentionBlock], self.layers):
             tokens, image = layer(tokens, token_pe, image, projections or layer.project(image, image_pe))
             projections = None
         attended = self.final_attn_token_to_image(tokens + token_pe, image + image_pe, image)

@@ -84,7 +84,24 @@ def test_only_unbuilt_outputs_may_stand_in_the_table(folder):
     assert goldens.stale_patterns("toy", {"scaler/z": "", "scaler/gone": ""}) == ["scaler/gone"]
 
 
-@pytest.mark.parametrize(("tol", "passes"), [(None, False), (1e-3, True), ({"y": 1e-3}, True), ({"x": 1e-3}, False)])
+def test_modules_may_share_the_cases_of_a_system(folder):
+    for name in ("scaler", "other_small", "other_large"):
+        write(folder, name)
+    params = goldens.parametrize("toy", {}, ("scaler", "*_small")).args[1]
+    assert {param.values[0].name for param in params} == {"scaler", "other_small"}
+
+
+@pytest.mark.parametrize(
+    ("tol", "passes"),
+    [
+        (None, False),
+        (1e-3, True),
+        ({"y": 1e-3}, True),
+        ({"x": 1e-3}, False),
+        ({"rtol": 1e-4, "atol": 0.0}, True),
+        ({"rtol": 0.0, "atol": 1e-4}, False),
+    ],
+)
 def test_tolerance_comes_from_the_case(folder, tol, passes):
     goldens.runner("toy", "*")(lambda case: {"y": torch.tensor([4.0, 7.0005])})
     write(folder, "scaler", **({} if tol is None else {"tol": tol}))

@@ -148,6 +148,17 @@ def test_wrong_numbers_of_prompts_are_refused(model, embeddings):
         model.predict_masks(embeddings[:1], boxes=prompts()["boxes"], masks=prompts()["masks"][:2])
     with pytest.raises(ValueError, match="labels"):
         model.predict_masks(embeddings[:1], points=prompts()["points"])
+    with pytest.raises(ValueError, match="labels"):
+        model.predict_masks(embeddings[:1], points=prompts()["points"], labels=prompts()["labels"][:, :1])
+    with pytest.raises(ValueError, match=r"\(6, 1, 16, 32\), expected \(P, 1, 32, 32\)"):
+        model.predict_masks(embeddings[:1], masks=prompts()["masks"][:, :, ::2])
+
+
+@pytest.mark.parametrize(("multimask", "count"), [(True, 3), (False, 1), (None, 4)])
+def test_no_prompts_get_no_answers(model, embeddings, multimask, count):
+    masks, iou = model.predict_masks(embeddings[:1], boxes=torch.zeros(0, 4), multimask=multimask)
+    assert masks.shape == (0, count, 32, 32) and iou.shape == (0, count)
+    assert model.binary_masks(masks, (40, 64), (50, 80)).shape == (0, count, 50, 80)
 
 
 def test_corners_may_be_given_as_points(model, embeddings):

@@ -71,6 +71,12 @@ def test_points_and_labels_come_together(predictor, image):
             predictor.predict(*arguments)
 
 
+def test_unknown_labels_are_refused(predictor, image):
+    predictor.set_image(image)
+    with pytest.raises(ValueError, match="expected 1"):
+        predictor.predict(np.ones((1, 2)), np.array([5]))
+
+
 @pytest.mark.parametrize(
     ("wrong", "order", "message"),
     [
