@@ -6,6 +6,8 @@ Layout of the output folder, NAME being the image's output name (which may conta
     panoptic/NAME.png   id = R + 256 G + 65536 B, 0 = nothing predicted
     semantic/NAME.png   category index 0..K-1 per pixel, one channel (8 bit; 16 bit for more than 255 categories)
     instances.json      COCO results: image_id, category_id, segmentation (RLE), bbox, score
+    foreground/NAME.png 255 = foreground, 0 = background
+    probability/NAME.png probability of foreground, 0..255 (on request)
     everything/NAME.*   masks found without prompts, see :mod:`segfoundry.datasets.everything_writer`
     categories.json     the vocabulary in index order
 
@@ -21,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from segfoundry.datasets.everything_writer import write_everything_json, write_everything_png
+from segfoundry.datasets.formats.foreground import write_foreground
 from segfoundry.datasets.formats.panoptic import segment_stats, write_panoptic_png
 from segfoundry.utils.files import atomic_write_json
 from segfoundry.utils.image_io import write_png
@@ -38,11 +41,20 @@ class PredictionWriter:
         folder: output folder; created.
         categories: the vocabulary, in index order.
         everything_png: masks of everything as PNG files with a table, instead of JSON.
+        probability: also write the probability of foreground.
     """
 
-    def __init__(self, folder: Path, categories: Sequence[Category], *, everything_png: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        categories: Sequence[Category],
+        *,
+        everything_png: bool = False,
+        probability: bool = False,
+    ) -> None:
         self.folder = Path(folder)
         self._write_everything = write_everything_png if everything_png else write_everything_json
+        self._probability = probability
         self.categories = list(categories)
         self._images: dict[tuple[int, int], dict[str, Any]] = {}
         self._panoptic: dict[tuple[int, int], dict[str, Any]] = {}
@@ -80,6 +92,11 @@ class PredictionWriter:
             write_png(self.folder / "semantic" / f"{name}.png", prediction.semantic.astype(dtype))
         if prediction.instances is not None:
             self._instances[place] = instance_results(prediction.instances, image_id, self.categories)
+        if prediction.foreground is not None:
+            write_foreground(self.folder / "foreground" / f"{name}.png", prediction.foreground.mask)
+            if self._probability:
+                grey = (prediction.foreground.probability * 255 + 0.5).astype(np.uint8)
+                write_png(self.folder / "probability" / f"{name}.png", grey)
         if prediction.everything is not None:
             self._write_everything(self.folder / "everything", name, prediction.everything)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -39,50 +39,80 @@ _SWITCHES = {
     "interactive": "SPATIAL.ENABLED",
     "referring": "GROUNDING.ENABLED",
 }
-"""Kind -> its switch below MODEL.DECODER."""
+"""Kind -> its switch below MODEL.DECODER; the others have none."""
 _PROMPTS = {"interactive": "stroke", "referring": "text"}
 """Kind -> the prompts that a model must take for it."""
 
 
-def evaluation_kinds(cfg: Any, record: Record, split: Split, prompt_kinds: Collection[str] = ()) -> list[str]:
+def evaluation_kinds(
+    cfg: Any,
+    record: Record,
+    split: Split,
+    prompt_kinds: Collection[str] = (),
+    result_kinds: Collection[str] | None = None,
+) -> list[str]:
     """Returns what is scored: TEST.EVALUATORS or what the record offers, as far as it is possible.
 
-    What the configuration has switched off is left out; what was asked for and cannot be done is named in the log.
+    What the configuration has switched off is left out; what was asked for and cannot be done is named in the log. A
+    network that gives none of the results a record offers is measured by what else the annotations allow.
 
     Args:
         cfg: configuration tree.
         record: the data set.
         split: its part.
         prompt_kinds: prompts that the model takes (``MetaArch.prompt_kinds``).
+        result_kinds: results that the model gives (``MetaArch.result_kinds``); None: all.
 
     Raises:
-        ConfigError: if nothing is left, or TEST.EVALUATORS asks for prompts that the model does not take.
+        ConfigError: if nothing is left, or TEST.EVALUATORS asks for what the model does not take or give.
     """
     asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
+    wanted = asked or list(record.evaluators_for(split))
+    if not asked and result_kinds is not None and not any(k in _PROMPTS or k in result_kinds for k in wanted):
+        wanted = [k for k in possible if k in _PROMPTS or k in result_kinds] or wanted
     kinds = []
-    for kind in asked or record.evaluators_for(split):
-        prompt = _PROMPTS.get(kind)
+    for kind in wanted:
+        obstacle = _obstacle(cfg, kind, prompt_kinds, result_kinds)
         if asked and kind not in possible:
             _note(f"{record.name}: no {kind} evaluation, its annotations do not allow it ({', '.join(possible)} only)")
         elif not _is_on(cfg, kind):
-            if prompt:
+            if kind in _PROMPTS:
                 _note(f"{record.name}: no {kind} evaluation, MODEL.DECODER.{_SWITCHES[kind]} is off")
-        elif prompt and prompt not in prompt_kinds:
-            problem = f"the {kind} evaluation needs a model that takes {prompt} prompts; {cfg.MODEL.NAME} takes "
-            problem += ", ".join(sorted(prompt_kinds)) or "none"
+        elif obstacle:
             if asked:
-                raise ConfigError(f"TEST.EVALUATORS: {problem}")
-            _note(f"{record.name}: {problem}")
+                raise ConfigError(f"TEST.EVALUATORS: {obstacle}")
+            _note(f"{record.name}: {obstacle}")
         else:
             kinds.append(kind)
     if not kinds:
-        offered = [kind for kind in asked or record.evaluators_for(split) if kind in possible] or possible
-        keys = ", ".join(f"MODEL.DECODER.{_SWITCHES[kind]}" for kind in offered)
-        raise ConfigError(
-            f"nothing to evaluate on {record.name!r}: it offers {', '.join(possible)}; switch on one of {keys}"
-            + (f", or change TEST.EVALUATORS {asked}" if asked else "")
-        )
+        _refuse(cfg, record, [kind for kind in wanted if kind in possible] or possible, possible)
     return kinds
+
+
+def _obstacle(cfg: Any, kind: str, prompt_kinds: Collection[str], result_kinds: Collection[str] | None) -> str | None:
+    """Returns why a model cannot be measured by a kind of evaluator, or None."""
+    prompt = _PROMPTS.get(kind)
+    if prompt:
+        verb, needed, offered = "takes", f"{prompt} prompts", prompt_kinds
+        missing = prompt not in prompt_kinds
+    else:
+        verb, needed, offered = "gives", f"{kind} results", result_kinds or ()
+        missing = result_kinds is not None and kind not in result_kinds
+    if not missing:
+        return None
+    has = ", ".join(sorted(offered)) or "none"
+    return f"the {kind} evaluation needs a model that {verb} {needed}; {cfg.MODEL.NAME} {verb} {has}"
+
+
+def _refuse(cfg: Any, record: Record, offered: Sequence[str], possible: Sequence[str]) -> None:
+    """Raises a ConfigError: nothing can be measured; ``offered`` is what could be, but for the configuration."""
+    asked = list(cfg.TEST.EVALUATORS)
+    switches = [_SWITCHES[kind] for kind in offered if kind in _SWITCHES and not _is_on(cfg, kind)]
+    ways = [f"switch on one of {', '.join(f'MODEL.DECODER.{name}' for name in switches)}"] if switches else []
+    if asked:
+        ways.append(f"change TEST.EVALUATORS {asked}")
+    ways = ways or [f"{cfg.MODEL.NAME} gives no such result; name another data set in DATASETS.TEST, or [] for none"]
+    raise ConfigError(f"nothing to evaluate on {record.name!r}: it offers {', '.join(possible)}; {', or '.join(ways)}")
 
 
 def _is_on(cfg: Any, kind: str) -> bool:
@@ -170,7 +200,7 @@ def evaluate(
     Raises:
         UserError: on all processes, when one of them cannot read its data or has too little memory.
     """
-    kinds = evaluation_kinds(cfg, record, split, model.prompt_kinds)
+    kinds = evaluation_kinds(cfg, record, split, model.prompt_kinds, model.result_kinds)
     evaluators = build_evaluators(record, split, kinds, evaluator_options(cfg, split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]

@@ -25,7 +25,7 @@ from segfoundry.utils.logging import console, get_logger
 from segfoundry.utils.masks import decode_masks
 from segfoundry.utils.structures import Category, Prediction
 from segfoundry.utils.video import read_video, video_info, write_video
-from segfoundry.utils.visualizer import draw_instances, draw_masks, draw_panoptic, draw_semantic
+from segfoundry.utils.visualizer import draw_foreground, draw_instances, draw_masks, draw_panoptic, draw_semantic
 
 log = get_logger(__name__)
 
@@ -56,6 +56,7 @@ def predict_files(
     tasks: Sequence[str] | None = None,
     batch_size: int = 4,
     everything_png: bool = False,
+    probability: bool = False,
     skip_corrupt: bool = False,
     force: bool = False,
 ) -> Summary:
@@ -72,6 +73,7 @@ def predict_files(
         tasks: see :class:`Predictor`.
         batch_size: most images (of one size) per forward pass.
         everything_png: masks of everything as PNG files with a table, instead of JSON.
+        probability: also write the probability of foreground.
         skip_corrupt: leave unreadable files out instead of stopping.
         force: write into a folder that holds files already.
 
@@ -79,7 +81,7 @@ def predict_files(
         UserError: the folder is not empty, a file is unreadable, or no file was readable.
     """
     check_output(output, force)
-    writer = PredictionWriter(output, predictor.categories, everything_png=everything_png)
+    writer = PredictionWriter(output, predictor.categories, everything_png=everything_png, probability=probability)
     work = _Work(predictor, writer, tasks, batch_size, skip_corrupt)
     numbered = list(enumerate(inputs))
     try:
@@ -215,13 +217,15 @@ def _chunks(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray
 
 
 def overlay(image: np.ndarray, prediction: Prediction, categories: Sequence[Category]) -> np.ndarray:
-    """Returns the image under the richest part of the prediction: panoptic, else instances, semantic, everything."""
+    """Returns the image under the first of: panoptic, instances, semantic, foreground, everything."""
     if prediction.panoptic is not None:
         return draw_panoptic(image, prediction.panoptic, categories)
     if prediction.instances is not None:
         return draw_instances(image, prediction.instances, categories)
     if prediction.semantic is not None:
         return draw_semantic(image, prediction.semantic, categories)
+    if prediction.foreground is not None:
+        return draw_foreground(image, prediction.foreground.mask)
     if prediction.everything is not None:
         ordered = sorted(prediction.everything, key=lambda record: -record["area"])  # small masks on top
         return draw_masks(image, (decode_masks([r["segmentation"]], image.shape[:2])[0] for r in ordered))

@@ -11,6 +11,7 @@ from segfoundry.utils.files import human_size
 # Bytes per pixel at the peak, measured on CPU: the map itself and the largest arrays it is made from.
 _SEMANTIC = 17
 _PANOPTIC = 42
+_FOREGROUND = 13  # logits, their negative, probabilities, the mask
 _EVERYTHING = 20  # one mask: its logits, a copy, its pixels; and the picture that all masks are drawn on
 _INSTANCE = 2  # per instance: the mask, and its copy in the order of the scores
 _BANDS = 600_000_000  # the resized mask logits of one band of rows, and what is computed from them
@@ -22,11 +23,12 @@ def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images:
     Args:
         cfg: configuration tree (TEST.DETECTIONS_PER_IMAGE).
         size: (height, width) of each image.
-        tasks: any of "panoptic", "semantic", "instance", "everything".
+        tasks: any of "panoptic", "semantic", "instance", "foreground", "everything".
         images: images of this size in one batch.
     """
     per_pixel = {
         "semantic": _SEMANTIC,
+        "foreground": _FOREGROUND,
         "panoptic": _PANOPTIC,
         "everything": _EVERYTHING,
         "instance": _INSTANCE * cfg.TEST.DETECTIONS_PER_IMAGE,

@@ -22,7 +22,7 @@ MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
 _HEADLINE = (
     "PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "pACC", "AP", "AP50",
-    "noc@0.85", "noc@0.9", "cIoU", "precision@0.5",
+    "noc@0.85", "noc@0.9", "cIoU", "precision@0.5", "iou", "dice", "precision", "recall", "boundary_iou", "cldice",
 )  # fmt: skip
 _CURVE = "iou_by_click"  # an entry of metrics.json that is drawn: click -> mean IoU
 _NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
@@ -259,7 +259,7 @@ def _charts(history: list[dict[str, Any]]) -> list[dict[str, str]]:
             if name != "step":
                 series.setdefault(name, []).append((entry["step"], value))
     leaf = {name: name.rsplit("/", 1)[-1] for name in series}
-    evaluation = [n for n in series if leaf[n] in ("PQ", "mIoU", "AP", "cIoU")]
+    evaluation = [n for n in series if leaf[n] in ("PQ", "mIoU", "AP", "cIoU", "dice", "iou")]
     total = [n for n in series if leaf[n] in ("loss", "total_loss", "loss_total")]
     # Terms of deeper layers repeat the first one's course (suffix _0 is the final output).
     terms = [n for n in series if "loss" in leaf[n] and n not in total and not re.search(r"_[1-9]\d*$", leaf[n])]

@@ -120,12 +120,16 @@ def draw_masks(image: np.ndarray, masks: Iterable[np.ndarray], *, alpha: float =
     return out
 
 
+def draw_foreground(image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.55) -> np.ndarray:
+    """Returns ``image`` with the foreground ``mask`` (H, W) bool painted over it."""
+    return draw_masks(image, [mask], alpha=alpha)
+
+
 def draw_errors(image: np.ndarray, truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:
     """Returns a dimmed grey ``image`` on which wrong pixels have ``ERROR_COLORS``; unjudged pixels are dark."""
     _check_size(image, truth.ids)
     verdict = _verdicts(truth, prediction)
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) * 0.35 + 140
-    out = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    out = _dimmed(image)
     out[verdict == _UNJUDGED] //= 2
     for number, color in enumerate(ERROR_COLORS.values(), 1):
         out[verdict == number] = color
@@ -156,18 +160,37 @@ def comparison(
         categories: the vocabulary of both.
         panel_height: height of a panel in pixels; 0 keeps H, but at least 192 and at most 640.
     """
-    height, width = image.shape[:2]
-    target = panel_height or min(max(height, 192), 640)
-    scale = target / height
-    size = (max(1, round(width * scale)), target)
-    if scale != 1.0:
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-        truth, prediction = _resize_map(truth, size), _resize_map(prediction, size)
+    size = _panel_size(image, panel_height)
+    image, truth, prediction = _resize(image, size), _resize_map(truth, size), _resize_map(prediction, size)
     panels = {
         "ground truth": draw_panoptic(image, truth, categories),
         "prediction": draw_panoptic(image, prediction, categories),
         "error": draw_errors(image, truth, prediction),
     }
+    return _side_by_side(panels)
+
+
+def foreground_comparison(
+    image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, *, panel_height: int = 0
+) -> np.ndarray:
+    """Returns the panels *ground truth | prediction | error* of two foreground masks side by side under their titles.
+
+    Args:
+        image: (h, w, 3) uint8 RGB, at any size.
+        truth: (H, W) bool.
+        prediction: (H, W) bool.
+        panel_height: as in :func:`comparison`, with H.
+    """
+    _check_size(truth, prediction)
+    size = _panel_size(truth, panel_height)
+    image = _resize(image, size)
+    true, said = (
+        cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for m in (truth, prediction)
+    )
+    error = _dimmed(image)
+    error[said & ~true] = ERROR_COLORS["wrong category"]
+    error[true & ~said] = ERROR_COLORS["nothing predicted"]
+    panels = {"ground truth": draw_foreground(image, true), "prediction": draw_foreground(image, said), "error": error}
     return _side_by_side(panels)
 
 
@@ -206,6 +229,26 @@ def _verdicts(truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:
         elif true.isthing and shared[t, p] <= 0.5 * (shared[t].sum() + said_area[p] - shared[t, p]):
             verdict[t, p] = _WRONG_INSTANCE
     return verdict.ravel()[pair].reshape(truth.ids.shape)
+
+
+def _dimmed(image: np.ndarray) -> np.ndarray:
+    """Returns a pale grey copy (H, W, 3)."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32) * 0.35 + 140
+    return np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+
+
+def _panel_size(picture: np.ndarray, panel_height: int) -> tuple[int, int]:
+    """Returns (width, height) of a panel that shows a picture (H, W, ...)."""
+    height, width = picture.shape[:2]
+    target = panel_height or min(max(height, 192), 640)
+    return max(1, round(width * target / height)), target
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns the image scaled to ``size`` (width, height)."""
+    if image.shape[1::-1] == size:
+        return image
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA if size[1] < image.shape[0] else cv2.INTER_CUBIC)
 
 
 def _resize_map(result: PanopticResult, size: tuple[int, int]) -> PanopticResult:

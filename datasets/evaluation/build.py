@@ -8,6 +8,7 @@ from typing import Any
 
 from segfoundry.datasets.catalog import Record, Split
 from segfoundry.datasets.evaluation.base import Evaluator
+from segfoundry.datasets.evaluation.foreground import ForegroundEvaluator
 from segfoundry.datasets.evaluation.instance import InstanceEvaluator
 from segfoundry.datasets.evaluation.interactive import InteractiveEvaluator
 from segfoundry.datasets.evaluation.panoptic import PanopticEvaluator
@@ -17,7 +18,14 @@ from segfoundry.utils.errors import DataError
 from segfoundry.utils.registry import Registry
 
 EVALUATORS: Registry[Callable[..., Evaluator]] = Registry("evaluator")
-for _evaluator in (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator, InteractiveEvaluator, ReferringEvaluator):
+for _evaluator in (
+    PanopticEvaluator,
+    SemanticEvaluator,
+    InstanceEvaluator,
+    InteractiveEvaluator,
+    ReferringEvaluator,
+    ForegroundEvaluator,
+):
     EVALUATORS.register(_evaluator.kind)(_evaluator)
 
 _NEEDS = {
@@ -26,6 +34,7 @@ _NEEDS = {
     "semantic": "semantic or panoptic annotations",
     "interactive": "panoptic annotations or object PNGs",
     "referring": "phrases (`grounding` or `refs`)",
+    "foreground": "foreground masks",
 }
 
 
@@ -38,6 +47,7 @@ def possible_kinds(split: Split) -> list[str]:
         "semantic": panoptic or split.semantic is not None,
         "interactive": panoptic or split.objects is not None,
         "referring": split.referring is not None,
+        "foreground": split.foreground is not None,
     }
     return [kind for kind, is_possible in possible.items() if is_possible]
 
@@ -50,7 +60,7 @@ def build_evaluators(
     Args:
         record: the data set.
         split: what is going to be evaluated.
-        kinds: any of "panoptic", "semantic", "instance", "interactive", "referring".
+        kinds: any of "panoptic", "semantic", "instance", "interactive", "referring", "foreground".
         options: kind -> keyword arguments of its evaluator.
 
     Returns:

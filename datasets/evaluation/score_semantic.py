@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segfoundry.datasets.evaluation.base import METRIC_VERSION, category_labels, sha256
+from segfoundry.datasets.evaluation.label_files import label_files
 from segfoundry.datasets.evaluation.semantic import PER_CLASS, SCALARS, counts_per_class
 from segfoundry.datasets.evaluation.semantic_iou import (
     IGNORED,
@@ -20,7 +21,7 @@ from segfoundry.datasets.evaluation.semantic_iou import (
 )
 from segfoundry.datasets.formats.json_file import read_json
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import IMAGE_SUFFIXES, read_label
+from segfoundry.utils.image_io import read_label
 from segfoundry.utils.masks import decode_masks, segmentation_to_rle
 from segfoundry.utils.structures import Category
 
@@ -55,7 +56,7 @@ def score_semantic(
     Raises:
         DataError: a file is missing, sizes differ, or a value is out of range; names the file.
     """
-    truth = _pngs(Path(gt_folder))
+    truth = label_files(Path(gt_folder))
     source = (
         _JsonSource(Path(prediction), categories) if Path(prediction).suffix == ".json" else _Pngs(Path(prediction))
     )
@@ -102,7 +103,7 @@ class _Pngs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files = _pngs(folder)
+        self._files = label_files(folder)
 
     def describe(self, name: str) -> str:
         return str(self._files.get(name, self.folder / f"{name}.png"))
@@ -152,16 +153,6 @@ def _join_keys(row: dict[str, Any]) -> Iterator[str]:
         yield Path(str(row["file_name"])).stem
     elif "image_id" in row:
         yield str(row["image_id"])
-
-
-def _pngs(folder: Path) -> dict[str, Path]:
-    """Returns relative name without suffix -> file, sorted by name."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(f"{folder}: no label pictures in this folder")
-    return {p.relative_to(folder).with_suffix("").as_posix(): p for p in files}
 
 
 def _label(path: Path) -> np.ndarray:

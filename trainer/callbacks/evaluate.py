@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-_DEFAULT_METRICS = ("PQ", "mIoU", "AP", "noc@0.85")
-_FEWER_IS_BETTER = ("noc@", "nof@")
+_DEFAULT_METRICS = ("PQ", "mIoU", "AP", "dice", "noc@0.85")
+_FEWER_IS_BETTER = ("noc@", "nof@", "loss")
 
 
 class EvaluateCallback(Callback):
@@ -35,7 +35,7 @@ class EvaluateCallback(Callback):
         steps_per_epoch: steps of one pass over the data.
         at_start: evaluate before the first step.
         metric: what decides, ``DATASET/KIND/METRIC`` or its end; empty: PQ, else mIoU, else AP, else
-            noc@0.85 of the first data set.
+            dice, else noc@0.85 of the first data set.
         best: file of the best weights.
         about: ``config`` and ``categories`` written into that file.
     """
@@ -108,7 +108,7 @@ class EvaluateCallback(Callback):
 
 
 def better(name: str, value: float, than: float) -> bool:
-    """Whether a metric's value beats another one: larger, or smaller where clicks or failures are counted."""
+    """Whether a metric's value beats another one: larger, or smaller where clicks, failures or losses are counted."""
     fewer = name.split("/")[-1].startswith(_FEWER_IS_BETTER)
     return value < than if fewer else value > than
 

@@ -13,9 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from segfoundry.datasets.evaluation.foreground_metrics import confusion, count_scores
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures import Category, PanopticResult, Prediction, Sample
-from segfoundry.utils.visualizer import comparison, error_share
+from segfoundry.utils.visualizer import comparison, error_share, foreground_comparison
 
 
 @dataclass(order=True)
@@ -26,16 +29,26 @@ class _Entry:
     order: int
     image_id: str = field(compare=False)
     file_name: str = field(compare=False)
-    truth: PanopticResult = field(compare=False)
-    prediction: PanopticResult = field(compare=False)
+    truth: PanopticResult | np.ndarray = field(compare=False)
+    prediction: PanopticResult | np.ndarray = field(compare=False)
+
+    def picture(self, categories: Sequence[Category]) -> np.ndarray:
+        """Returns the panels of panoptic maps, or of foreground masks."""
+        image = read_image(self.file_name)
+        if isinstance(self.truth, PanopticResult) and isinstance(self.prediction, PanopticResult):
+            return comparison(image, self.truth, self.prediction, categories)
+        assert isinstance(self.truth, np.ndarray) and isinstance(self.prediction, np.ndarray)
+        return foreground_comparison(image, self.truth, self.prediction)
 
 
 class WorstPictures:
     """Keeps the images with the largest share of wrong pixels and writes *truth | prediction | error* pictures.
 
+    Of foreground, which is thin, it is the share of the pixels that are foreground in truth or prediction (1 - IoU).
+
     Args:
         categories: the data set's categories, in index order.
-        count: number of pictures kept; memory holds as many pairs of panoptic maps.
+        count: number of pictures kept; memory holds as many pairs of maps.
     """
 
     def __init__(self, categories: Sequence[Category], count: int = 12) -> None:
@@ -44,14 +57,16 @@ class WorstPictures:
         self._heap: list[_Entry] = []
 
     def process(self, sample: Sample, prediction: Prediction) -> None:
-        """Considers one image; one without panoptic ground truth or panoptic prediction is passed over."""
-        if sample.panoptic is None or prediction.panoptic is None or self.count <= 0:
+        """Considers one image; one without panoptic or foreground truth and prediction is passed over."""
+        if self.count <= 0:
             return
-        error = error_share(sample.panoptic, prediction.panoptic)
-        entry = _Entry(
-            error, -sample.index, str(sample.image_id), sample.file_name, sample.panoptic, prediction.panoptic
-        )
-        self._keep(entry)
+        about = (-sample.index, str(sample.image_id), sample.file_name)
+        if sample.panoptic is not None and prediction.panoptic is not None:
+            error = error_share(sample.panoptic, prediction.panoptic)
+            self._keep(_Entry(error, *about, sample.panoptic, prediction.panoptic))
+        elif sample.foreground is not None and prediction.foreground is not None:
+            truth, mask = sample.foreground, prediction.foreground.mask
+            self._keep(_Entry(1 - count_scores(confusion(mask, truth))["iou"], *about, truth, mask))
 
     def _keep(self, entry: _Entry) -> None:
         if len(self._heap) < self.count:
@@ -88,8 +103,7 @@ class WorstPictures:
             old.unlink()
         written = []
         for rank, entry in enumerate(sorted(self._heap, reverse=True), 1):
-            picture = comparison(read_image(entry.file_name), entry.truth, entry.prediction, self.categories)
             name = re.sub(r"[^\w.-]+", "_", entry.image_id)[-80:]
             written.append(target / f"{rank:03d}_{name}_wrong{100 * entry.error:.1f}.png")
-            write_png(written[-1], picture)
+            write_png(written[-1], entry.picture(self.categories))
         return written

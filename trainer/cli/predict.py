@@ -53,6 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--png", action="store_true", help="write everything's masks as PNG files and metadata.csv instead of JSON"
     )
     parser.add_argument(
+        "--probability", action="store_true", help="also write the probability of foreground as PNG files"
+    )
+    parser.add_argument(
         "--batch", type=int, metavar="N", help="images of one size per pass; default TEST.BATCH_SIZE_TOTAL"
     )
     parser.add_argument("--skip-corrupt", action="store_true", help="count unreadable files instead of stopping")
@@ -108,9 +111,10 @@ def run(args: argparse.Namespace) -> int:
         batch = args.batch or max(1, int(predictor.cfg.TEST.BATCH_SIZE_TOTAL))
         if args.png and "everything" not in predictor.result_tasks(tasks):
             raise UsageError("--png is about the masks of everything; add --tasks everything")
-        summary = predict_files(
-            predictor, inputs, args.output, tasks=tasks, batch_size=batch, everything_png=args.png, **reading
-        )
+        if args.probability and "foreground" not in predictor.result_tasks(tasks):
+            raise UsageError("--probability is about foreground, which is not predicted here; leave it out")
+        reading |= {"everything_png": args.png, "probability": args.probability}
+        summary = predict_files(predictor, inputs, args.output, tasks=tasks, batch_size=batch, **reading)
     frames = f" and {summary.frames} video frames" if summary.frames else ""
     skipped = f", {len(summary.skipped)} unreadable files skipped" if summary.skipped else ""
     done = f"predicted {summary.images} images{frames}{skipped}"
@@ -127,7 +131,7 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     from segfoundry.datasets.formats.prompts import PromptedObject, read_prompt_file
     from segfoundry.utils.prompts import Box, Point, Prompt
 
-    for option in ("tasks", "batch", "png"):
+    for option in ("tasks", "batch", "png", "probability"):
         if getattr(args, option) not in (None, False):
             raise UsageError(f"--{option} has no meaning with prompts; leave it out")
     shapes: tuple[Prompt, ...] = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))

@@ -15,7 +15,8 @@ EXAMPLES = """
   python entry.py score semantic --gt_folder val/semantic --pred_json sem_seg_predictions.json --record kitchen.yaml
   python entry.py score instances --gt_json instances_val.json --pred_json coco_instances_results.json
   python entry.py score referring --record kitchen.yaml:val --pred_json referring_predictions.json --sentences all
-  python entry.py score interactive --pred_json interactive_clicks.json"""
+  python entry.py score interactive --pred_json interactive_clicks.json
+  python entry.py score foreground --gt_folder test/masks --pred_folder predictions/foreground"""
 
 _NEEDED = {
     "panoptic": ("gt_json", "pred_json"),
@@ -23,6 +24,7 @@ _NEEDED = {
     "instances": ("gt_json", "pred_json"),
     "referring": ("record", "pred_json"),
     "interactive": ("pred_json",),
+    "foreground": ("gt_folder", "pred_folder"),
 }
 _ALLOWED = {
     "panoptic": ("gt_json", "gt_folder", "pred_json", "pred_folder", "reference_area", "crowd_union"),
@@ -30,6 +32,7 @@ _ALLOWED = {
     "instances": ("gt_json", "pred_json"),
     "referring": ("record", "pred_json", "sentences"),
     "interactive": ("pred_json",),
+    "foreground": ("gt_folder", "pred_folder"),
 }
 
 
@@ -169,10 +172,19 @@ def _interactive(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return result, click_table(result)
 
 
+def _foreground(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from segfoundry.datasets.evaluation.foreground import foreground_table
+    from segfoundry.datasets.evaluation.score_foreground import score_foreground
+
+    result = score_foreground(args.gt_folder, args.pred_folder, workers=args.workers)
+    return result, foreground_table(result, "0..1")
+
+
 _SCORERS = {
     "panoptic": _panoptic,
     "semantic": _semantic,
     "instances": _instances,
     "referring": _referring,
     "interactive": _interactive,
+    "foreground": _foreground,
 }

@@ -80,8 +80,8 @@ class Train:
     EVAL_EVERY_EPOCHS: float = key(1.0, "Evaluate every N epochs; 0: only by EVAL_EVERY and at the end.", minimum=0)
     BEST_METRIC: str = key(
         "",
-        "Metric that decides the best weights, DATASET/KIND/METRIC or its end (of noc@... and nof@... the smallest); "
-        "empty: PQ, else mIoU, else AP, else noc@0.85 of the first test set.",
+        "Metric that decides the best weights, DATASET/KIND/METRIC or its end (of noc@..., nof@... and loss the smallest); "
+        "empty: PQ, else mIoU, else AP, else dice, else noc@0.85 of the first test set.",
     )
     EMA: float = key(
         0.0, "Decay of an exponential moving average of the weights, used in evaluation; 0: off.", minimum=0, maximum=1
@@ -105,9 +105,10 @@ class Test:
     )
     EVALUATORS: list[str] = key(
         [],
-        "What is measured: panoptic, instance, semantic, interactive (clicks), referring (phrases), as far as a data "
-        "set's annotations allow; empty: what its record says, or else panoptic, instance and semantic.",
-        choices=("panoptic", "instance", "semantic", "interactive", "referring"),
+        "What is measured: panoptic, instance, semantic, interactive (clicks), referring (phrases), foreground, as far as "
+        "a data set's annotations and the network allow; empty: what its record says, or else panoptic, instance and "
+        "semantic, or foreground.",
+        choices=("panoptic", "instance", "semantic", "interactive", "referring", "foreground"),
     )
     SENTENCES: str = key(
         "first",
