@@ -161,7 +161,7 @@ def test_explain(capsys):
     for part in ("integer", "1024", "512", "--overrides", "at least 32", "pixels"):
         assert part in out
     assert main(["config", "--explain", "SOLVER.OPTIMIZER"]) == 0
-    assert "ADAMW, SGD" in capsys.readouterr().out
+    assert "ADAMW, ADAM, SGD" in capsys.readouterr().out
     assert main(["config", "--explain", "CUDA"]) == 0
     assert "no effect DEVICE decides" in capsys.readouterr().out
     assert main(["config", "--explain", "SOLVER.CLIP_GRADIENTS"]) == 0

@@ -32,6 +32,15 @@ def test_help_of_each_verb(verb):
     assert f"{verb} " in out and "examples:" in out and len(out.splitlines()) < 70
 
 
+def test_help_and_errors_of_an_original_command_load_nothing_heavy(tmp_path):
+    out, loaded = probe("legacy", "sam-finetune", "--help")
+    assert loaded == "0 []" and "--virtual_batch_size" in out and "GRADIENT_ACCUMULATE_STEP" in out
+    data = tmp_path / "data.yaml"
+    data.write_text("dataset: {train: [{data_dir: none}]}")
+    _, loaded = probe("legacy", "sam-finetune", "-c", str(data), "--alpha", "2")
+    assert loaded == "2 []"
+
+
 def test_config_and_its_errors_load_nothing_heavy():
     _, loaded = probe("config", "--conf_files", "configs/seem/tiny.yaml")
     assert loaded == "0 []"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from segfoundry.trainer.legacy.table import Flag, Given, LegacyCommand, Values, require
@@ -50,7 +49,7 @@ def _number(given: Given, flag: str, default: int) -> int:
     return max(1, convert(Plain(given.flags[flag]), int)) if flag in given.flags else default
 
 
-def _base_file(given: Given, notices: list[str]) -> Mapping[str, str]:
+def _base_file(given: Given, notices: list[str]) -> dict[str, str]:
     """The base file is that of vit_h: another network, or weights of the user's own, go without it."""
     sam = given.resolved.cfg.SAM
     if given.named("SAM.CHECKPOINT") or sam.CHECKPOINT == "":
