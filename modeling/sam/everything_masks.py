@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision.ops import nms
 
 from segfoundry.modeling.sam.mask_quality import corner_boxes
 from segfoundry.modeling.sam.small_regions import remove_small_regions
@@ -59,6 +58,8 @@ class FoundMasks:
             scores: (N,) real.
             iou_threshold: 0..1.
         """
+        from torchvision.ops import nms  # takes a second to import, and only everything mode needs it
+
         boxes = torch.from_numpy(self.boxes).float()
         return self.take(nms(boxes, torch.from_numpy(scores.astype(np.float32)), iou_threshold).numpy())
 
