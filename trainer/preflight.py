@@ -139,11 +139,16 @@ def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> 
 
 def _data_keys(cfg: Any, records: str, folders: str) -> str:
     """Returns which keys name data, as the start of a sentence."""
-    return f"{records} and {folders} are" if "SAM" in cfg and cfg.SAM.TASK == "dlo" else f"{records} is"
+    return f"{records} and {folders} are" if _takes(cfg, folders) else f"{records} is"
+
+
+def _takes(cfg: Any, folders: str) -> bool:
+    """Tells whether the network takes what SAM.DLO.TRAIN or TEST names."""
+    return "SAM" in cfg and (folders == TRAIN_KEY or cfg.SAM.TASK == "dlo")
 
 
 def _nothing_named(cfg: Any, records: str, folders: str, example: str) -> ConfigError:
-    more = f", or folders, e.g. {folders} '{example}'" if "SAM" in cfg and cfg.SAM.TASK == "dlo" else ""
+    more = f", or folders, e.g. {folders} '{example}'" if _takes(cfg, folders) else ""
     return ConfigError(
         f"{_data_keys(cfg, records, folders)} empty; name a data set record, e.g. --overrides {records} '[my.yaml]'"
         f"{more}"
@@ -158,14 +163,13 @@ def _check_cache(cfg: Any, train: Sequence[tuple[Record, Split]]) -> None:
     """
     if "SAM" not in cfg or not cfg.SAM.CACHE_EMBEDDINGS or cfg.SAM.CACHE_VARIANTS:
         return
-    if cfg.SAM.TASK == "dlo":
-        reasons = [
-            f"{'w_aug' if split.augment else 'bg_paths'} of {record.path}"
-            for record, split in train
-            if split.augment or split.backgrounds
-        ]
-    else:
-        reasons = ["SAM.PROMPTABLE.FLIP_P"] if cfg.SAM.PROMPTABLE.FLIP_P > 0 else []
+    reasons = [
+        f"{'w_aug' if split.augment else 'bg_paths'} of {record.path}"
+        for record, split in train
+        if split.augment or split.backgrounds
+    ]
+    if cfg.SAM.TASK == "promptable" and cfg.SAM.PROMPTABLE.FLIP_P > 0:
+        reasons.append("SAM.PROMPTABLE.FLIP_P")
     if reasons:
         raise ConfigError(
             f"SAM.CACHE_EMBEDDINGS keeps embeddings of images that do not change; {', '.join(reasons)} changes them "

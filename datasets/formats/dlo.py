@@ -40,6 +40,8 @@ class DloSets:
 def dlo_sets(cfg: Any) -> DloSets:
     """Turns the entries of SAM.DLO.TRAIN and SAM.DLO.TEST into data sets; none for other architectures.
 
+    Promptable networks train on the same folders, a mask being one object; they are not evaluated on them.
+
     Raises:
         ConfigError: an entry makes no sense, or all training sets have the percentage 0; names the key.
         DataError: a folder is missing; says which and what is expected.
@@ -47,10 +49,10 @@ def dlo_sets(cfg: Any) -> DloSets:
     if "SAM" not in cfg:
         return DloSets()
     entries, test = list(cfg.SAM.DLO.TRAIN), dict(cfg.SAM.DLO.TEST)
-    if cfg.SAM.TASK != "dlo":
-        named = [key for key, value in ((TRAIN_KEY, entries), (TEST_KEY, test)) if value]
-        return DloSets(notices=[f"{key} is not used: SAM.TASK is {cfg.SAM.TASK}" for key in named])
     notices: list[str] = []
+    if test and cfg.SAM.TASK != "dlo":
+        notices.append(f"{TEST_KEY} is not used: with SAM.TASK {cfg.SAM.TASK} nothing is predicted without prompts")
+        test = {}
     train = []
     for number, entry in enumerate(entries):
         share = _percentage(entry.get("percentage"), f"{TRAIN_KEY}.{number}.percentage")

@@ -36,8 +36,8 @@ def test_nothing_to_train_or_evaluate_on(cables):
         check_training(cable_config([]))
     with pytest.raises(ConfigError, match=r"DATASETS\.TEST and SAM\.DLO\.TEST are empty"):
         check_evaluation(cable_config([{"data_dir": cables}]))
-    with pytest.raises(ConfigError, match=r"DATASETS\.TRAIN is empty"):
-        check_training(cable_config([{"data_dir": cables}], SAM__TASK="promptable"))
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST is empty; name a data set record"):
+        check_evaluation(cable_config([], {"data_dir": cables}, SAM__TASK="promptable"))
     plan = check_training(cable_config([{"data_dir": cables}]))
     assert any("SAM.DLO.TEST are empty: nothing is evaluated" in text for text in plan.notices)
 

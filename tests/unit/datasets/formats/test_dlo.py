@@ -48,10 +48,10 @@ def test_backgrounds_are_optional(cables):
         assert sets([{"data_dir": cables, **entry}]).train[0][1].backgrounds == ()
 
 
-def test_other_tasks_and_architectures_have_none(cables):
+def test_other_tasks_are_not_tested_and_other_architectures_have_none(cables):
     found = sets([{"data_dir": cables}], {"data_dir": "nowhere"}, SAM__TASK="promptable")
-    assert found.train == [] and found.test == []
-    assert [n.split()[0] for n in found.notices] == ["SAM.DLO.TRAIN", "SAM.DLO.TEST"]
+    assert len(found.train) == 1 and found.test == []
+    assert [n.split(":")[0] for n in found.notices] == ["SAM.DLO.TEST is not used"]
     assert dlo_sets(load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg) == DloSets()
 
 
