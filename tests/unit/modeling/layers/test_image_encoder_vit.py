@@ -13,7 +13,7 @@ from segfoundry.modeling.layers.image_encoder_vit import (
     ImageEncoderViT,
     fit_positions,
 )
-from segfoundry.modeling.layers.relative_position import relative_positions
+from segfoundry.modeling.layers.relative_position import MODES, relative_positions
 from segfoundry.modeling.layers.windows import join_windows, split_windows
 
 from ....support import goldens
@@ -31,7 +31,11 @@ def encoder(**options):
     return model.eval()
 
 
-def from_case(case):
+def recorded_case():
+    return goldens.Case("sam", "image_encoder", goldens.DEFAULT_FOLDER / "sam" / "image_encoder.json")
+
+
+def from_case(case, **options):
     c = case.config
     return ImageEncoderViT(
         embed_dim=c["embed_dim"],
@@ -43,6 +47,7 @@ def from_case(case):
         patch_size=c["patch_size"],
         mlp_ratio=c["mlp_ratio"],
         window_size=c["window_size"],
+        **options,
     )
 
 
@@ -76,14 +81,50 @@ def test_output(case, output):
     goldens.check(case, output)
 
 
-def test_gradients_are_the_recorded_ones():
-    case = goldens.Case("sam", "image_encoder", goldens.DEFAULT_FOLDER / "sam" / "image_encoder.json")
-    model = case.load_into(from_case(case))
-    (model(case.tensors["in/x"]) * case.tensors["in/grad_y"]).sum().backward()
+@pytest.mark.parametrize("attention", MODES)
+def test_every_way_of_attention_gives_the_recorded_values_and_gradients(attention):
+    case = recorded_case()
+    model = case.load_into(from_case(case, attention=attention))
+    with torch.no_grad():
+        goldens.assert_close(model(case.tensors["in/x"]), case.tensors["out/y"], 1e-5, "y without gradients")
+    y = model(case.tensors["in/x"])
+    goldens.assert_close(y, case.tensors["out/y"], 1e-5, "y")
+    (y * case.tensors["in/grad_y"]).sum().backward()
     recorded = case.group("grad")
     assert len(recorded) == 6
     for name, expected in recorded.items():
         goldens.assert_close(model.get_parameter(name).grad, expected, 1e-5, name)
+
+
+def test_unknown_ways_of_attention_are_refused():
+    with pytest.raises(ValueError, match=r"auto, bias, concat, eager.*'flash'"):
+        encoder(attention="flash")
+
+
+@pytest.mark.parametrize("attention", MODES)
+@pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "weights"])
+def test_bfloat16_stays_near_float32(attention, autocast):
+    case = recorded_case()
+    model, image = case.load_into(from_case(case, attention=attention)), case.tensors["in/x"]
+    with torch.no_grad():
+        exact = model.tokens(image)
+        if autocast:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                rounded = model.tokens(image)
+        else:
+            rounded = model.bfloat16().tokens(image.bfloat16())
+    difference = (rounded.float() - exact).norm() / exact.norm()
+    assert 0 < difference <= 2e-2
+
+
+def test_layers_of_a_block_are_called_as_modules():
+    """Updates that wrap the projections must see every token of the grid."""
+    model, seen = encoder(), {}
+    for name in ("attn.qkv", "attn.proj", "mlp.lin1", "mlp.lin2"):
+        layer = model.blocks[0].get_submodule(name)
+        layer.register_forward_hook(lambda _m, inputs, _o, name=name: seen.update({name: inputs[0].shape}))
+    model(torch.randn(1, 3, 64, 64))
+    assert {name: tuple(shape[:3]) for name, shape in seen.items()} == dict.fromkeys(seen, (1, 8, 8)) and len(seen) == 4
 
 
 def test_names_and_shapes_are_those_of_sam_vit_b():
@@ -116,6 +157,19 @@ def test_positions_of_another_image_size_are_the_same_at_load_and_at_run_time():
     windowed = "blocks.0.attn.rel_pos_h"
     assert torch.equal(fitted[windowed], large.state_dict()[windowed])
     assert not torch.equal(large(image), encoder(img_size=32)(image))
+
+
+def test_weights_for_1024_pixels_run_at_512():
+    sizes = {"patch_size": 16, "window_size": 14}
+    published, small = encoder(img_size=1024, **sizes), encoder(img_size=512, **sizes)
+    fitted = fit_positions(published.state_dict(), small.state_dict())
+    small.load_state_dict(fitted)
+    assert fitted["pos_embed"].shape == (1, 32, 32, 16)
+    lengths = {name: len(table) for name, table in fitted.items() if "rel_pos" in name}
+    assert lengths == {f"blocks.{i}.attn.rel_pos_{axis}": (27, 63)[i] for i in (0, 1) for axis in "hw"}
+    with torch.no_grad():
+        image = torch.randn(1, 3, 512, 512)
+        torch.testing.assert_close(small(image), published(image), rtol=1e-4, atol=1e-5)
 
 
 def test_windows_do_not_see_each_other_and_global_blocks_do():
