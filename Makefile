@@ -27,7 +27,8 @@ help:
 	  'make demo          install, make a small data set, train a tiny SEEM on it, evaluate, predict, write a report (runs/demo)' \
 	  'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
 	  'make test          install, run the whole test suite (PYTEST_ARGS="-k name" selects)' \
-	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
+	  'make test-toy      train small SAMs on drawn cables from random weights and check what they learn (minutes)' \
+  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
 	  'make lint          check style and formatting (ruff)' \
 	  'make typecheck     check types of the built package (mypy)' \
 	  'make docs          write docs/configuration.md from the configuration schema' \
@@ -107,6 +108,11 @@ test: venv
 	@printf '\n==> %s\n' 'running the tests in $(JOBS) processes'
 	@OMP_NUM_THREADS=1 '$(PY)' -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
 	@printf '\nAll tests passed. Next: make lint, make typecheck; one test alone: make test PYTEST_ARGS="-k NAME".\n'
+
+.PHONY: test-toy
+test-toy: venv
+	@printf '\n==> %s\n' 'training small SAMs on drawn cables: about two minutes of CPU time'
+	@OMP_NUM_THREADS=1 SEGFOUNDRY_TOY=1 '$(PY)' -m pytest -q -s tests/acceptance $(PYTEST_ARGS)
 
 .PHONY: test-interop
 test-interop: venv-interop
