@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from segfoundry.datasets.transforms.resize import ResizeLongest
 from segfoundry.modeling.sam.transforms import ResizeLongestSide
 
 from ....support.goldens import DEFAULT_FOLDER, Case
@@ -52,3 +53,14 @@ def test_an_image_of_the_right_size_is_copied():
     image = np.random.default_rng(0).integers(0, 256, (20, 32, 3), dtype=np.uint8)
     resized = ResizeLongestSide(32).apply_image(image)
     assert np.array_equal(resized, image) and not np.shares_memory(resized, image)
+
+
+@given(SIDES, SIDES, st.integers(1, 2048))
+def test_data_sets_are_resized_to_the_same_sizes(height, width, side):
+    found = ResizeLongest(side, half_up=True).output_size(height, width)
+    assert found == ResizeLongestSide.get_preprocess_shape(height, width, side)
+
+
+def test_data_sets_are_resized_to_the_same_pixels():
+    image = np.random.default_rng(0).integers(0, 256, (37, 61, 3), dtype=np.uint8)
+    assert np.array_equal(ResizeLongest(48, half_up=True)(image), ResizeLongestSide(48).apply_image(image))
