@@ -28,7 +28,7 @@ help:
 	  'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
 	  'make test          install, run the whole test suite (PYTEST_ARGS="-k name" selects)' \
 	  'make test-toy      train small SAMs on drawn cables from random weights and check what they learn (minutes)' \
-  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
+	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
 	  'make lint          check style and formatting (ruff)' \
 	  'make typecheck     check types of the built package (mypy)' \
 	  'make docs          write docs/configuration.md from the configuration schema' \

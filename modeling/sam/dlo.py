@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from segfoundry.modeling.losses.cl_dice import mask_cl_dice
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
 from segfoundry.modeling.sam.encoded import Encoded
+from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, ForegroundResult
@@ -29,63 +29,33 @@ DICE_SMOOTH = 1e-5
 Size = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class DloLosses:
-    """Weights and settings of the losses; see SAM.LOSS.
-
-    Attributes:
-        focal_alpha: weight of foreground pixels in the focal loss, 0..1; background pixels weigh 1 - focal_alpha.
-        focal_gamma: exponent of the focal loss.
-        focal_weight: of the focal loss.
-        dice_weight: of the dice loss.
-        dice_per_image: dice loss of each image, not of all pixels of the micro-batch.
-        iou_weight: of the predicted IoU's squared error; 0: the IoU head does not train.
-        cl_dice_weight: of the centre-line dice loss of the foreground.
-        cl_dice_iterations: of its skeletons.
-    """
-
-    focal_alpha: float = 0.85
-    focal_gamma: float = 2.0
-    focal_weight: float = 20.0
-    dice_weight: float = 1.0
-    dice_per_image: bool = False
-    iou_weight: float = 0.0
-    cl_dice_weight: float = 0.0
-    cl_dice_iterations: int = 10
-
-    @classmethod
-    def from_config(cls, loss: Any) -> DloLosses:
-        """Reads section SAM.LOSS."""
-        return cls(
-            focal_alpha=loss.FOCAL_ALPHA,
-            focal_gamma=loss.FOCAL_GAMMA,
-            focal_weight=loss.FOCAL_WEIGHT,
-            dice_weight=loss.DICE_WEIGHT,
-            dice_per_image=loss.DICE_PER_IMAGE,
-            iou_weight=loss.IOU_WEIGHT,
-            cl_dice_weight=loss.CLDICE_WEIGHT,
-            cl_dice_iterations=loss.CLDICE_ITERS,
-        )
-
-
 class DloTask:
     """Training and prediction of the foreground.
 
     Args:
         losses: weights of the losses.
+        dice_per_image: dice loss of each image, not of all pixels of the micro-batch.
         invert_target: the network's mask is the background.
         prompt: "full_box", "image_box", "none" or "mask_box", see SAM.DLO.PROMPT.
     """
 
-    def __init__(self, losses: DloLosses, invert_target: bool = True, prompt: str = "full_box") -> None:
+    def __init__(
+        self,
+        losses: LossSettings,
+        dice_per_image: bool = False,
+        invert_target: bool = True,
+        prompt: str = "full_box",
+    ) -> None:
         self.weights = losses
+        self.dice_per_image = dice_per_image
         self.invert_target = invert_target
         self.prompt = prompt
 
     @classmethod
     def from_config(cls, cfg: Any) -> DloTask:
         """Reads sections SAM.DLO and SAM.LOSS."""
-        return cls(DloLosses.from_config(cfg.SAM.LOSS), cfg.SAM.DLO.INVERT_TARGET, cfg.SAM.DLO.PROMPT)
+        loss, dlo = cfg.SAM.LOSS, cfg.SAM.DLO
+        return cls(LossSettings.from_config(loss), loss.DICE_PER_IMAGE, dlo.INVERT_TARGET, dlo.PROMPT)
 
     def unreached(self, name: str) -> bool:
         """Tells whether no loss depends on the parameter of this name."""
@@ -182,7 +152,7 @@ class DloTask:
         """Returns the dice loss of logits and targets, summed over images: all as one, or one by one."""
         probabilities = [logits.sigmoid().flatten() for logits, _ in pairs]
         targets = [target.flatten().to(torch.float32) for _, target in pairs]
-        if not self.weights.dice_per_image:
+        if not self.dice_per_image:
             whole = mask_dice(torch.cat(probabilities)[None], torch.cat(targets)[None], DICE_SMOOTH)
             return len(pairs) * whole[0]
         each = [mask_dice(p[None], t[None], DICE_SMOOTH) for p, t in zip(probabilities, targets, strict=True)]

@@ -9,7 +9,6 @@ columns of the padded batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 from segfoundry.modeling.losses.cl_dice import mask_cl_dice
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
+from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.promptable_prompts import (
     First,
@@ -35,40 +35,8 @@ from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch
 
 
-@dataclass(frozen=True)
-class MaskLosses:
-    """Weights and settings of the losses; see SAM.LOSS.
-
-    Attributes:
-        focal_alpha: weight of the object's pixels in the focal loss, 0..1; others weigh 1 - focal_alpha.
-        focal_gamma: exponent of the focal loss.
-        focal_weight: of the focal loss.
-        dice_weight: of the dice loss of each object.
-        iou_weight: of the predicted IoU's squared error; 0: the IoU head does not train.
-        cl_dice_weight: of the centre-line dice loss.
-        cl_dice_iterations: of its skeletons.
-    """
-
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
-    focal_weight: float = 20.0
-    dice_weight: float = 1.0
-    iou_weight: float = 1.0
-    cl_dice_weight: float = 0.0
-    cl_dice_iterations: int = 10
-
-    @classmethod
-    def from_config(cls, loss: Any) -> MaskLosses:
-        """Reads section SAM.LOSS."""
-        return cls(
-            focal_alpha=loss.FOCAL_ALPHA,
-            focal_gamma=loss.FOCAL_GAMMA,
-            focal_weight=loss.FOCAL_WEIGHT,
-            dice_weight=loss.DICE_WEIGHT,
-            iou_weight=loss.IOU_WEIGHT,
-            cl_dice_weight=loss.CLDICE_WEIGHT,
-            cl_dice_iterations=loss.CLDICE_ITERS,
-        )
+class MaskLosses(LossSettings):
+    """The losses of prompted objects. Dice is that of each object."""
 
     def names(self) -> list[str]:
         """Returns the names of the losses."""

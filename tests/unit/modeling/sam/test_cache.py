@@ -10,7 +10,8 @@ import torch
 
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.sam.cache import FILE_OVERHEAD, EmbeddingCache, WeightDigest
-from segfoundry.modeling.sam.dlo import DloLosses, DloTask
+from segfoundry.modeling.sam.dlo import DloTask
+from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.utils.draws import Draws
@@ -23,7 +24,7 @@ ENTRY = 16 * 8 * 8 * 4 + FILE_OVERHEAD  # bytes of a file at most
 
 def segmenter(folder=None, max_bytes=10**8):
     torch.manual_seed(0)
-    network, task = recorded_sam(TINY), DloTask(DloLosses())
+    network, task = recorded_sam(TINY), DloTask(LossSettings())
     cache = None if folder is None else EmbeddingCache(network.image_encoder, network.image_size, folder, max_bytes)
     tuning = TuningSettings(ways={"mask_decoder": "full"}, unreached=task.unreached)
     model = SamSegmenter(network, task, tuning=tuning, cache=cache)

@@ -8,7 +8,8 @@ import torch
 
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.losses.cl_dice import mask_cl_dice
-from segfoundry.modeling.sam.dlo import DloLosses, DloTask, overlap
+from segfoundry.modeling.sam.dlo import DloTask, overlap
+from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.utils.draws import Draws
@@ -22,7 +23,7 @@ RNG = Draws(0, 0)
 
 def segmenter(losses=None, **options):
     torch.manual_seed(0)
-    task = DloTask(losses or DloLosses(), **options)
+    task = DloTask(losses or LossSettings(), **options)
     tuning = TuningSettings(ways={"mask_decoder": "full"}, unreached=task.unreached)
     model = SamSegmenter(recorded_sam(TINY), task, tuning=tuning)
     apply_policy(model, model.train_policy())
@@ -59,13 +60,13 @@ def split(batch):
     ]
 
 
-ALL = DloLosses(dice_per_image=True, iou_weight=1.0, cl_dice_weight=0.5, cl_dice_iterations=3)
+ALL = LossSettings(iou_weight=1.0, cl_dice_weight=0.5, cl_dice_iterations=3)
 
 
 @pytest.mark.parametrize("invert", [True, False])
 def test_with_dice_per_image_a_step_does_not_depend_on_its_micro_batches(invert):
     batch = drawn_batch(SIZES)
-    model = segmenter(ALL, invert_target=invert)
+    model = segmenter(ALL, dice_per_image=True, invert_target=invert)
     whole, gradient = objective(model, [batch])
     parts, gradient_of_parts = objective(model, split(batch))
     assert whole.keys() == {"loss_focal", "loss_dice", "loss_iou", "loss_cldice"}
@@ -87,7 +88,7 @@ def test_accumulation_of_four_batches_of_two_has_the_focal_gradient_of_a_batch_o
         )
         for n in range(0, 8, 2)
     ]
-    model = segmenter(DloLosses(dice_weight=0.0))
+    model = segmenter(LossSettings(dice_weight=0.0))
     _, whole = objective(model, [batch])
     _, accumulated = objective(model, pairs)
     for name in whole:
@@ -103,7 +104,7 @@ def test_foreground_pixels_have_the_weight_alpha_whatever_the_polarity():
     batch = drawn_batch(SIZES)
     losses = {}
     for invert in (True, False):
-        model = segmenter(DloLosses(focal_alpha=0.7), invert_target=invert)
+        model = segmenter(LossSettings(focal_alpha=0.7), invert_target=invert)
         if invert:
             last = model.mask_decoder.output_hypernetworks_mlps[0].layers[-1]
             with torch.no_grad():
@@ -132,7 +133,7 @@ def test_results_are_of_the_foreground(invert):
 
 
 def test_loss_of_a_prediction_is_the_training_loss_of_that_image_alone():
-    model = segmenter(DloLosses(focal_weight=3.0, dice_weight=0.5))
+    model = segmenter(LossSettings(focal_weight=3.0, dice_weight=0.5))
     for one in split(drawn_batch(SIZES)):
         trained = sum(model.train()(one, rng=RNG).values())
         assert model.eval()(one)[0].foreground.loss == pytest.approx(trained.item(), rel=1e-5)
@@ -154,9 +155,9 @@ def test_prompts():
     target[0, 10:20, 30:90] = True
     empty = torch.zeros(1, 128, 80, dtype=torch.bool)
     image = [[0, 0, 64, 36], [0, 0, 40, 64]]
-    assert DloTask(DloLosses(), prompt="full_box").boxes(64, sizes) == [[0, 0, 64, 64]] * 2
-    assert DloTask(DloLosses(), prompt="image_box").boxes(64, sizes) == image
-    around = DloTask(DloLosses(), prompt="mask_box")
+    assert DloTask(LossSettings(), prompt="full_box").boxes(64, sizes) == [[0, 0, 64, 64]] * 2
+    assert DloTask(LossSettings(), prompt="image_box").boxes(64, sizes) == image
+    around = DloTask(LossSettings(), prompt="mask_box")
     assert around.boxes(64, sizes) == image
     assert around.boxes(64, sizes, [target, empty]) == [[15, 5, 45, 10], image[1]]
 
@@ -172,7 +173,7 @@ def test_every_prompt_trains_and_predicts(prompt):
 @pytest.mark.parametrize("prompt", ["full_box", "none"])
 @pytest.mark.parametrize("iou_weight", [0.0, 1.0])
 def test_exactly_the_parameters_that_are_not_unreached_get_gradients(prompt, iou_weight):
-    model = segmenter(DloLosses(iou_weight=iou_weight), prompt=prompt)
+    model = segmenter(LossSettings(iou_weight=iou_weight), prompt=prompt)
     model.tuning = dataclasses.replace(
         model.tuning, ways=dict.fromkeys(("image_encoder", "prompt_encoder", "mask_decoder"), "full")
     )
@@ -186,7 +187,7 @@ def test_exactly_the_parameters_that_are_not_unreached_get_gradients(prompt, iou
 
 
 def test_iou_head_learns_the_overlap_of_the_trained_mask():
-    model, batch = segmenter(DloLosses(iou_weight=2.0)), drawn_batch(SIZES)
+    model, batch = segmenter(LossSettings(iou_weight=2.0)), drawn_batch(SIZES)
     with torch.no_grad():
         loss = model(batch, rng=RNG)["loss_iou"].item()
         embeddings = model.embeddings(batch)
@@ -203,7 +204,7 @@ def test_iou_head_learns_the_overlap_of_the_trained_mask():
 @pytest.mark.parametrize("invert", [True, False])
 def test_centre_lines_are_those_of_the_foreground(invert):
     model, batch = (
-        segmenter(DloLosses(cl_dice_weight=1.0, cl_dice_iterations=4), invert_target=invert),
+        segmenter(LossSettings(cl_dice_weight=1.0, cl_dice_iterations=4), invert_target=invert),
         drawn_batch(SIZES),
     )
     with torch.no_grad():

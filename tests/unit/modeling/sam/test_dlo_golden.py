@@ -11,7 +11,8 @@ from segfoundry.datasets.collate import collate
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
-from segfoundry.modeling.sam.dlo import DICE_SMOOTH, DloLosses, DloTask
+from segfoundry.modeling.sam.dlo import DICE_SMOOTH, DloTask
+from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter
 from segfoundry.modeling.sam.transforms import ResizeLongestSide
 from segfoundry.modeling.sam.tuning import TuningSettings
@@ -83,7 +84,7 @@ class Run:
         alpha = 0.85 if args["alpha"] is None else args["alpha"]
         network = recorded_sam(RUNS.config)
         network.load_state_dict(RUNS.group("param"), strict=True)
-        task = DloTask(DloLosses(focal_alpha=alpha), invert_target=not args["no_inv"])
+        task = DloTask(LossSettings(focal_alpha=alpha), invert_target=not args["no_inv"])
         tuning = TuningSettings(ways={"mask_decoder": "full"}, unreached=task.unreached)
         self.model = SamSegmenter(network, task, tuning=tuning)
         apply_policy(self.model, self.model.train_policy())

@@ -142,7 +142,7 @@ def test_shrunk_masks_keep_thin_objects():
 def test_losses_by_hand():
     torch.manual_seed(0)
     logits, iou, truth = torch.randn(2, 3, 8, 8), torch.rand(2, 3), torch.rand(2, 8, 8) > 0.6
-    found = MaskLosses(iou_weight=2.0)(logits, iou, truth)
+    found = MaskLosses(focal_alpha=0.25, iou_weight=2.0)(logits, iou, truth)
     expected = {"loss_focal": 0.0, "loss_dice": 0.0, "loss_iou": 0.0}
     for p in range(2):
         each = []
