@@ -22,6 +22,7 @@ ERROR_COLORS = {
     "right category, wrong instance": (245, 160, 30),
     "nothing predicted": (50, 90, 230),
 }
+FOREGROUND_COLOR = (30, 230, 90)
 _WRONG_CATEGORY, _WRONG_INSTANCE, _MISSING = 1, 2, 3  # places in ERROR_COLORS, from 1
 _UNJUDGED = -1
 # Lightness of the 1st, 2nd, ... instance of a category: > 0 towards white, < 0 towards black.
@@ -122,7 +123,11 @@ def draw_masks(image: np.ndarray, masks: Iterable[np.ndarray], *, alpha: float =
 
 def draw_foreground(image: np.ndarray, mask: np.ndarray, *, alpha: float = 0.55) -> np.ndarray:
     """Returns ``image`` with the foreground ``mask`` (H, W) bool painted over it."""
-    return draw_masks(image, [mask], alpha=alpha)
+    _check_size(image, mask)
+    out = image.copy()
+    _fill(out, image, mask, FOREGROUND_COLOR, alpha)
+    _outline(out, mask, (255, 255, 255))
+    return out
 
 
 def draw_errors(image: np.ndarray, truth: PanopticResult, prediction: PanopticResult) -> np.ndarray:

@@ -73,7 +73,7 @@ def random_cable(rng: np.random.Generator, height: int, width: int) -> Cable:
     sideways = rng.normal(0, 0.2 * height, (count, 2))
     controls = np.vstack([start, start + t * (end - start) + sideways, end])
     points = evenly(catmull_rom(controls), _STEP)
-    wide = height * rng.uniform(0.018, 0.042)
+    wide = height * rng.uniform(0.025, 0.055)
     waves = np.sin(np.linspace(0, rng.uniform(1, 5), len(points)) + rng.uniform(0, 6.3))
     color = rgb(_COLORS[int(rng.integers(len(_COLORS)))]) * np.float32(rng.uniform(0.85, 1.1))
     striped = rng.random() < 0.25

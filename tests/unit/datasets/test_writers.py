@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 from segfoundry.datasets.formats.panoptic import read_panoptic_json, read_panoptic_png
 from segfoundry.datasets.writers import PredictionWriter, segments_info
 from segfoundry.utils.image_io import read_label
-from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Prediction, Segment
+from segfoundry.utils.structures import Category, ForegroundResult, InstanceResult, PanopticResult, Prediction, Segment
 
 CATEGORIES = [Category(7, "sky", False, (200, 10, 10)), Category(90, "cup", True, (10, 200, 10), "kitchen")]
 
@@ -84,3 +84,17 @@ def test_many_categories_need_sixteen_bits(tmp_path):
 def test_segment_without_pixels_is_left_out():
     result = PanopticResult(np.ones((3, 3), np.int32), [Segment(1, 0, False), Segment(2, 1, True)])
     assert [s["id"] for s in segments_info(result, CATEGORIES)] == [1]
+
+
+@pytest.mark.parametrize("probability", [False, True])
+def test_foreground_is_a_mask_and_a_probability_on_request(tmp_path, probability):
+    chance = np.linspace(0, 1, 30, dtype=np.float32).reshape(5, 6)
+    writer = PredictionWriter(tmp_path / "out", CATEGORIES, probability=probability)
+    result = ForegroundResult(chance > 0.5, chance)
+    writer.add((0, 0), "clip/000001", "clip", "clip.mp4#1", Prediction(foreground=result))
+    mask = read_label(tmp_path / "out" / "foreground" / "clip" / "000001.png")
+    assert mask.dtype == np.uint8 and (mask == np.where(chance > 0.5, 255, 0)).all()
+    grey = tmp_path / "out" / "probability" / "clip" / "000001.png"
+    assert grey.exists() == probability
+    if probability:
+        np.testing.assert_allclose(read_label(grey) / 255, chance, atol=0.5 / 255 + 1e-6)

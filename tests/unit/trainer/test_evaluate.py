@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from segfoundry.datasets.build import build_eval_loader
-from segfoundry.datasets.catalog import find_record
+from segfoundry.datasets.catalog import Split, find_record
 from segfoundry.datasets.evaluation.build import build_evaluators
 from segfoundry.trainer.distributed import Processes
 from segfoundry.trainer.evaluate import click_protocol, evaluate, evaluation_kinds, evaluator_options, scalars
@@ -64,6 +64,23 @@ def test_a_model_without_prompts_cannot_be_clicked_on(data):
     record = dataclasses.replace(data[0], evaluators=("interactive",))
     with pytest.raises(ConfigError, match="nothing to evaluate on 'tiny'"):
         evaluation_kinds(config(), record, data[1], frozenset())
+
+
+def test_what_the_network_does_not_give_is_not_measured(data, tmp_path):
+    cfg = config(**{"MODEL.DECODER.GROUNDING.ENABLED": False})
+    assert evaluation_kinds(cfg, *data, PROMPTS, {"panoptic"}) == ["panoptic"]
+    with pytest.raises(ConfigError, match="TEST.EVALUATORS: the semantic evaluation needs a model that gives semantic"):
+        evaluation_kinds(config(TEST__EVALUATORS=["semantic"]), *data, PROMPTS, {"foreground", "everything"})
+    # nothing of what the record asks for: what else the annotations allow, here clicks
+    assert evaluation_kinds(cfg, *data, frozenset({"stroke"}), {"everything"}) == ["interactive"]
+    with pytest.raises(ConfigError, match="nothing to evaluate on 'tiny'.* gives no such result; name another"):
+        evaluation_kinds(cfg, *data, frozenset(), {"everything"})
+
+
+def test_foreground_is_measured_where_there_are_masks(data, tmp_path):
+    split = Split("val", tmp_path, foreground=tmp_path)
+    record = dataclasses.replace(data[0], splits={"val": split})
+    assert evaluation_kinds(config(), record, split, PROMPTS, {"foreground", "everything"}) == ["foreground"]
 
 
 def test_unknown_kinds_are_refused_with_the_key():

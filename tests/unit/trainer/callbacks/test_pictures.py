@@ -1,8 +1,9 @@
 import numpy as np
 
 from segfoundry.trainer.callbacks.pictures import WorstPictures
-from segfoundry.utils.image_io import write_png
-from segfoundry.utils.structures import Category, PanopticResult, Prediction, Sample, Segment
+from segfoundry.utils.image_io import read_image, write_png
+from segfoundry.utils.structures import Category, ForegroundResult, PanopticResult, Prediction, Sample, Segment
+from segfoundry.utils.visualizer import ERROR_COLORS
 
 CATEGORIES = [Category(1, "sky", False, (200, 10, 10)), Category(2, "cup", False, (10, 200, 10))]
 
@@ -51,3 +52,19 @@ def test_images_without_panoptic_ground_truth_are_passed_over(tmp_path):
     pictures.process(sample, prediction)
     assert pictures.write(tmp_path / "eval") == []
     assert pictures.summarize() == {}
+
+
+def test_foreground_counts_by_its_overlap(tmp_path):
+    pictures = WorstPictures(CATEGORIES, count=2)
+    for index, rows in enumerate([8, 3, 5]):  # of 10
+        path = tmp_path / f"{index}.png"
+        write_png(path, np.full((40, 60, 3), index, np.uint8))  # the masks have another size than the file
+        truth, mask = np.zeros((2, 20, 30), bool)
+        truth[5:15], mask[5 : 5 + rows] = True, True
+        sample = Sample(np.zeros((0, 0, 3), np.uint8), index, f"c{index}", str(path), (20, 30), foreground=truth)
+        pictures.process(sample, Prediction(foreground=ForegroundResult(mask, mask.astype(np.float32))))
+    written = pictures.write(tmp_path / "eval")
+    assert [p.name for p in written] == ["001_c1_wrong70.0.png", "002_c2_wrong50.0.png"]
+    panels = read_image(written[0])
+    assert (panels == ERROR_COLORS["nothing predicted"]).all(axis=-1).sum() > 1000
+    assert not (panels == ERROR_COLORS["wrong category"]).all(axis=-1).any()
