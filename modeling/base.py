@@ -70,6 +70,7 @@ class MetaArch(nn.Module, ABC):
         result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
             "everything" among them means that :meth:`everything` works.
         mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
+        has_categories: it tells categories apart; weights without names of categories get those of COCO then.
         takes_shapes: ``prompted`` reads ``Prompts.shapes``, coordinates instead of pixels; simulated clicks have some.
     """
 
@@ -79,6 +80,7 @@ class MetaArch(nn.Module, ABC):
     result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
     mask_stride: int = 4
     takes_shapes: ClassVar[bool] = False
+    has_categories: ClassVar[bool] = True
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:
@@ -217,11 +219,18 @@ class MetaArch(nn.Module, ABC):
         """
         return state
 
+    def check_plain(self) -> None:  # noqa: B027
+        """Makes sure that published files have a place for every tensor; called after LoRA updates were merged.
+
+        Raises:
+            UserError: fine-tuning added modules that they do not know.
+        """
+
     def to_transformers(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns the tensors under the names of this network's class in transformers, and the class's configuration.
 
         Raises:
-            UserError: there is no such class, or it has no place for what fine-tuning added.
+            UserError: there is no such class.
         """
         raise UserError(f"{type(self).__name__} has no class in transformers; convert --to published or segfoundry")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +20,18 @@ from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import CheckpointError, UserError
-from segfoundry.utils.files import TEMP_MARK, check_free_space, disk_errors, fsync_file, fsync_folder
+from segfoundry.utils.files import TEMP_MARK, atomic_write_json, check_free_space, disk_errors, fsync_file, fsync_folder
 from segfoundry.utils.structures import Category
 
-LAYOUTS = ("segfoundry", "published")
-# File names by layout; "published" files hold a flat dict of names and tensors and nothing else.
-SUFFIXES = {"segfoundry": (".safetensors",), "published": (".pt", ".safetensors")}
+LAYOUTS = ("segfoundry", "published", "transformers")
+# File names by layout; "published" files hold a flat dict of names and tensors and nothing else. No suffix: a folder.
+SUFFIXES = {
+    "segfoundry": (".safetensors",),
+    "published": (".pt", ".pth", ".safetensors"),
+    "transformers": ("", ".safetensors"),
+}
+# What the class of transformers reads in a folder.
+FOLDER_WEIGHTS, FOLDER_CONFIG = "model.safetensors", "config.json"
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,10 @@ def check_target(output: Path, layout: str, force: bool) -> None:
         UserError: something stands there and is not to be replaced, or the name does not fit the layout.
     """
     if output.suffix not in SUFFIXES[layout]:
-        raise UserError(f"--output {output}: a file --to {layout} ends in {' or '.join(SUFFIXES[layout])}")
-    if output.exists() and not (force and output.is_file()):
+        names = [suffix or "no suffix (a folder)" for suffix in SUFFIXES[layout]]
+        raise UserError(f"--output {output}: what is written --to {layout} ends in {' or '.join(names)}")
+    replaceable = output.is_file() if output.suffix else (output / FOLDER_CONFIG).is_file()
+    if output.exists() and not (force and replaceable):
         raise UserError(f"--output {output} exists; name another file, or add --force to replace it")
 
 
@@ -76,11 +85,12 @@ def convert(
     """Loads weights as ``predict`` does and writes them again, atomically.
 
     Layout "segfoundry": safetensors with the configuration, the trained categories, the vocabulary and the size of
-    evaluation images in its header. Layout "published": the tensors alone, under published names.
+    evaluation images in its header. Layout "published": the tensors alone, under published names. Layout
+    "transformers": a folder for ``from_pretrained`` of the network's class in transformers, or its weight file alone.
 
     Args:
         weights: see :func:`segfoundry.trainer.loading.load_model`, like the configuration's sources.
-        output: file to write.
+        output: file or folder to write.
         layout: one of ``LAYOUTS``.
         conf_files: configuration files.
         overrides: words ``KEY VALUE`` or ``KEY=VALUE``.
@@ -88,7 +98,7 @@ def convert(
         vocabulary: categories that the written file tells apart; None: those of the source.
         merge: add LoRA updates to the weights they belong to.
         partial: accept a source that lacks parameters of the network; the initial values are written in their place.
-        force: replace the file.
+        force: replace the file, or those in the folder.
 
     Raises:
         UserError: see :func:`check_target`; the source is incomplete; updates would have to be merged.
@@ -99,16 +109,21 @@ def convert(
     _check_complete(loaded, partial)
     merged = merge_lora(loaded.model) if merge else []
     state = loaded.model.state_dict()
-    if layout == "published":
-        published = _published(state, loaded)
-        _write(output, published, lambda path: _write_bare(path, published, output))
-        vocabulary_names: tuple[str, ...] = ()
-    else:
+    vocabulary_names: tuple[str, ...] = ()
+    if layout == "segfoundry":
         header = _header(loaded, merged=merge)
         _write(output, state, lambda path: write_safetensors(path, state, header, output))
         vocabulary_names = tuple(c.name for c in loaded.vocabulary)
+    else:
+        _check_plain(loaded, layout)
+        if layout == "published":
+            state = _published(state, loaded)
+            _write(output, state, lambda path: _write_bare(path, state, output))
+        else:
+            state, about = loaded.model.to_transformers()
+            _write_transformers(output, state, about)
     trained = tuple(c.name for c in loaded.trained)
-    size = output.stat().st_size
+    size = sum(file.stat().st_size for file in ([output] if output.is_file() else output.iterdir()))
     return Conversion(loaded.report.text(), len(state), len(merged), size, trained, vocabulary_names)
 
 
@@ -133,6 +148,8 @@ def _header(loaded: LoadedModel, merged: bool) -> dict[str, str]:
         values["MODEL.ENCODER.NUM_CLASSES"] = len(loaded.trained)
     if merged:
         values["LORA.TARGETS"] = []
+        if (merged_lora := getattr(arch.module, "merged_lora", None)) is not None:
+            values |= merged_lora(values)
     record = loaded.record
     header = {
         "config": dump(load_mapping(values).cfg),
@@ -156,14 +173,15 @@ def _categories(categories: Sequence[Category]) -> str:
     return json.dumps([vars(category) for category in categories])
 
 
-def _published(state: dict[str, Tensor], loaded: LoadedModel) -> dict[str, Tensor]:
-    """Returns the tensors under published names.
+def _check_plain(loaded: LoadedModel, layout: str) -> None:
+    """Raises UserError if the network has LoRA updates or modules that the layout does not know."""
+    if any(is_lora(name) for name in loaded.model.state_dict()):
+        raise UserError(f"the {layout} layout has no LoRA updates; add --merge-lora")
+    loaded.model.check_plain()
 
-    Raises:
-        UserError: there are LoRA updates, which that layout does not know.
-    """
-    if any(is_lora(name) for name in state):
-        raise UserError("the published layout has no LoRA updates; add --merge-lora")
+
+def _published(state: dict[str, Tensor], loaded: LoadedModel) -> dict[str, Tensor]:
+    """Returns the tensors under published names."""
     names = {own: published for published, own in loaded.names.items()}
     return {names.get(name, name): tensor for name, tensor in state.items()}
 
@@ -174,6 +192,14 @@ def _write_bare(path: Path, state: dict[str, Tensor], target: Path) -> None:
         return
     torch.save({name: tensor.detach().cpu().clone() for name, tensor in state.items()}, path)
     fsync_file(path)
+
+
+def _write_transformers(output: Path, state: dict[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Writes what ``from_pretrained`` reads: a folder with weights and configuration, or the weight file alone."""
+    file = output if output.suffix else output / FOLDER_WEIGHTS
+    _write(file, state, lambda path: write_safetensors(path, state, {}, file))
+    if not output.suffix:
+        atomic_write_json(output / FOLDER_CONFIG, about)
 
 
 def _write(output: Path, state: dict[str, Tensor], write: Callable[[Path], None]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from segfoundry.datasets.catalog import find_data_set, find_record
 from segfoundry.datasets.formats.record import Record, parse_categories
 from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build import build_model, meta_arch
 from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
 from segfoundry.trainer.run_folder import run_weights
 from segfoundry.utils.config.architectures import recognise
@@ -83,7 +83,10 @@ def load_model(
     if trained is None:
         classes = len(state[_CLASS_WEIGHTS]) - 1 if _CLASS_WEIGHTS in state else None
         fitting = vocabulary is not None and len(vocabulary) == classes
-        trained = tuple(vocabulary or ()) if fitting else find_record(PUBLISHED_RECORD, "val")[0].categories
+        if fitting or not meta_arch(resolved.arch).has_categories:
+            trained = tuple(vocabulary or ())
+        else:
+            trained = find_record(PUBLISHED_RECORD, "val")[0].categories
     model = build_model(resolved.cfg, trained, part_weights="config" not in header)
     report = load_state(model, state, source=str(file))
     vocabulary = tuple(vocabulary or _header_categories(file, header, "vocabulary") or trained)
@@ -186,7 +189,8 @@ def _header_categories(file: Path, header: dict[str, str], entry: str) -> tuple[
     if entry not in header:
         return None
     try:
-        return parse_categories(json.loads(header[entry]), f"{file}: {entry}")
+        found = json.loads(header[entry])
+        return parse_categories(found, f"{file}: {entry}") if found else ()
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{file}: the category names in its header are damaged: {error}") from error
 

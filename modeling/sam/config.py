@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = [
     "Section",
     "active_tasks",
     "check",
+    "merged_lora",
     "shipped_config",
     "tiny",
 ]
@@ -207,6 +209,11 @@ def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
             "which filters by them, keeps worse masks after this training; 1 would train them along"
         )
     return {"foreground": sam.TASK == "dlo", "promptable": sam.TASK == "promptable"}, notices
+
+
+def merged_lora(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the keys that change when the low-rank updates are merged into the weights: dotted key -> value."""
+    return {name: "frozen" for name in ("SAM.TRAIN.IMAGE_ENCODER", "SAM.TRAIN.MASK_DECODER") if values[name] == "lora"}
 
 
 def check(cfg: Any) -> None:

@@ -22,7 +22,8 @@ from segfoundry.modeling.sam.everything import EverythingSettings, find_everythi
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.promptable import PromptableTask
 from segfoundry.modeling.sam.published import adapt_state, load_base
-from segfoundry.modeling.sam.tuning import TuningSettings, prepare_tuning, sam_policy
+from segfoundry.modeling.sam.to_transformers import to_transformers
+from segfoundry.modeling.sam.tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
 from segfoundry.utils.array_cache import cache_folder
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
@@ -57,6 +58,7 @@ class SamSegmenter(Sam, MetaArch):
 
     prompt_kinds = frozenset({"stroke"})
     takes_shapes = True
+    has_categories = False
 
     def __init__(
         self,
@@ -204,6 +206,14 @@ class SamSegmenter(Sam, MetaArch):
     def adapt_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
         """Accepts the layouts of the public files and other image sizes (see ``modeling/sam/published.py``)."""
         return adapt_state(self, state, source)
+
+    def check_plain(self) -> None:
+        """Makes sure that there are no adapters, which have no place in a published file."""
+        check_no_adapters(self)
+
+    def to_transformers(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Returns tensors and configuration of ``transformers.SamModel``."""
+        return to_transformers(self)
 
 
 def is_frozen(module: nn.Module) -> bool:

@@ -12,8 +12,11 @@ from segfoundry.modeling.layers.image_encoder_vit import fit_positions
 from segfoundry.modeling.sam.key_map import is_transformers, to_published
 from segfoundry.modeling.sam.recognise import decoder_only, find_encoder, sam_type, shipped_config
 from segfoundry.utils.errors import CheckpointError
+from segfoundry.utils.logging import get_logger
 
 __all__ = ["adapt_state", "load_base", "sam_type", "shipped_config"]
+
+log = get_logger(__name__)
 
 # Parameters of MobileSAM's file that the network never uses (its classification head); a file may lack them.
 UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
@@ -80,6 +83,9 @@ def adapt_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> d
         )
     _check_type(own, state, source)
     fitted = fit_positions(state, own)
+    if decoder_only(state):
+        log.info("%s holds a mask decoder alone; the other weights are those of SAM.CHECKPOINT", source)
+        return {**own, **fitted}
     return {name: tensor for name, tensor in fitted.items() if name in own or not _optional(name)} | {
         name: tensor for name, tensor in own.items() if name not in fitted and name.startswith(UNUSED)
     }

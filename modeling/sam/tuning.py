@@ -25,12 +25,12 @@ from segfoundry.modeling.base import TrainPolicy
 from segfoundry.modeling.finetune import NORMS, OptimRules, parameter_kinds, parameter_owners
 from segfoundry.modeling.layers.image_encoder_vit import ImageEncoderViT
 from segfoundry.modeling.layers.lora import add_lora
-from segfoundry.modeling.sam.adapter import add_adapter
+from segfoundry.modeling.sam.adapter import ParallelAdapter, add_adapter
 from segfoundry.modeling.sam.lora_qkv import PROJECTIONS, add_qkv_lora
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.published import UNUSED
 from segfoundry.modeling.sam.two_way_transformer import Attention
-from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.errors import ConfigError, UserError
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 # What enters the first block of a part, although it stands behind the blocks.
@@ -121,6 +121,20 @@ def sam_policy(model: Sam, settings: TuningSettings) -> TrainPolicy:
         elif kind != "base" or (ways[part](own, owners[name]) and not _fixed(name, settings)):
             policy.rules[name] = settings.optim.rule(name, owners[name], kind)
     return policy
+
+
+def check_no_adapters(model: nn.Module) -> None:
+    """Makes sure that no adapter was inserted.
+
+    Raises:
+        UserError: there are some; they act beside the perceptrons and cannot be merged into them.
+    """
+    names = [name for name, module in model.named_modules() if isinstance(module, ParallelAdapter)]
+    if names:
+        raise UserError(
+            f"the network has {len(names)} adapters ({names[0]}, ...), which act beside its layers and cannot be "
+            "merged into them as LoRA updates can; keep the layout segfoundry, which holds them"
+        )
 
 
 def blocks_of(part: nn.Module) -> list[tuple[str, nn.Module]]:

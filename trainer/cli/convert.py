@@ -7,12 +7,13 @@ from pathlib import Path
 
 from segfoundry.trainer.cli.common import UsageError, add_config_arguments, is_first_process
 
-HELP = "Rewrite weights of any kind as one .safetensors file with configuration and names, or in the published layout."
+HELP = "Rewrite weights of any kind as one .safetensors file with configuration and names, or in another layout."
 EXAMPLES = """
   python entry.py convert --weights seem_focall_v1.pt --output seem_focall.safetensors
   python entry.py convert --weights runs/kitchen --output kitchen.safetensors --merge-lora
   python entry.py convert --weights seem_focalt_v1.pt --output roads.safetensors --classes 'car,person,road:stuff'
   python entry.py convert --weights runs/kitchen --output kitchen.pt --to published
+  python entry.py convert --weights exp/cables --output sam_cables --to transformers --merge-lora
 
 The weights are a run or checkpoint folder, a trainer's folder, or a .pt, .pth or .safetensors file; pickled code is
 never run. predict, evaluate and export then take the .safetensors file as --weights without a configuration."""
@@ -23,12 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", required=True, metavar="PATH", help="weight file, run, checkpoint or trainer folder"
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write")
+    parser.add_argument("--output", required=True, type=Path, metavar="PATH", help="file or folder to write")
     parser.add_argument(
         "--to",
         default="segfoundry",
-        choices=("segfoundry", "published"),
-        help="segfoundry (default): .safetensors with everything; published: tensors alone, .pt or .safetensors",
+        choices=("segfoundry", "published", "transformers"),
+        help="segfoundry (default): .safetensors with everything; published: tensors alone, .pt, .pth or .safetensors; "
+        "transformers: a folder for from_pretrained, or its .safetensors (SAM)",
     )
     names = parser.add_mutually_exclusive_group()
     names.add_argument(
@@ -49,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     if not is_first_process():
         raise UsageError("convert runs in one process; start it without a launcher")
-    if args.to == "published" and (args.classes or args.record):
-        raise UsageError("a file --to published holds no names: leave out --classes and --record")
+    if args.to != "segfoundry" and (args.classes or args.record):
+        raise UsageError(f"a file --to {args.to} holds no names: leave out --classes and --record")
 
     from segfoundry.trainer.convert import check_target, convert
 

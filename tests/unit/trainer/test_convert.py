@@ -208,7 +208,7 @@ def test_a_failed_write_leaves_the_old_file(run: Path, tmp_path: Path, monkeypat
     ("words", "found"),
     [
         (["--output", "x.pt"], "ends in .safetensors"),
-        (["--output", "x.bin", "--to", "published"], ".pt or .safetensors"),
+        (["--output", "x.bin", "--to", "published"], ".pth or .safetensors"),
         (["--output", "x.pt", "--to", "published", "--classes", "a"], "holds no names"),
         (["--output", "x.safetensors", "--classes", "a", "--record", "b"], "not allowed with"),
         (["--output", "x.safetensors", "--record", "nowhere.yaml"], "nowhere.yaml"),

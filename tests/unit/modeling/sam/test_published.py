@@ -107,7 +107,10 @@ def test_a_decoder_alone_needs_a_base(tmp_path, source):
     torch.save(source.state_dict(), tmp_path / "sam.pth")
     based = tiny()
     load_base(based, tmp_path / "sam.pth")
-    assert set(adapt_state(based, decoder, "decoder.pth")) == set(decoder)
+    changed = {name: tensor + 1 for name, tensor in decoder.items()}
+    whole = adapt_state(based, changed, "decoder.pth")
+    assert set(whole) == set(based.state_dict())
+    assert all(torch.equal(whole[name], changed.get(name, source.state_dict()[name])) for name in whole)
     with pytest.raises(CheckpointError, match="SAM.CHECKPOINT"):
         shipped_config({k: tuple(v.shape) for k, v in decoder.items()}, "decoder.pth")
 
