@@ -22,13 +22,12 @@ from segfoundry.modeling.sam.everything import EverythingSettings, find_everythi
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.promptable import PromptableTask
 from segfoundry.modeling.sam.published import adapt_state, load_base
+from segfoundry.modeling.sam.tiny_vit import TinyViT
 from segfoundry.modeling.sam.to_transformers import to_transformers
 from segfoundry.modeling.sam.tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
 from segfoundry.utils.array_cache import cache_folder
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
-
-BATCH_NORMS = nn.modules.batchnorm._BatchNorm
 
 
 class Task(Protocol):
@@ -51,7 +50,6 @@ class SamSegmenter(Sam, MetaArch):
         sam: the network, whose parts become this one's.
         task: what is trained, and in the case of foregrounds predicted.
         everything_settings: of everything mode.
-        train_bn: batch statistics in an image encoder that trains in full.
         cache: embeddings on the disk, for a frozen image encoder; or None.
         tuning: which parameters train.
     """
@@ -65,14 +63,12 @@ class SamSegmenter(Sam, MetaArch):
         sam: Sam,
         task: Task,
         everything_settings: EverythingSettings | None = None,
-        train_bn: bool = False,
         cache: EmbeddingCache | None = None,
         tuning: TuningSettings | None = None,
     ) -> None:
         super().__init__(sam.image_encoder, sam.prompt_encoder, sam.mask_decoder)
         self.task = task
         self.everything_settings = everything_settings or EverythingSettings()
-        self.train_bn = train_bn
         self.cache = cache
         self.mask_stride = self.image_size // self.prompt_encoder.mask_input_size
         foreground = isinstance(task, DloTask)
@@ -100,11 +96,12 @@ class SamSegmenter(Sam, MetaArch):
         cache = None
         if keys.CACHE_EMBEDDINGS:
             cache = EmbeddingCache(sam.image_encoder, keys.IMAGE_SIZE, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
-        full_encoder = keys.TRAIN.IMAGE_ENCODER == "full"
+        if isinstance(sam.image_encoder, TinyViT):
+            sam.image_encoder.train_batch_norm = keys.TRAIN_BN and keys.TRAIN.IMAGE_ENCODER == "full"
         settings = EverythingSettings.from_config(keys.AMG)
         task: Task = (DloTask if keys.TASK == "dlo" else PromptableTask).from_config(cfg)
         tuning = TuningSettings.from_config(cfg, task.unreached)
-        model = cls(sam, task, settings, keys.TRAIN_BN and full_encoder, cache, tuning)
+        model = cls(sam, task, settings, cache, tuning)
         if keys.CHECKPOINT:
             load_base(model, keys.CHECKPOINT)
         if keys.REINIT_MASK_DECODER:
@@ -192,15 +189,11 @@ class SamSegmenter(Sam, MetaArch):
         return sam_policy(self, self.tuning)
 
     def train(self, mode: bool = True) -> SamSegmenter:
-        """Sets the mode; frozen parts stay in eval mode, and so does batch normalisation unless SAM.TRAIN_BN."""
+        """Sets the mode; frozen parts stay in eval mode."""
         super().train(mode)
         for part in (self.image_encoder, self.prompt_encoder, self.mask_decoder):
             if is_frozen(part):
                 part.eval()
-        if not self.train_bn:
-            for module in self.image_encoder.modules():
-                if isinstance(module, BATCH_NORMS):
-                    module.eval()
         return self
 
     def adapt_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
