@@ -80,7 +80,7 @@ class EmbeddingCache:
         names = []
         for image, (height, width) in zip(images.cpu(), sizes, strict=True):
             digest = hashlib.sha256(f"{setting} {height}x{width} ".encode())
-            digest.update(np.ascontiguousarray(image[:, :height, :width].numpy()))
+            digest.update(np.ascontiguousarray(image[:, :height, :width].numpy()).data)
             names.append(digest.hexdigest())
         return names
 

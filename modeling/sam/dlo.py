@@ -133,15 +133,14 @@ class DloTask:
 
     def _result(self, logits: Tensor, truth: np.ndarray | None) -> ForegroundResult:
         """Returns what logits (H, W) of the trained polarity say about the foreground."""
-        mask = logits > 0
+        mask = (logits > 0) != self.invert_target
         probability = (-logits if self.invert_target else logits).sigmoid()
         loss = None
         if truth is not None:
             target = torch.as_tensor(truth, device=logits.device) != self.invert_target
             dice = self._dice([(logits, target)])
             loss = float(self.weights.focal_weight * self._focal(logits, target) + self.weights.dice_weight * dice)
-        mask = (mask != self.invert_target).cpu().numpy()
-        return ForegroundResult(mask, probability.float().cpu().numpy(), loss)
+        return ForegroundResult(mask.cpu().numpy(), probability.cpu().numpy(), loss)
 
     def _focal(self, logits: Tensor, target: Tensor) -> Tensor:
         """Returns the mean focal loss of logits and a target of the trained polarity, of one shape."""

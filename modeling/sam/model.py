@@ -110,7 +110,7 @@ class SamSegmenter(Sam, MetaArch):
         return model
 
     # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
-    forward = MetaArch.forward
+    forward = MetaArch.forward  # type: ignore[assignment]
 
     @property
     def mapper(self) -> str:  # type: ignore[override]  # of an instance: the task decides
@@ -221,7 +221,7 @@ def reinitialise(decoder: nn.Module) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
         elif isinstance(module, nn.Linear):
             nn.init.xavier_normal_(module.weight)
-        elif hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        elif callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) and module.bias is not None:
             nn.init.zeros_(module.bias)
