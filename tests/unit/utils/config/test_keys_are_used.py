@@ -4,12 +4,16 @@ import ast
 
 import pytest
 
+from segfoundry.modeling.sam.build import CustomSize
+from segfoundry.modeling.sam.everything import EverythingSettings
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.paths import product_root
 
 # read under a name that is put together from parts
 COMPOSED = {f"{task}{term}_WEIGHT" for task in "SG" for term in ("CLASS", "MASK", "DICE")}
 COMPOSED |= {f"TOP_{task}_LAYERS" for task in ("MASK", "SPATIAL", "GROUNDING")}
+# sections that become a class with the same names: too many or too few would be errors
+COMPOSED |= {name.upper() for c in (EverythingSettings, CustomSize) for name in c.__dataclass_fields__}
 
 
 def names_in_code() -> set[str]:
