@@ -49,11 +49,12 @@ class ConvBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
-        if self.bn.training:
+        mean, variance = self.bn.running_mean, self.bn.running_var
+        if self.bn.training or mean is None or variance is None:
             return self.bn(self.c(x))
         # With fixed statistics the norm is an affine map, which the convolution can do by itself.
-        scale = self.bn.weight * (self.bn.running_var + EPS).rsqrt()
-        bias = self.bn.bias - self.bn.running_mean * scale
+        scale = self.bn.weight * (variance + self.bn.eps).rsqrt()
+        bias = self.bn.bias - mean * scale
         weight = self.c.weight * scale[:, None, None, None]
         return F.conv2d(x, weight, bias, self.c.stride, self.c.padding, groups=self.c.groups)
 
