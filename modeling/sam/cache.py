@@ -6,7 +6,7 @@ Letters in shapes: B images, C channels, g rows and columns of the image embeddi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ class EmbeddingCache:
 
     An entry's name is a digest of the 8-bit pixels that enter the network, their size, the encoder's weights, the
     padded size and the arithmetic. When what one process adds outgrows the bound, it stops adding: removing old entries
-    for new ones would throw away, in every epoch, what the next one needs.
+    for new ones would throw away, in every epoch, what the next one needs. Images are encoded one at a time: the
+    numbers then depend on nothing else that happened to be missing, and a run that was killed stays exact to the bit.
 
     Args:
         encoder: the image encoder.
@@ -48,7 +49,7 @@ class EmbeddingCache:
         self._added_since_trim = 0
         self._full = False
 
-    def __call__(self, images: Tensor, sizes: list[Size], compute: Callable[[list[int]], Tensor]) -> Tensor:
+    def __call__(self, images: Tensor, sizes: list[Size], compute: Callable[[Sequence[int]], Tensor]) -> Tensor:
         """Returns the embeddings (B, C, g, g) float32 of images, on their device.
 
         Args:
@@ -60,12 +61,9 @@ class EmbeddingCache:
         known = [self.arrays.get(name) for name in names]
         # The same image twice in a batch is computed once.
         missing = {name: place for place, (name, array) in enumerate(zip(names, known, strict=True)) if array is None}
-        new = {}
-        if missing:
-            computed = compute(list(missing.values())).float()
-            new = dict(zip(missing, computed, strict=True))
-            for name, embedding in new.items():
-                self._add(name, embedding.cpu().numpy())
+        new = {name: compute([place])[0].float() for name, place in missing.items()}
+        for name, embedding in new.items():
+            self._add(name, embedding.cpu().numpy())
         rows = [
             new[name] if array is None else torch.from_numpy(array).to(images.device)
             for name, array in zip(names, known, strict=True)

@@ -128,14 +128,14 @@ class SamSegmenter(Sam, MetaArch):
     def embeddings(self, batch: Batch) -> Tensor:
         """Returns the image embeddings (B, C, g, g) float32; without gradient if the image encoder is frozen."""
 
-        def compute(places: list[int]) -> Tensor:
+        def compute(places: Sequence[int]) -> Tensor:
             images = batch.images if len(places) == len(batch) else batch.images[places]
             return self.embed(self.preprocess(images, [batch.image_sizes[place] for place in places]))
 
         with torch.set_grad_enabled(torch.is_grad_enabled() and not is_frozen(self.image_encoder)):
             if self.cache is not None:
                 return self.cache(batch.images, batch.image_sizes, compute)
-            return compute(list(range(len(batch)))).float()
+            return compute(range(len(batch))).float()
 
     @torch.no_grad()
     def predict(self, batch: Batch, request: Request) -> list[Prediction]:

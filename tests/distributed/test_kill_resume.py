@@ -13,16 +13,29 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ..support.tiny_run import command, records, run, write_config
+from ..support.tiny_run import command, records, run, write_variant
 
 KILLS = int(os.environ.get("SEGFOUNDRY_KILLS", "3"))
 STEPS = 60
+# What is trained, and further keys. The frozen encoder's embeddings come from a cache that each of the two runs fills.
+CASES = {
+    "seem": {},
+    "sam-foreground": {
+        "SAM__TRAIN__IMAGE_ENCODER": "frozen",
+        "SAM__CACHE_EMBEDDINGS": True,
+        "SOLVER__OPTIMIZER": "ADAM",
+    },
+}
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path):
-    config = write_config(
+@pytest.mark.parametrize("arch", CASES)
+def test_killed_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch, arch):
+    monkeypatch.setenv("SEGFOUNDRY_CACHE", str(tmp_path / "cache"))
+    config = write_variant(
         tmp_path,
+        arch,
+        **CASES[arch],
         SOLVER__MAX_ITERS=STEPS,
         CHECKPOINT__EVERY=3,
         TRAIN__EVAL_EVERY=20,
@@ -31,6 +44,7 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_pat
     )
     reference = run("train", "--conf_files", config, "--overrides", "EXP_NAME", "reference")
     assert reference.returncode == 0, reference.stderr
+    monkeypatch.setenv("SEGFOUNDRY_CACHE", str(tmp_path / "cache_of_killed"))
     words = command("train", "--conf_files", config, "--overrides", "EXP_NAME", "killed")
     folder, rng = tmp_path / "runs" / "killed", random.Random(0)
     kills = 0
