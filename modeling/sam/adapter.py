@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,9 +50,11 @@ class _Adapted(nn.Module):
 def add_adapter(perceptron: nn.Module, dim: int, hidden_dim: int) -> None:
     """Puts an adapter beside a perceptron of ``dim`` channels, in place; its own parameters keep their names."""
     perceptron.adapter = ParallelAdapter(dim, hidden_dim).to(next(perceptron.parameters()))
-    perceptron.__class__ = _adapted(type(perceptron))
+    base: Any = type(perceptron)
+    perceptron.__class__ = _adapted(base)
 
 
 @functools.cache
-def _adapted(base: type[nn.Module]) -> type[nn.Module]:
+def _adapted(base: Any) -> type[nn.Module]:
+    """Returns the class of a kind of perceptron with an adapter."""
     return type(f"Adapted{base.__name__}", (_Adapted, base), {})

@@ -40,7 +40,11 @@ class LoraUpdates:
         ["q", "v"], "What gets an update: projections q, k, v, and mlp (both layers of the perceptrons).",
         choices=("q", "k", "v", "mlp"),
     )  # fmt: skip
-    BLOCKS: list[int] = key([], "Blocks of the image encoder, from 0, that get updates; empty: all.", minimum=0)
+    BLOCKS: list[int] = key(
+        [],
+        "Blocks of the image encoder, from 0 (vit_t: those with attention), that get updates; empty: all.",
+        minimum=0,
+    )
     DROPOUT: float = key(0.0, "Dropout on the input of an update.", minimum=0, maximum=1)
 
 
@@ -55,7 +59,9 @@ class Loss:
     FOCAL_WEIGHT: float = key(20.0, "Weight of the focal loss.", minimum=0)
     DICE_WEIGHT: float = key(1.0, "Weight of the dice loss.", minimum=0)
     DICE_PER_IMAGE: bool = key(
-        False, "True: dice loss of each image, averaged. False: one over all pixels of the micro-batch, as published."
+        False,
+        "True: dice loss of each image, averaged. False: one over all pixels of the micro-batch, as published. "
+        "Promptable training always takes that of each object.",
     )
     IOU_WEIGHT: float = key(
         0.0,

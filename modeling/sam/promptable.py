@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.losses.cl_dice import mask_cl_dice
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
@@ -92,7 +93,7 @@ class PromptableTask:
         """Returns the weighted losses: means over the objects of the step and over the rounds of an object.
 
         Args:
-            model: the network; its ``monitors`` get the mean IoU of the first and of the last answers.
+            model: the network; the ``monitors`` of a meta-architecture get the mean IoU of first and last answers.
             batch: images with the masks of their objects.
             embeddings: (B, C, g, g).
             rng: source of every draw.
@@ -115,7 +116,8 @@ class PromptableTask:
             losses = {name: value + share * terms[name] for name, value in losses.items()}
             quality.append(ious)
         first, last = torch.cat(quality, dim=1).mean(dim=1)
-        model.monitors = {"iou_first_prompt": first, "iou_last_prompt": last}
+        if isinstance(model, MetaArch):
+            model.monitors = {"iou_first_prompt": first, "iou_last_prompt": last}
         return losses
 
     def normalizers(self, batch: Batch) -> dict[str, float]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
 from segfoundry.modeling.layers.image_encoder_vit import fit_positions
 from segfoundry.modeling.sam.key_map import is_transformers, to_published
+from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.recognise import decoder_only, find_encoder, sam_type, shipped_config
 from segfoundry.utils.errors import CheckpointError
 from segfoundry.utils.logging import get_logger
@@ -24,14 +25,14 @@ UNUSED = ("image_encoder.norm_head.", "image_encoder.head.")
 _CONSTANTS = ("pixel_mean", "pixel_std")
 
 
-def load_base(model: nn.Module, path: str | Path, config_key: str = "SAM.CHECKPOINT") -> LoadReport:
+def load_base(model: Sam, path: str | Path, config_key: str = "SAM.CHECKPOINT") -> LoadReport:
     """Loads a whole SAM strictly; what fine-tuning added to the network keeps its values.
 
     Accepted are the public files in the published layout or in transformers', as a plain dict, nested ("model") or
     wrapped ("module.", "sam_model.", "model."), pickled or safetensors, and for another image size.
 
     Args:
-        model: a :class:`~segfoundry.modeling.sam.network.Sam`.
+        model: the network.
         path: file or folder; a bare name is looked for where published weights lie.
         config_key: the configuration key that names it, for messages.
 
@@ -59,13 +60,13 @@ def load_base(model: nn.Module, path: str | Path, config_key: str = "SAM.CHECKPO
     return report
 
 
-def adapt_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+def adapt_state(model: Sam, state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
     """Brings the tensors of a file to the names of the network and the position tables to its image size.
 
     A file without image encoder (a fine-tuned decoder) is accepted on top of a base, see :func:`load_base`.
 
     Args:
-        model: a SAM.
+        model: the network.
         state: the file's tensors.
         source: the file, for messages.
 
@@ -76,7 +77,7 @@ def adapt_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> d
     if is_transformers(state):
         names = to_published(state)
         state = {names[name]: tensor for name, tensor in state.items()}
-    if decoder_only(state) and not getattr(model, "has_base", False):
+    if decoder_only(state) and not model.has_base:
         raise CheckpointError(
             f"{source} holds a mask decoder without an image encoder, and there is no base network to put it on: set "
             "SAM.CHECKPOINT to the file that it was trained on, e.g. sam_vit_b_01ec64.pth"
@@ -102,5 +103,5 @@ def _check_type(own: Mapping[str, Tensor], state: Mapping[str, Tensor], source: 
         return
     remedy = "set SAM.CUSTOM to that size" if found.type == "custom" else f"--overrides SAM.TYPE {found.type}"
     raise CheckpointError(
-        f"{source} is a {found}, but the network is a {expected}: {remedy}, or name a file of {expected}"
+        f"{source} is a {found}, but the network is a {expected}: {remedy}, or name a file of the network's type"
     )

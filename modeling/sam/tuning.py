@@ -195,6 +195,7 @@ def _insert_lora(part: nn.Module, label: str, keys: Any) -> None:
     # The decoder also attends after its last block.
     holders = [part] if label == "mask_decoder" else [block for _, block in blocks]
     if projections:
+        attention: Any
         for attention in [module for holder in holders for module in holder.modules()]:
             if isinstance(attention, Attention):
                 for name in projections:
@@ -208,11 +209,13 @@ def _insert_lora(part: nn.Module, label: str, keys: Any) -> None:
 
 
 def _insert_adapters(part: nn.Module, hidden_dim: int) -> None:
+    """Puts an adapter beside the perceptron of each block."""
     for _, block in blocks_of(part):
-        add_adapter(block.mlp, _perceptron_layers(block)[0].in_features, hidden_dim)
+        first, _second = _perceptron_layers(block)
+        add_adapter(block.get_submodule("mlp"), first.in_features, hidden_dim)
 
 
-def _perceptron_layers(block: nn.Module) -> Sequence[nn.Module]:
+def _perceptron_layers(block: nn.Module) -> Sequence[nn.Linear]:
     """Returns the two linear layers of a block's perceptron."""
     perceptron = block.get_submodule("mlp")
     return next([getattr(perceptron, name) for name in names] for names in PERCEPTRONS if hasattr(perceptron, names[0]))

@@ -134,6 +134,17 @@ def test_bare_names_are_found_in_the_folder_of_base_models(tmp_path, monkeypatch
     assert equal(model, source.state_dict())
 
 
+def test_the_file_of_mobile_sam_fits_strictly_with_and_without_its_unused_head():
+    names = json.loads((Path(__file__).parents[3] / "goldens/sam_state_dicts/vit_t.json").read_text())
+    model = build_sam("vit_t", image_size=64)
+    assert {name: list(x.shape) for name, x in model.state_dict().items()} == names
+    assert shipped_config({name: tuple(shape) for name, shape in names.items()}) == "sam/vit_t.yaml"
+    state = {name: torch.ones_like(x) for name, x in model.state_dict().items() if ".head." not in name}
+    state = {name: x for name, x in state.items() if ".norm_head." not in name}
+    assert len(state) == 439 - 4
+    assert set(adapt_state(model, state, "file")) == set(names)
+
+
 def test_public_files_are_recognised_in_both_layouts():
     shapes = {name: tuple(shape) for name, shape in VIT_B.items()}
     there = {other: shapes[name] for name, names in to_transformers(shapes).items() for other in names}
