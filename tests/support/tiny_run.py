@@ -25,7 +25,7 @@ VARIANTS = {
 TRAINABLE = [*ARCHITECTURES, *VARIANTS]
 
 
-def write_variant(folder: Path, name: str, **values) -> Path:
+def write_variant(folder: Path, name: str = "seem", **values) -> Path:
     """Writes the configuration of one of ``TRAINABLE`` with its data; see :func:`write_config`."""
     if name not in VARIANTS:
         return write_config(folder, name, **values)
