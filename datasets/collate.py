@@ -42,7 +42,7 @@ def collate(samples: Sequence[Sample], positions: Sequence[int] | None = None) -
 
 
 def _padded(targets: Targets, height: int, width: int) -> Targets:
-    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width); ``foreground`` keeps its size."""
+    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width); not so ``foreground``."""
 
     def convert(array: np.ndarray) -> torch.Tensor:
         if array is not targets.foreground and array.ndim == 3 and array.shape[1:] != (height, width):

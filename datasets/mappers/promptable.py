@@ -68,7 +68,7 @@ class PromptableTrainMapper:
 
     def _foreground(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
         image, mask = self.pictures.make(*self.pictures.read(item), item.composite, rng)
-        geometry = self.base.jitter.draw(*mask.shape, rng)
+        geometry = self.base.jitter.draw(mask.shape[0], mask.shape[1], rng)
         masks = geometry.labels(mask.view(np.uint8)).view(bool)[None]
         masks = masks[masks.any(axis=(1, 2))]
         return Sample(
