@@ -25,7 +25,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@printf '%s\n' \
 	  'make demo          install, make a small data set, train a tiny SEEM on it, evaluate, predict, write a report (runs/demo)' \
-	  'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
+	  'make demo-sam      the same with cables: draw them on photographs, train a small Segment Anything network (runs/demo-sam)' \
+  'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
 	  'make test          install, run the whole test suite (PYTEST_ARGS="-k name" selects)' \
 	  'make test-toy      train small SAMs on drawn cables from random weights and check what they learn (minutes)' \
 	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
@@ -95,6 +96,25 @@ demo: venv
 	  '  $(DEMO)/predictions          the same as label files' \
 	  'Click on images yourself:  $(PY) entry.py demo --weights $(DEMO)' \
 	  'Next: your own data in five steps (README.md).'
+
+DEMO_SAM := runs/demo-sam
+
+.PHONY: demo-sam
+demo-sam: venv
+	@printf '\n==> %s\n' '1/5 data: cables drawn on photographs ($(DEMO_SAM)/data)'
+	@if [ -f $(DEMO_SAM)/data/data.yaml ]; then echo 'already there'; else '$(PY)' entry.py prepare --embedded cables --output $(DEMO_SAM)/data; fi
+	@printf '\n==> %s\n' '2/5 training a small SAM ($(DEMO_SAM)); running the same command again continues or says that it is finished'
+	@'$(PY)' entry.py train --conf_files configs/sam/tiny.yaml $(DEMO_SAM)/data/data.yaml --overrides SAVE_DIR runs EXP_NAME demo-sam
+	@printf '\n==> %s\n' '3/5 evaluating the best weights on held-back images of other photographs'
+	@'$(PY)' entry.py evaluate --weights $(DEMO_SAM)
+	@printf '\n==> %s\n' '4/5 predicting masks of these images ($(DEMO_SAM)/predictions)'
+	@'$(PY)' entry.py predict --weights $(DEMO_SAM) --input $(DEMO_SAM)/data/test/imgs --output $(DEMO_SAM)/predictions --tasks foreground --probability --force
+	@printf '\n==> %s\n' '5/5 report'
+	@'$(PY)' entry.py report --run $(DEMO_SAM)
+	@'$(PY)' -c 'import json; m = json.load(open("$(DEMO_SAM)/eval/test/metrics.json"))["foreground"]; print("\nDone. On held-back images: Dice %.1f %%, IoU %.1f %%, centre lines (clDice) %.1f %%" % (m["dice"], m["iou"], m["cldice"]))'
+	@printf '%s\n' '  $(DEMO_SAM)/report/index.html       curves, figures, the worst images' \
+	  '  $(DEMO_SAM)/predictions/foreground  masks, 255 = cable' \
+	  'Next: your own folders imgs/ and masks/, with weights of Segment Anything (configs/sam/dlo_vit_b.yaml).'
 
 # The picture of the page in README.md, made with the demo's model; needs Chromium.
 .PHONY: demo-picture

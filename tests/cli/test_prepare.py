@@ -84,9 +84,12 @@ def test_converters(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_embedded_scenes_from_any_folder_without_torch(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "train"), [("scenes", "images: 300 train, 40 val"), ("cables", "configs/sam/tiny.yaml")]
+)
+def test_embedded_data_from_any_folder_without_torch(tmp_path, name, train):
     code = (
-        "import sys; sys.argv = ['entry.py', 'prepare', '--embedded', 'scenes', '--output', 'demo']\n"
+        f"import sys; sys.argv = ['entry.py', 'prepare', '--embedded', '{name}', '--output', 'demo']\n"
         "from segfoundry.trainer.cli.main import main\nassert main() == 0\nassert 'torch' not in sys.modules"
     )
     (tmp_path / "run.py").write_text(
@@ -94,7 +97,7 @@ def test_embedded_scenes_from_any_folder_without_torch(tmp_path):
     )
     done = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "images: 300 train, 40 val" in done.stdout and (tmp_path / "demo" / "scenes.yaml").is_file()
+    assert train in done.stdout and (tmp_path / "demo" / f"{name}.yaml").is_file()
 
 
 @pytest.mark.slow
