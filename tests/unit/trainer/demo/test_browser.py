@@ -1,15 +1,21 @@
 """The page in headless Chromium: real clicks, drags and keys; skipped where no Chromium is installed."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from segfoundry.datasets.formats.record import Record
+from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.trainer.demo.server import DemoServer
+from segfoundry.trainer.precision import build_precision
+from segfoundry.trainer.predictor import Predictor
 from segfoundry.utils.image_io import read_image
 
-from ....support import chromium
+from ....support import chromium, sam_toy
 from ....support.pointer import Pointer, picture, predictor, square
 
 pytestmark = [
@@ -196,3 +202,37 @@ def test_errors_are_shown(open_page, serve, tmp_path):
     page.choose_file("#file", tmp_path / "bad.png")
     page.wait("!document.getElementById('error').hidden")
     assert "bad.png: no image" in page.evaluate("document.getElementById('error').textContent")
+
+
+@pytest.mark.parametrize("task", ["dlo", "promptable"])
+def test_sam_answers_clicks_and_finds_regions(open_page, photo, task):
+    network = sam_toy.model(
+        SAM__TASK=task, SAM__DLO__INPUT__STANDARD_SIZE=[48, 64], SAM__AMG__PRED_IOU_THRESH=0.0,
+        SAM__AMG__STABILITY_SCORE_THRESH=0.0,
+    )  # fmt: skip
+    cfg = sam_toy.config(SAM__TASK=task, SAM__DLO__INPUT__STANDARD_SIZE=[48, 64])
+    resize = eval_resize(cfg, Record("", Path(), Path(), (), None, {}))
+    cpu = torch.device("cpu")
+    used = Predictor(network.eval(), cfg, (), resize, build_precision(cfg, cpu), cpu, Path("sam.pt"))
+    server = DemoServer(used, "127.0.0.1", 0)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        page = open_page(server.url)
+        load(page, photo)
+        assert page.evaluate("document.getElementById('categories').hidden")
+        title = page.evaluate("document.getElementById('everything-title').textContent")
+        assert title == ("Foreground" if task == "dlo" else "Everything")
+        page.mouse(page.place(*middle(0)))
+        page.wait("document.body.dataset.objects === '1'")
+        page.mouse(page.place(*middle(1)), button="right")
+        page.wait("segfoundry.view.prompts.length === 2")
+        page.click("#new")
+        page.click("[data-tool=box]")
+        page.mouse(page.place(20, 20), page.place(60, 60), page.place(120, 100))
+        page.wait("document.body.dataset.objects === '2'")
+        page.click("#find")
+        page.wait("document.querySelectorAll('#picks li').length === 1")
+        assert not page.errors
+    finally:
+        server.shutdown()
+        server.server_close()
