@@ -27,6 +27,7 @@ from segfoundry.datasets.transforms.resize import (
     ResizeStandard,
     ResizeTwice,
 )
+from segfoundry.utils.errors import ConfigError
 
 _COCO = "coco_2017"
 """Record whose evaluation sizes are the keys COCO.INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST."""
@@ -101,7 +102,20 @@ def build_foreground_train(cfg: Any, record: Record) -> TrainMapper:
 
 @EVAL_MAPPERS.register("foreground")
 def build_foreground_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
-    """Builds the mapper of evaluation with foreground masks; TEST.ORIGINAL_SIZE decides where they are compared."""
+    """Builds the mapper of evaluation with foreground masks; TEST.ORIGINAL_SIZE decides where they are compared.
+
+    Simulated clicks are about the objects of a data set, not about its foreground.
+
+    Raises:
+        ConfigError: both are asked for.
+    """
+    if "interactive" in kinds:
+        if "foreground" in kinds:
+            raise ConfigError(
+                f"TEST.EVALUATORS: foreground and interactive of {record.name!r} are measured at different sizes; ask "
+                "for one of them at a time"
+            )
+        return build_promptable_eval(cfg, record, split, kinds)
     return ForegroundEvalMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), cfg.SEED, cfg.TEST.ORIGINAL_SIZE)
 
 

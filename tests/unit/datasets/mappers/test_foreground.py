@@ -11,7 +11,7 @@ from segfoundry.datasets.formats.dlo import dlo_sets
 from segfoundry.datasets.mappers import build  # noqa: F401  (fills the tables of mappers)
 from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
-from segfoundry.utils.errors import DataError
+from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures import Segment
 
@@ -252,3 +252,13 @@ def test_the_promptable_task_keeps_the_aspect(data):
     data.mappers()
     assert eval_resize(cfg, data.record).output_size(100, 50) == (32, 16)
     assert eval_resize(data.cfg, data.record).output_size(100, 50) == (18, 32)
+
+
+def test_simulated_clicks_need_the_objects_of_a_data_set(tmp_path):
+    record, split = find_record(str(write_dataset(tmp_path)), "train")
+    cfg = cable_config([], DATASETS__TEST=[str(record.path)], SAM__DLO__INPUT__STANDARD_SIZE=[64, 64]).cfg
+    build_eval = EVAL_MAPPERS.get("foreground")
+    sample = build_eval(cfg, record, split, ["interactive"])(load_items(record, split)[0], 0)
+    assert sample.objects.labels.max() > 0 and max(sample.image.shape[:2]) == cfg.SAM.IMAGE_SIZE
+    with pytest.raises(ConfigError, match="TEST.EVALUATORS: foreground and interactive of .* different sizes"):
+        build_eval(cfg, record, split, ["foreground", "interactive"])
