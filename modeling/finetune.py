@@ -93,7 +93,7 @@ def apply_policy(model: nn.Module, policy: TrainPolicy) -> None:
     if unknown:
         raise ValueError(f"the policy names parameters that do not exist: {unknown[:5]}")
     if not policy.rules:
-        raise ConfigError("nothing trains: every parameter is frozen; look at SOLVER.FIX_PARAM and the FINE_TUNE keys")
+        raise ConfigError("nothing trains: every parameter is frozen; look at SOLVER.FIX_PARAM, FINE_TUNE, SAM.TRAIN")
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in policy.rules)
     unreached = {id(parameters[name]) for name in policy.unreached}

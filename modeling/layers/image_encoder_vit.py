@@ -207,6 +207,7 @@ class ImageEncoderViT(nn.Module):
     ) -> None:
         super().__init__()
         grid = img_size // patch_size
+        self.img_size = img_size  # users of the published class ask for it
         self.use_checkpoint = use_checkpoint
         self.patch_embed = PatchEmbed(patch_size, embed_dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, grid, grid, embed_dim))

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segfoundry.modeling.boxes import mask_boxes
 from segfoundry.modeling.losses.cl_dice import mask_cl_dice
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
@@ -105,20 +106,18 @@ class DloTask:
         logits = upscaled(model, low_res, encoded.input_sizes, encoded.output_sizes)
         return [self._result(one, truth) for one, truth in zip(logits, encoded.truths, strict=True)]
 
-    def boxes(self, side: int, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None) -> list[list[float]]:
-        """Returns the box x0, y0, x1, y1 that each image is prompted with, in pixels of the padded input.
+    def boxes(self, side: int, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None) -> Tensor:
+        """Returns the box x0, y0, x1, y1 that each image is prompted with, (B, 4) float32 pixels of the padded input.
 
         Args:
             side: S.
             sizes: (h, w) of each image in the input, without padding.
             targets: foreground (1, H, W) bool of each image in training.
         """
-        if self.prompt == "full_box":
-            return [[0.0, 0.0, side, side]] * len(sizes)
-        found = [[0.0, 0.0, float(width), float(height)] for height, width in sizes]
         if self.prompt == "mask_box" and targets is not None:
-            found = [_around(target, box) for target, box in zip(targets, found, strict=True)]
-        return found
+            return torch.stack([_around(target, size) for target, size in zip(targets, sizes, strict=True)])
+        shown = [(side, side)] * len(sizes) if self.prompt == "full_box" else sizes
+        return torch.tensor([[0.0, 0.0, width, height] for height, width in shown])
 
     def _answer(
         self, model: Sam, embeddings: Tensor, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None
@@ -126,8 +125,7 @@ class DloTask:
         """Returns the logits (B, 1, 4 g, 4 g) float32 of the trained polarity, and the predicted IoUs (B, 1)."""
         boxes = None
         if self.prompt != "none":
-            boxes = torch.tensor(self.boxes(model.image_size, sizes, targets), dtype=torch.float32)
-            boxes = boxes.to(embeddings.device)
+            boxes = self.boxes(model.image_size, sizes, targets).to(embeddings.device)
         low_res, iou = model.predict_masks(embeddings, boxes=boxes, multimask=False)
         return low_res.float(), iou
 
@@ -211,15 +209,15 @@ def overlap(predicted: Tensor, truth: Tensor) -> Tensor:
     return torch.where(union > 0, (predicted & truth).sum() / union.clamp(min=1), 1.0)
 
 
-def _around(target: Tensor, whole: list[float]) -> list[float]:
-    """Returns the box around a foreground (1, H, W), in the pixels of ``whole``, the box of the image; it if empty."""
-    rows, columns = target[0].any(dim=1).nonzero()[:, 0], target[0].any(dim=0).nonzero()[:, 0]
-    if not len(rows):
-        return whole
+def _around(target: Tensor, size: Size) -> Tensor:
+    """Returns the box (4,) around a foreground (1, H, W) in pixels of the input, where its image has (h, w) of them.
+
+    Without foreground it is the whole image. Nothing here waits for the device.
+    """
     height, width = _size(target)
-    across, down = whole[2] / width, whole[3] / height
-    first, last = (int(columns[0]), int(rows[0])), (int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return [first[0] * across, first[1] * down, last[0] * across, last[1] * down]
+    scale = torch.tensor([size[1] / width, size[0] / height] * 2, device=target.device)
+    whole = torch.tensor([0.0, 0.0, width, height], device=target.device)
+    return scale * torch.where(target.any(), mask_boxes(target)[0], whole)
 
 
 def _size(target: Tensor) -> Size:

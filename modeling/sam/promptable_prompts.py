@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from segfoundry.modeling.boxes import mask_boxes
 from segfoundry.modeling.clicks import random_pixel
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch
@@ -120,11 +121,11 @@ class PromptedObjects:
 
 def eligible(batch: Batch, settings: PromptSettings) -> list[Tensor]:
     """Returns per image the places (N,) int64, on the host, of the objects that are large enough."""
-    found = []
-    for targets in batch.targets or ():
-        areas = torch.as_tensor(targets.masks).flatten(1).sum(dim=1).cpu()
-        found.append((areas >= settings.min_area).nonzero()[:, 0])
-    return found
+    areas = [torch.as_tensor(targets.masks).flatten(1).sum(dim=1) for targets in batch.targets or ()]
+    if not areas:
+        return []
+    large = (torch.cat(areas) >= settings.min_area).cpu()  # all at once: a device is waited for once
+    return [one.nonzero()[:, 0] for one in large.split([len(one) for one in areas])]
 
 
 def count_objects(batch: Batch, settings: PromptSettings) -> int:
@@ -186,14 +187,10 @@ def first_box(objects: PromptedObjects, noise: float) -> Tensor:
 
     The corners move by normal noise, at most 20 pixels and not beyond the image.
     """
-    x0, x1 = _extent(objects.masks.any(dim=1))
-    y0, y1 = _extent(objects.masks.any(dim=2))
-    boxes = torch.stack([x0, y0, x1, y1], dim=1).float()
-    sides = torch.stack([x1 - x0, y1 - y0] * 2, dim=1)
+    boxes = mask_boxes(objects.masks)
+    sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     shift = (objects.corners * noise * sides).clamp(-BOX_NOISE_LIMIT, BOX_NOISE_LIMIT)
-    _, right = _extent(objects.inside.any(dim=1))
-    _, bottom = _extent(objects.inside.any(dim=2))
-    limits = torch.stack([right, bottom] * 2, dim=1).float()
+    limits = mask_boxes(objects.inside)[:, 2:].repeat(1, 2)
     return (boxes + shift).clamp(min=0).minimum(limits)
 
 
@@ -264,13 +261,6 @@ def _numbers(settings: PromptSettings, rng: Draws, position: int, count: int) ->
         "corners": torch.from_numpy(corners)[:count],
         "noise": rng.uniform("promptable/noise", (most, NOISE_GRID, NOISE_GRID), sample=position)[:count],
     }
-
-
-def _extent(present: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the first and one past the last True of each row (P, N)."""
-    length = present.shape[1]
-    first = present.int().argmax(dim=1)
-    return first, length - present.flip(1).int().argmax(dim=1)
 
 
 def _coordinates(pixel: Tensor, width: int) -> Tensor:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from segfoundry.modeling.boxes import mask_boxes
 from segfoundry.modeling.layers.linear import linear
 from segfoundry.modeling.seem.mask_resize import MaskResizer
 from segfoundry.utils.structures import InstanceResult, PanopticResult, Prediction, Segment
@@ -259,22 +260,6 @@ def mask_areas(masks: Tensor) -> Tensor:
         return masks.sum(dim=(1, 2))
     # The framework's sum of booleans takes fifty times as long.
     return torch.tensor([np.count_nonzero(mask) for mask in masks.numpy()], dtype=torch.int64)
-
-
-def mask_boxes(masks: Tensor) -> Tensor:
-    """Returns the smallest boxes (N, 4) float32 x0, y0, x1, y1, end exclusive, of masks (N, H, W); zeros if empty."""
-    sides = []
-    # The largest byte says whether any is set; on a CPU a hundred times faster than asking for `any`.
-    for occupied in (
-        masks.view(torch.uint8).amax(dim=1) > 0,
-        masks.view(torch.uint8).amax(dim=2) > 0,
-    ):  # (N, W), (N, H)
-        length = occupied.shape[1]
-        first = occupied.int().argmax(dim=1)
-        last = length - occupied.flip(1).int().argmax(dim=1)
-        sides += [first, torch.where(occupied.any(dim=1), last, first)]
-    x0, x1, y0, y1 = sides
-    return torch.stack([x0, y0, x1, y1], dim=1).float()
 
 
 def boxes_to_output(

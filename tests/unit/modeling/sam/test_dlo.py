@@ -155,11 +155,11 @@ def test_prompts():
     target[0, 10:20, 30:90] = True
     empty = torch.zeros(1, 128, 80, dtype=torch.bool)
     image = [[0, 0, 64, 36], [0, 0, 40, 64]]
-    assert DloTask(LossSettings(), prompt="full_box").boxes(64, sizes) == [[0, 0, 64, 64]] * 2
-    assert DloTask(LossSettings(), prompt="image_box").boxes(64, sizes) == image
+    assert DloTask(LossSettings(), prompt="full_box").boxes(64, sizes).tolist() == [[0, 0, 64, 64]] * 2
+    assert DloTask(LossSettings(), prompt="image_box").boxes(64, sizes).tolist() == image
     around = DloTask(LossSettings(), prompt="mask_box")
-    assert around.boxes(64, sizes) == image
-    assert around.boxes(64, sizes, [target, empty]) == [[15, 5, 45, 10], image[1]]
+    assert around.boxes(64, sizes).tolist() == image
+    assert around.boxes(64, sizes, [target, empty]).tolist() == [[15, 5, 45, 10], image[1]]
 
 
 @pytest.mark.parametrize("prompt", ["full_box", "image_box", "none", "mask_box"])

@@ -25,6 +25,7 @@ def test_names():
     with torch.device("meta"):
         default = sam_model_registry["default"]()
     assert len(default.image_encoder.blocks) == 32 and not default.training
+    assert default.image_encoder.img_size == 1024 == sam_model_registry["vit_t"]().image_encoder.img_size
 
 
 def test_a_file_is_loaded_strictly(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from segfoundry.modeling.seem import mask_resize
 from segfoundry.modeling.seem.mask_resize import MaskResizer
-from segfoundry.modeling.seem.postprocess import PostProcessor, instances, mask_boxes, panoptic_map
+from segfoundry.modeling.seem.postprocess import PostProcessor, instances, panoptic_map
 
 K = 3
 ISTHING = [True, True, False]
@@ -133,13 +133,6 @@ def test_only_things_may_leave_nothing():
     result = instances(class_logits(2), torch.ones(1, 4, 4), identity((4, 4)), 1, ISTHING)
     assert result.masks.shape == (0, 4, 4)
     assert result.boxes.shape == (0, 4)
-
-
-def test_boxes_of_masks():
-    masks = torch.zeros(3, 5, 6, dtype=torch.bool)
-    masks[0, 1:3, 2:6] = True
-    masks[2, 4, 0] = True
-    assert mask_boxes(masks).tolist() == [[2, 1, 6, 3], [0, 0, 0, 0], [0, 4, 1, 5]]
 
 
 def test_each_image_of_a_batch_gets_its_own_size_and_only_the_tasks_asked_for():
