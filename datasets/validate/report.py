@@ -45,6 +45,10 @@ def write_html(result: Result, folder: Path, samples: int = 12) -> Path:
 
 def _split_view(result: Result, summary: SplitSummary, samples: int) -> dict[str, Any]:
     total, most = max(int(summary.pixels.sum()), 1), max(int(summary.segments.max(initial=0)), 1)
+    # Foreground masks alone know no categories.
+    counted = (
+        zip(result.record.categories, summary.segments, summary.pixels, strict=True) if summary.pixels.any() else ()
+    )
     bars = [
         {
             "name": category.name,
@@ -54,7 +58,7 @@ def _split_view(result: Result, summary: SplitSummary, samples: int) -> dict[str
             "share": 100 * int(pixels) / total,
             "width": 100 * int(count) / most,
         }
-        for category, count, pixels in zip(result.record.categories, summary.segments, summary.pixels, strict=True)
+        for category, count, pixels in counted
     ]
     rng = np.random.Generator(np.random.Philox(_SEED))
     chosen = sorted(rng.permutation(len(summary.targets))[:samples].tolist())

@@ -111,6 +111,7 @@ def test_records_and_their_report(data, tmp_path):
     share = result.as_json()["splits"]["train"]["foreground_share"]
     assert share == pytest.approx(result.splits[0].foreground, abs=1e-6)
     page = write_html(result, tmp_path / "report", samples=2).read_text()
+    assert "segments, 0.00 %" not in page and "samples" in page
     assert page.count("data:image/jpeg") == 4 and f"{100 * share:.2f} %" in page
     data.mask(2).unlink()
     (tmp_path / "s.yaml").write_text(
