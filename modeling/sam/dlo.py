@@ -21,6 +21,7 @@ from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
 from segfoundry.modeling.sam.encoded import Encoded
 from segfoundry.modeling.sam.loss_settings import LossSettings
+from segfoundry.modeling.sam.mask_quality import overlaps
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, ForegroundResult
@@ -89,7 +90,7 @@ class DloTask:
         losses = {"loss_focal": weights.focal_weight * focal}
         per_image = {"loss_dice": weights.dice_weight * self._dice(pairs)}
         if weights.iou_weight:
-            actual = torch.stack([overlap(one > 0, truth) for one, truth in pairs])
+            actual = torch.stack([overlaps(one > 0, truth) for one, truth in pairs])
             per_image["loss_iou"] = weights.iou_weight * (iou.float()[:, 0] - actual).square().sum()
         if weights.cl_dice_weight:
             per_image["loss_cldice"] = weights.cl_dice_weight * self._cl_dice(logits, targets)
@@ -201,12 +202,6 @@ def upscaled(model: Sam, low_res: Tensor, input_sizes: Sequence[Size], output_si
         logits = model.upscale(low_res if len(places) == len(low_res) else low_res[places], *sizes)
         found.update(zip(places, logits[:, 0], strict=True))
     return [found[place] for place in range(len(found))]
-
-
-def overlap(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Returns the IoU, 0..1, of two masks (H, W) bool as a float32 scalar; 1 if both are empty."""
-    union = (predicted | truth).sum()
-    return torch.where(union > 0, (predicted & truth).sum() / union.clamp(min=1), 1.0)
 
 
 def _around(target: Tensor, size: Size) -> Tensor:

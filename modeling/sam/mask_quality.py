@@ -1,4 +1,4 @@
-"""How sure a mask is of its outline, and where it lies. Letters in shapes: N masks, H and W pixels."""
+"""How good a mask is, how sure of its outline, and where it lies. Letters in shapes: N masks, H and W pixels."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import torch
 from torch import Tensor
 
 from segfoundry.utils.masks import Rle, rle_areas, rle_boxes
+
+
+def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:
+    """Returns the IoU, 0..1 float32, of masks (..., H, W) bool, of one shape or broadcast; 1 if both are empty."""
+    union = (predicted | truth).sum(dim=(-2, -1))
+    return torch.where(union > 0, (predicted & truth).sum(dim=(-2, -1)) / union.clamp(min=1), 1.0)
 
 
 def stability_scores(logits: Tensor, threshold: float, offset: float) -> Tensor:

@@ -184,6 +184,10 @@ class SamSegmenter(Sam, MetaArch):
         """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, see ``MetaArch.everything``."""
         return find_everything(self, image, self.everything_settings)
 
+    def compile_parts(self) -> list[nn.Module]:
+        """Returns the parts whose inputs keep their form: simulated prompts change their numbers from step to step."""
+        return [self.image_encoder, self.mask_decoder] if isinstance(self.task, DloTask) else [self.image_encoder]
+
     def train_policy(self) -> TrainPolicy:
         """Returns which parameters train (see ``modeling/sam/tuning.py``)."""
         return sam_policy(self, self.tuning)

@@ -20,6 +20,7 @@ from segfoundry.modeling.losses.cl_dice import mask_cl_dice
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
 from segfoundry.modeling.sam.loss_settings import LossSettings
+from segfoundry.modeling.sam.mask_quality import overlaps
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.promptable_prompts import (
     First,
@@ -181,12 +182,6 @@ class PromptableTask:
                 points = click if points is None else torch.cat([points, click], dim=1)
                 labels = label if labels is None else torch.cat([labels, label], dim=1)
         return terms, torch.stack([ious[0], ious[-1]])
-
-
-def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Returns the IoU, 0..1 float32, of masks (P, M, m, m) with masks (P, 1, m, m), bool, as (P, M)."""
-    shared = (predicted & truth).flatten(2).sum(dim=2)
-    return shared / (predicted | truth).flatten(2).sum(dim=2).clamp(min=1)
 
 
 def _full_size(logits: Tensor, side: int, size: torch.Size) -> Tensor:

@@ -86,7 +86,9 @@ class Train:
     EMA: float = key(
         0.0, "Decay of an exponential moving average of the weights, used in evaluation; 0: off.", minimum=0, maximum=1
     )
-    COMPILE: bool = key(False, "Compile backbone, pixel decoder and decoder with torch.compile.")
+    COMPILE: bool = key(
+        False, "Compile encoders and decoders with torch.compile, as far as their inputs keep their form."
+    )
 
 
 @dataclass(kw_only=True)

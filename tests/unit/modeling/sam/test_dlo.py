@@ -8,8 +8,9 @@ import torch
 
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.losses.cl_dice import mask_cl_dice
-from segfoundry.modeling.sam.dlo import DloTask, overlap
+from segfoundry.modeling.sam.dlo import DloTask
 from segfoundry.modeling.sam.loss_settings import LossSettings
+from segfoundry.modeling.sam.mask_quality import overlaps
 from segfoundry.modeling.sam.model import SamSegmenter
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.utils.draws import Draws
@@ -197,7 +198,7 @@ def test_iou_head_learns_the_overlap_of_the_trained_mask():
     for place, target in enumerate(batch.targets):
         truth = ~target.foreground[0]
         logits = model.upscale(low_res[place : place + 1], batch.image_sizes[place], tuple(truth.shape))[0, 0]
-        errors.append((iou[place, 0] - overlap(logits > 0, truth)).item() ** 2)
+        errors.append((iou[place, 0] - overlaps(logits > 0, truth)).item() ** 2)
     assert loss == pytest.approx(2 * np.mean(errors), rel=1e-5)
 
 
@@ -215,11 +216,6 @@ def test_centre_lines_are_those_of_the_foreground(invert):
         for f, t in zip(found, batch.targets, strict=True)
     ]
     assert loss == pytest.approx(np.mean(expected), rel=1e-4)
-
-
-def test_overlap_of_empty_masks_is_one():
-    empty, full = torch.zeros(3, 4, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)
-    assert overlap(empty, empty) == 1 and overlap(empty, full) == 0 and overlap(full, full) == 1
 
 
 def test_errors():

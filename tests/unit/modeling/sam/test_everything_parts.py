@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from segfoundry.modeling.sam.crops import crop_boxes, cut_off, layer_grids, place_masks, point_grid
-from segfoundry.modeling.sam.mask_quality import corner_boxes, stability_scores
+from segfoundry.modeling.sam.mask_quality import corner_boxes, overlaps, stability_scores
 from segfoundry.modeling.sam.mask_upscale import MaskUpscaler
 from segfoundry.modeling.sam.small_regions import remove_small_regions
 from segfoundry.utils.masks import encode_masks, rle_areas, rle_counts
@@ -73,6 +73,15 @@ def test_recorded_masks():
     assert corner_boxes(codes).tolist() == AMG.tensors["out/boxes"].tolist()
     assert rle_areas(codes).tolist() == AMG.info["area"]
     assert [{"size": code["size"], "counts": rle_counts(code)} for code in codes] == AMG.info["rle"]
+
+
+def test_overlaps():
+    empty, full = torch.zeros(3, 4, dtype=torch.bool), torch.ones(3, 4, dtype=torch.bool)
+    left = empty.clone()
+    left[:, :1] = True
+    masks = torch.stack([empty, left, full])
+    assert overlaps(masks, masks).tolist() == [1, 1, 1]
+    assert overlaps(masks, full).tolist() == [0, 0.25, 1] and overlaps(full, empty) == 0
 
 
 @pytest.mark.parametrize("name", list(AMG.info["regions_changed"]))

@@ -6,7 +6,8 @@ import torch
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
-from segfoundry.modeling.sam.promptable import MaskLosses, overlaps
+from segfoundry.modeling.sam.mask_quality import overlaps
+from segfoundry.modeling.sam.promptable import MaskLosses
 from segfoundry.modeling.sam.promptable_prompts import (
     First,
     PromptSettings,
