@@ -171,8 +171,9 @@ def _check_cache(cfg: Any, train: Sequence[tuple[Record, Split]]) -> None:
     if cfg.SAM.TASK == "promptable" and cfg.SAM.PROMPTABLE.FLIP_P > 0:
         reasons.append("SAM.PROMPTABLE.FLIP_P")
     if reasons:
+        named = ", ".join(dict.fromkeys(reasons))  # entries may share a folder
         raise ConfigError(
-            f"SAM.CACHE_EMBEDDINGS keeps embeddings of images that do not change; {', '.join(reasons)} changes them "
+            f"SAM.CACHE_EMBEDDINGS keeps embeddings of images that do not change; {named} changes them "
             "at random in each epoch: set SAM.CACHE_VARIANTS to a number of fixed variants (8, say), switch the random "
             "change off, or SAM.CACHE_EMBEDDINGS"
         )
