@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from segfoundry.datasets.evaluation.interactive import STOP_IOU
 from segfoundry.modeling.base import MetaArch
+from segfoundry.modeling.boxes import mask_boxes
 from segfoundry.modeling.clicks import next_click
 from segfoundry.trainer.asks import Ask, ask_apart
 from segfoundry.utils.draws import Draws
@@ -238,12 +239,7 @@ def _points(strokes: Strokes) -> list[list[Prompt]]:
 
 def _boxes(masks: Tensor) -> list[list[Prompt]]:
     """Returns the bounding box of each mask (N, h, w), corners at the borders of its pixels; none of an empty mask."""
-    found: list[list[Prompt]] = []
-    for mask in masks.cpu().numpy():
-        rows, columns = np.nonzero(mask)
-        box = [Box(columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)] if rows.size else []
-        found.append([*box])
-    return found
+    return [[Box(x0, y0, x1, y1)] if x1 > x0 else [] for x0, y0, x1, y1 in mask_boxes(masks).tolist()]
 
 
 def _split(overlaps: np.ndarray, records: Sequence[_Record]) -> list[np.ndarray]:

@@ -81,12 +81,10 @@ def answer_prompts(
 
 def answered_masks(model: Sam, encoded: Encoded, answers: Sequence[PromptedMasks]) -> list[Tensor]:
     """Returns the answers' masks (N, H, W) bool at each image's original size."""
-    masks = []
-    for answer, inside, size in zip(answers, encoded.input_sizes, encoded.output_sizes, strict=True):
-        upscaled = [model.upscale(one[None, None].float(), inside, size)[0, 0] > 0 for one in answer.logits]
-        empty = torch.zeros(0, *size, dtype=torch.bool, device=answer.logits.device)
-        masks.append(torch.stack(upscaled) if upscaled else empty)
-    return masks
+    return [
+        model.binary_masks(answer.logits[:, None].float(), inside, size)[:, 0]
+        for answer, inside, size in zip(answers, encoded.input_sizes, encoded.output_sizes, strict=True)
+    ]
 
 
 def _by_form(asks: Sequence[_Ask]) -> dict[tuple[int, bool, bool], list[int]]:
