@@ -201,7 +201,7 @@ class MetaArch(nn.Module, ABC):
         Raises:
             UserError: this architecture cannot be exported.
         """
-        raise UserError(f"{type(self).__name__} cannot be exported")
+        raise UserError("this architecture cannot be exported; networks of SEEM can")
 
     def compile_parts(self) -> list[nn.Module]:
         """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""

@@ -134,7 +134,7 @@ def evaluator_options(cfg: Any, split: Split, kinds: Collection[str]) -> dict[st
     options: dict[str, dict[str, Any]] = {"referring": {"sentences": cfg.TEST.SENTENCES}}
     if "interactive" in kinds and ("SAM" in cfg or "STROKE_SAMPLER" in cfg):
         keys = cfg.SAM.CLICKS if "SAM" in cfg else cfg.STROKE_SAMPLER.EVAL
-        if keys.IOU_ITER > keys.MAX_ITER:
+        if keys.IOU_ITER > keys.MAX_ITER:  # SAM's own check comes before
             raise ConfigError(
                 f"STROKE_SAMPLER.EVAL.IOU_ITER is {keys.IOU_ITER}, expected at most MAX_ITER ({keys.MAX_ITER} clicks)"
             )

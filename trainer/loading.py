@@ -166,15 +166,19 @@ def configuration(
         ConfigError: there is none, or it does not fit.
     """
     if carried is None:
-        return load_config(conf_files or [_recognised(file)], overrides, config_overrides)
+        return load_config(conf_files or [recognised_config(file)], overrides, config_overrides)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(carried, encoding="utf-8")
         return load_config([path, *conf_files], overrides, config_overrides)
 
 
-def _recognised(file: Path) -> Path:
-    """Returns the shipped configuration of a published weight file, which carries none of its own."""
+def recognised_config(file: Path) -> Path:
+    """Returns the shipped configuration of a published weight file, which carries none of its own.
+
+    Raises:
+        ConfigError: no architecture knows the file.
+    """
     config = recognise({name: tuple(tensor.shape) for name, tensor in read_state_dict(file).items()}, file.name)
     if config is None:
         raise ConfigError(

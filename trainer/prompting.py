@@ -137,8 +137,7 @@ class EncodedImage:
         if kind not in known:
             understood = ", ".join(_KINDS[k] for k in _KINDS if k in known)
             raise UserError(
-                f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts: it was built or trained without them; "
-                f"it understands {understood}"
+                f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts; it understands {understood}"
             )
         if kind in _TRAINED_BY and find_value(self.predictor.cfg, _TRAINED_BY[kind]) is False:
             _warn_untrained(str(self.predictor.source), kind)

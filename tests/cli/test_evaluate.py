@@ -3,9 +3,12 @@
 import json
 
 import pytest
+import torch
 
+from segfoundry.modeling.sam import sam_model_registry
 from segfoundry.trainer.cli.main import main
 
+from ..support.tiny_data import write_dataset
 from ..support.tiny_run import run, write_config
 
 
@@ -132,3 +135,20 @@ def test_clicks_and_phrases_are_the_same_in_one_process_and_two(trained, tmp_pat
     again = ["score", "referring", "--record", str(folder / "data" / "prompted.yaml"), "--pred_json", found]
     assert main([*again, "--sentences", "all", "--output", str(scored)]) == 0
     assert 100 * json.loads(scored.read_text())["cIoU"] == pytest.approx(one["referring"]["cIoU"], abs=1e-9)
+
+
+@pytest.mark.slow
+def test_a_published_file_brings_its_configuration(tmp_path):
+    torch.manual_seed(0)
+    torch.save(sam_model_registry["vit_t"]().state_dict(), tmp_path / "mobile_sam.pt")
+    record = write_dataset(tmp_path / "data", val=1)
+    quick = ["SAM.IMAGE_SIZE", "64", "SAM.CLICKS.MAX_ITER", "1", "SAVE_DIR", tmp_path / "runs"]
+    done = run(
+        "evaluate", "--weights", tmp_path / "mobile_sam.pt", "--overrides", "DATASETS.TEST", f"[{record}]", *quick
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "runs/mobile_sam/eval/tiny/metrics.json").read_text())
+    assert "noc@0.85" in metrics["interactive"]
+    (tmp_path / "other.pt").write_bytes(b"nothing")
+    done = run("evaluate", "--weights", tmp_path / "other.pt")
+    assert done.returncode == 2 and "other.pt" in done.stderr and "Traceback" not in done.stderr

@@ -60,17 +60,20 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _carried_config(weights: str | None) -> Iterator[Path | None]:
-    """Gives the configuration of a run folder, or a copy of the one in a weight file's header; None without either."""
+    """Gives the configuration of a run, of a weight file's header (a copy), or the shipped one of a published file.
+
+    None without weights, or for a folder without a configuration.
+    """
     path = Path(weights or "")
     if weights is None or path.is_dir() or not path.is_file():
         beside = path / "config.yaml"
         yield beside if weights is not None and beside.is_file() else None
         return
-    from segfoundry.trainer.loading import read_header
+    from segfoundry.trainer.loading import read_header, recognised_config
 
     text = read_header(path).get("config")
     if text is None:
-        yield None
+        yield recognised_config(path)
         return
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "config.yaml"
