@@ -12,8 +12,9 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from segfoundry.datasets.formats.record import parse_categories
+from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import find_weights, load_weights
+from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
 from segfoundry.trainer.callbacks.report import refresh_report
 from segfoundry.trainer.distributed import Processes, pick_device
 from segfoundry.trainer.environment import check_torch, seed_all
@@ -25,6 +26,7 @@ from segfoundry.trainer.preflight import Plan, settle_classes
 from segfoundry.trainer.run import dataset_label
 from segfoundry.trainer.run_folder import RunFolder, run_weights
 from segfoundry.trainer.signals import StopSignals
+from segfoundry.utils.config.architectures import lacks_parts
 from segfoundry.utils.errors import CheckpointError, ConfigError
 from segfoundry.utils.logging import get_logger, setup_logging
 from segfoundry.utils.structures import Category
@@ -87,9 +89,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
     with StopSignals("breaking the evaluation off after this batch") as stop, Processes(ranks, device) as processes:
         plan = _for_categories(plan, trained_categories(path))
         seed_all(cfg.SEED)
-        # What this program wrote holds the whole network; a bare file may lack parts that have weights of their own.
-        model = build_model(plan.cfg, plan.categories, part_weights="config" not in read_header(path))
-        report = load_weights(model, path)
+        model, report = _load(plan, path)
         log.log(logging.INFO if report.complete else logging.WARNING, "%s", report.text())
         model.to(device).requires_grad_(False)
         precision = build_precision(plan.cfg, device)
@@ -115,6 +115,17 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
     if ranks.main and output is None:
         refresh_report(run)
     return 0
+
+
+def _load(plan: Plan, path: Path) -> tuple[MetaArch, LoadReport]:
+    """Builds the model and loads its weights.
+
+    What this program wrote holds the whole network; a bare file may lack parts that have weights of their own.
+    """
+    state = read_state_dict(path)
+    parts = "config" not in read_header(path) and lacks_parts(plan.cfg.MODEL.NAME, state)
+    model = build_model(plan.cfg, plan.categories, part_weights=parts)
+    return model, load_state(model, state, source=str(path))
 
 
 def _for_categories(plan: Plan, categories: Sequence[Category] | None) -> Plan:

@@ -15,7 +15,7 @@ from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model, meta_arch
 from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
 from segfoundry.trainer.run_folder import run_weights
-from segfoundry.utils.config.architectures import recognise
+from segfoundry.utils.config.architectures import lacks_parts, recognise
 from segfoundry.utils.config.engine import Resolved, load_config
 from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
 from segfoundry.utils.logging import get_logger
@@ -87,7 +87,8 @@ def load_model(
             trained = tuple(vocabulary or ())
         else:
             trained = find_record(PUBLISHED_RECORD, "val")[0].categories
-    model = build_model(resolved.cfg, trained, part_weights="config" not in header)
+    parts = "config" not in header and lacks_parts(resolved.cfg.MODEL.NAME, state)
+    model = build_model(resolved.cfg, trained, part_weights=parts)
     report = load_state(model, state, source=str(file))
     vocabulary = tuple(vocabulary or _header_categories(file, header, "vocabulary") or trained)
     model.set_vocabulary(vocabulary)

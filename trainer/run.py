@@ -16,7 +16,7 @@ from segfoundry.datasets.build import build_train_loader, num_train_images, step
 from segfoundry.datasets.formats.record import category_mapping
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import find_weights, load_weights
+from segfoundry.modeling.checkpoint import find_weights, load_state, read_state_dict
 from segfoundry.modeling.finetune import apply_policy, param_groups, param_table
 from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.callbacks.checkpoint import CheckpointCallback
@@ -40,6 +40,7 @@ from segfoundry.trainer.run_folder import RunFolder
 from segfoundry.trainer.schedule import lr_factor
 from segfoundry.trainer.signals import StopSignals
 from segfoundry.trainer.state import TrainState
+from segfoundry.utils.config.architectures import lacks_parts
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.errors import ConfigError
 from segfoundry.utils.files import atomic_write_json
@@ -163,10 +164,11 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     cfg = plan.cfg
     seed_all(cfg.SEED)
     set_deterministic(cfg.DETERMINISTIC)
-    model = build_model(cfg, plan.categories, part_weights=load)
-    report = []
-    if load and cfg.WEIGHT:
-        report.append(load_weights(model, find_weights(cfg.RESUME_FROM)).text())
+    file = find_weights(cfg.RESUME_FROM) if load and cfg.WEIGHT else None
+    state = None if file is None else read_state_dict(file)
+    parts = load and (state is None or lacks_parts(cfg.MODEL.NAME, state))
+    model = build_model(cfg, plan.categories, part_weights=parts)
+    report = [] if state is None else [load_state(model, state, source=str(file)).text()]
     policy = model.train_policy()
     apply_policy(model, policy)
     report.append(param_table(model, policy, cfg.SOLVER.BASE_LR))

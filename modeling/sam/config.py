@@ -8,7 +8,7 @@ from typing import Any
 
 from segfoundry.modeling.sam.config_dlo import DATASET_SECTION, Dlo, DloTest, check_dlo
 from segfoundry.modeling.sam.config_training import LoraUpdates, Loss, Promptable, Train, check_training
-from segfoundry.modeling.sam.recognise import shipped_config
+from segfoundry.modeling.sam.recognise import lacks_parts, shipped_config
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError
 
@@ -19,6 +19,7 @@ __all__ = [
     "Section",
     "active_tasks",
     "check",
+    "lacks_parts",
     "merged_lora",
     "shipped_config",
     "tiny",

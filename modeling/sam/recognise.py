@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from segfoundry.utils.errors import CheckpointError
@@ -70,6 +70,11 @@ def decoder_only(shapes: Mapping[str, object]) -> bool:
     return any(name.startswith("mask_decoder.transformer.") for name in shapes) and not any(
         name.startswith(_ENCODERS) for name in shapes
     )
+
+
+def lacks_parts(names: Collection[str]) -> bool:
+    """Whether names are not those of a whole SAM: image encoder or mask decoder is missing, say, after tuning."""
+    return not all(any(name.startswith(part) for name in names) for part in (_ENCODERS, "mask_decoder."))
 
 
 def shipped_config(shapes: Shapes, file_name: str = "") -> str | None:

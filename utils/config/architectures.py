@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -85,6 +85,19 @@ def recognise(shapes: Mapping[str, tuple[int, ...]], file_name: str = "") -> Pat
         if name is not None:
             return configs_root() / name
     return None
+
+
+def lacks_parts(model_name: str, names: Collection[str]) -> bool:
+    """Tells whether a weight file may lack parts of a network, so that the parts' own files are loaded before it.
+
+    A config module may define ``lacks_parts(names)``; without it any file may lack some.
+
+    Args:
+        model_name: value of MODEL.NAME.
+        names: parameter names in the file.
+    """
+    answer = getattr(find_architecture(model_name).module, "lacks_parts", None)
+    return True if answer is None else answer(names)
 
 
 def training_notices(cfg: Any) -> list[str]:

@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.sam.config import tiny
@@ -55,6 +57,42 @@ def test_masks_probabilities_and_overlays_are_written(run, data, tmp_path):
         found = predictor.foreground(data / "imgs" / f"c{number}.png")
         np.testing.assert_array_equal(found.mask, mask > 0)
         assert read_image(tmp_path / "out" / "overlay" / f"c{number}.jpg").shape == (36, 64, 3)
+
+
+@pytest.fixture
+def bare(run, tmp_path):
+    """The run's weights and its decoder's as bare files, and a configuration that names an absent base file."""
+    state = load_file(run / "weights" / "best" / "model.safetensors")
+    torch.save(state, tmp_path / "whole.pth")
+    decoder = {name: tensor for name, tensor in state.items() if name.startswith("mask_decoder.")}
+    torch.save(decoder, tmp_path / "decoder.pth")
+    config = tmp_path / "config.yaml"
+    config.write_text((run / "config.yaml").read_text() + "\n")
+    return tmp_path, ["--conf_files", str(config), "--overrides", "SAM.CHECKPOINT", str(tmp_path / "base.pth")]
+
+
+def test_a_bare_file_of_the_whole_network_needs_no_base_file(run, data, bare, capsys):
+    folder, words = bare
+    assert predict(folder / "whole.pth", data / "imgs", folder / "out", *words) == 0
+    assert predict(run, data / "imgs", folder / "expected") == 0
+    for file in (folder / "expected" / "foreground").iterdir():
+        np.testing.assert_array_equal(read_label(folder / "out" / "foreground" / file.name), read_label(file))
+    assert main(["evaluate", "--weights", str(folder / "whole.pth"), "--output", str(folder / "eval"), *words]) == 0
+    start = [
+        "WEIGHT",
+        "True",
+        "RESUME_FROM",
+        str(folder / "whole.pth"),
+        "SAVE_DIR",
+        str(folder),
+        "SOLVER.MAX_ITERS",
+        "1",
+    ]
+    assert main(["train", *words, *start, "SAM.DLO.TRAIN", f"[{{data_dir: {data}}}]"]) == 0
+    capsys.readouterr()
+    for command in (["predict", "--input", str(data / "imgs"), "--output", str(folder / "no")], ["evaluate"]):
+        assert main([*command, "--weights", str(folder / "decoder.pth"), *words]) == 2
+        assert "base.pth" in capsys.readouterr().err
 
 
 def test_frames_of_a_video(run, data, tmp_path):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from segfoundry.modeling.sam.build import CustomSize, build_sam
 from segfoundry.modeling.sam.key_map import to_transformers
 from segfoundry.modeling.sam.published import adapt_state, load_base, sam_type, shipped_config
+from segfoundry.modeling.sam.recognise import lacks_parts
 from segfoundry.utils.errors import CheckpointError
 
 VIT_B = json.loads((Path(__file__).parents[3] / "goldens/sam_state_dicts/vit_b.json").read_text())
@@ -153,3 +154,10 @@ def test_public_files_are_recognised_in_both_layouts():
     assert shipped_config(MOBILE) == "sam/vit_t.yaml"
     assert shipped_config({"backbone.weight": (3,)}) is None
     assert sam_type({name: tuple(x.shape) for name, x in tiny().state_dict().items()}) == "custom"
+
+
+def test_only_a_whole_network_lacks_nothing(source):
+    names = list(source.state_dict())
+    assert not lacks_parts(names) and not lacks_parts([copy for all in to_transformers(names).values() for copy in all])
+    for part in ("image_encoder.", "mask_decoder."):
+        assert lacks_parts([name for name in names if name.startswith(part)])
