@@ -100,8 +100,12 @@ def _foreground_items(split: Split, folders: Folders, listed: Sequence[str] | No
     if found.ambiguous:
         shown = "; ".join(found.ambiguous[:3])
         raise DataError(f"{len(found.ambiguous)} groups of files have the same name: {shown}; keep one of each")
-    _refuse(found.lone_images, f"{masks.folder}: no mask for", f"images of {images.folder}")
-    _refuse(found.lone_masks, f"{images.folder}: no image for", f"masks of {masks.folder}")
+    lone = [
+        *_lacking(found.lone_images, f"{masks.folder}: no mask for", f"images of {images.folder}"),
+        *_lacking(found.lone_masks, f"{images.folder}: no image for", f"masks of {masks.folder}"),
+    ]
+    if lone:  # both at once: names that differ by a suffix such as _mask are seen at a glance
+        raise DataError(f"{'; '.join(lone)}; `validate` lists all")
     composite = None
     if split.backgrounds or split.augment:
         composite = Composite(background_files(split.backgrounds), split.augment, split.crop_foreground)
@@ -331,7 +335,14 @@ def _segment(record: Record, index_of: Mapping[int, int], segment: dict, annotat
     )
 
 
-def _refuse(names: Sequence[str], start: str, what: str, count: int = 5) -> None:
-    if names:
-        shown = ", ".join(names[:count]) + (", ..." if len(names) > count else "")
-        raise DataError(f"{start} {len(names)} {what} ({shown}); `validate` lists all")
+def _refuse(names: Sequence[str], start: str, what: str) -> None:
+    for problem in _lacking(names, start, what):
+        raise DataError(f"{problem}; `validate` lists all")
+
+
+def _lacking(names: Sequence[str], start: str, what: str, count: int = 5) -> list[str]:
+    """Returns a sentence with the number of names and the first of them; none without names."""
+    if not names:
+        return []
+    shown = ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+    return [f"{start} {len(names)} {what} ({shown})"]

@@ -69,7 +69,8 @@ def evaluation_kinds(
     asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
     wanted = asked or list(record.evaluators_for(split))
     if not asked and result_kinds is not None and not any(k in _PROMPTS or k in result_kinds for k in wanted):
-        wanted = [k for k in possible if k in _PROMPTS or k in result_kinds] or wanted
+        results = [k for k in possible if k in result_kinds]
+        wanted = results or [k for k in possible if k in _PROMPTS] or wanted
     kinds = []
     for kind in wanted:
         obstacle = _obstacle(cfg, kind, prompt_kinds, result_kinds)

@@ -74,11 +74,14 @@ def load_model(
     Raises:
         CheckpointError: the weights are missing, damaged or of another architecture.
         ConfigError: there is no configuration, or it does not fit.
+        UserError: a vocabulary for a network that tells no categories apart.
     """
     file = run_weights(Path(weights)) if Path(weights).is_dir() else find_weights(weights)
     header = read_header(file)
     resolved = configuration(file, header.get("config"), conf_files, overrides, config_overrides)
     state = read_state_dict(file)
+    if vocabulary is not None and not meta_arch(resolved.arch).has_categories:
+        raise UserError(f"{resolved.cfg.MODEL.NAME} tells no categories apart: leave out --classes, or --record")
     trained = _header_categories(file, header, "categories")
     if trained is None:
         classes = len(state[_CLASS_WEIGHTS]) - 1 if _CLASS_WEIGHTS in state else None

@@ -34,20 +34,21 @@ _NEEDS = {
     "semantic": "semantic or panoptic annotations",
     "interactive": "panoptic annotations or object PNGs",
     "referring": "phrases (`grounding` or `refs`)",
-    "foreground": "foreground masks",
+    "foreground": "foreground masks, or annotations of things",
 }
 
 
 def possible_kinds(split: Split) -> list[str]:
     """Returns the kinds of evaluator that a split's annotations allow."""
     panoptic = split.panoptic_json is not None or split.registered is not None
+    things = panoptic or split.semantic is not None or split.objects is not None
     possible = {
         "panoptic": panoptic,
         "instance": panoptic,
         "semantic": panoptic or split.semantic is not None,
         "interactive": panoptic or split.objects is not None,
         "referring": split.referring is not None,
-        "foreground": split.foreground is not None,
+        "foreground": things or split.foreground is not None,
     }
     return [kind for kind, is_possible in possible.items() if is_possible]
 

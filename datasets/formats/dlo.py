@@ -139,6 +139,10 @@ def _files_in(folder: Path, stamp: int) -> tuple[Path, ...]:
 def _backgrounds(value: Any, where: str) -> tuple[Path, ...]:
     paths = [value] if isinstance(value, str) else list(value or ())
     folders = tuple(Path(path).expanduser().absolute() for path in paths)
+    for folder in folders:
+        if not folder.exists():
+            near = did_you_mean(folder.name, _folders_in(folder.parent))
+            raise DataError(f"{where}: {folder}: no such folder{near}")
     try:
         background_files(folders)
     except DataError as error:

@@ -57,7 +57,7 @@ class VerbParser(argparse.ArgumentParser):
         """
         rest, collected = self._take_greedy(list(words))
         # Before argparse misses a required option that was only mistyped.
-        mistyped = [w for w in rest if w.startswith("--") and w.partition("=")[0] not in (*self._options(), "--")]
+        mistyped = [w for w in rest if w.startswith("--") and w.partition("=")[0] not in (*self.options(), "--")]
         if mistyped:
             self.error(self._unknown(mistyped))
         args, unknown = self.parse_known_args(rest, namespace)
@@ -71,12 +71,13 @@ class VerbParser(argparse.ArgumentParser):
         """Raises ``UsageError``; argparse calls it with its own complaints."""
         raise UsageError(f"{message} ({self.prog} --help lists the options)")
 
-    def _options(self) -> list[str]:
+    def options(self) -> list[str]:
+        """Returns all options, short forms included."""
         return list(self._option_string_actions)
 
     def _take_greedy(self, words: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         """Cuts the greedy options and their words out, because argparse would take ``-1e-3`` for an option."""
-        options = set(self._options())
+        options = set(self.options())
         collected: dict[str, list[str]] = {}
         rest: list[str] = []
         current: str | None = None
@@ -103,7 +104,7 @@ class VerbParser(argparse.ArgumentParser):
             return (
                 f"unexpected word {word!r}{'; KEY VALUE follow --overrides' if '.' in word or word.isupper() else ''}"
             )
-        return f"unknown option {word}{did_you_mean(word.partition('=')[0], self._options())}"
+        return f"unknown option {word}{did_you_mean(word.partition('=')[0], self.options())}"
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):

@@ -13,6 +13,7 @@ HELP = "Measure a model on data sets."
 EXAMPLES = """
   python entry.py evaluate --weights runs/kitchen
   python entry.py evaluate --weights kitchen.safetensors --overrides DATASETS.TEST '[other.yaml:test]'
+  python entry.py evaluate --weights exp/cables --conf_files data.yaml
   python entry.py evaluate --weights runs/kitchen --overrides TEST.EVALUATORS '[panoptic, interactive, referring]'
   python entry.py evaluate --conf_files configs/seem/focalt_unicl_lang_v1.yaml \\
       --overrides WEIGHT True RESUME_FROM seem_focalt_v1.pt"""
@@ -39,22 +40,25 @@ def run(args: argparse.Namespace) -> int:
     from segfoundry.trainer.cli.common import resolve
     from segfoundry.trainer.launch import launch_local, launched, process_count
     from segfoundry.trainer.preflight import check_evaluation
+    from segfoundry.utils.config.engine import names_model
     from segfoundry.utils.errors import ConfigError
 
-    with _carried_config(None if args.conf_files else args.weights) as carried:
-        if not args.conf_files and carried is None:
+    files = list(args.conf_files or [])
+    complete = names_model(files)  # else they are other data for what the weights carry
+    with _carried_config(None if complete else args.weights) as carried:
+        if not files and carried is None:
             if args.weights and not Path(args.weights).exists():
                 raise ConfigError(f"--weights {args.weights}: no such file or run folder")
             raise ConfigError(
                 "no configuration: give --conf_files, or --weights with a run folder or a file that holds one"
             )
-        files = args.conf_files or [str(carried)]
-        plan = check_evaluation(resolve(args, conf_files=files))
+        args.conf_files = files = [*([] if carried is None else [str(carried)]), *files]
+        plan = check_evaluation(resolve(args))
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from segfoundry.trainer.evaluation_run import evaluate_plan
 
-    name = Path(args.weights if files == [str(carried)] else files[0]).stem
+    name = Path(files[0] if carried is None else args.weights).stem
     return evaluate_plan(plan, name=name, weights=args.weights, output=args.output)
 
 

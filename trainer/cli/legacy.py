@@ -33,7 +33,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     own, further = split_words(words)
     if own and own[0] in COMMANDS:
         command = COMMANDS[own[0]]
-        args = command.parser().parse_args(own[1:])
+        parser = command.parser()
+        _refuse_words_of_train(own[1:], parser)
+        args = parser.parse_args(own[1:])
         args.command, args.further = command, further
         return args
     parser = _parser()
@@ -41,6 +43,14 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         hint = did_you_mean(own[0], COMMANDS) or "."
         raise UsageError(f"unknown command {own[0]!r} of legacy{hint} Commands: {', '.join(COMMANDS)}.")
     return parser.parse_args(own)
+
+
+def _refuse_words_of_train(words: Sequence[str], parser: VerbParser) -> None:
+    """Says where options of ``train`` belong that stand among the original's flags."""
+    of_train = set(train_parser().options()) - set(parser.options())
+    found = next((word for word in words if word.partition("=")[0] in of_train), None)
+    if found is not None:
+        raise UsageError(f"{found} is an option of 'train': put it behind a final --, as in: -- {found} ...")
 
 
 def _parser() -> VerbParser:
@@ -57,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     translation = translate(args.command, args, args.further, os.environ)
     if is_first_process() and read_ranks().source != "--num-gpus":  # whoever started the processes has said it
-        start = "python entry.py" if program() == "entry.py" else program()
+        start = f"python {shlex.quote(sys.argv[0])}" if program() == "entry.py" else program()
         print(f"{start} {shlex.join(translation.words)}", flush=True)
         for notice in translation.notices:
             print(f"note: {notice}", file=sys.stderr)

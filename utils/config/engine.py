@@ -73,6 +73,15 @@ def load_config(
     return _resolve([*read_files(conf_files), *read_json(config_overrides), *read_words(overrides)])
 
 
+def names_model(conf_files: Sequence[str | os.PathLike[str]]) -> bool:
+    """Returns whether one of the files or their bases sets MODEL.NAME; data alone, say, is no configuration by itself.
+
+    Raises:
+        ConfigError: a file is missing or broken.
+    """
+    return bool(_model_name(read_files(conf_files)))
+
+
 def load_mapping(values: Mapping[str, Any]) -> Resolved:
     """Composes a configuration from Python values with dotted or nested keys; for tests and small models."""
     return _resolve(read_mapping(values, "mapping"))

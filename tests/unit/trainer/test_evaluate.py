@@ -73,6 +73,8 @@ def test_what_the_network_does_not_give_is_not_measured(data, tmp_path):
         evaluation_kinds(config(TEST__EVALUATORS=["semantic"]), *data, PROMPTS, {"foreground", "everything"})
     # nothing of what the record asks for: what else the annotations allow, here clicks
     assert evaluation_kinds(cfg, *data, frozenset({"stroke"}), {"everything"}) == ["interactive"]
+    # results before clicks: things are the foreground of annotations without masks of it
+    assert evaluation_kinds(cfg, *data, frozenset({"stroke"}), {"everything", "foreground"}) == ["foreground"]
     with pytest.raises(ConfigError, match="nothing to evaluate on 'tiny'.* gives no such result; name another"):
         evaluation_kinds(cfg, *data, frozenset(), {"everything"})
 

@@ -128,3 +128,18 @@ def test_evaluating_something_else_is_one_clear_line(run, capsys, tmp_path):
     words = ["evaluate", "--weights", str(run), "--output", str(tmp_path / "eval")]
     assert main([*words, "--overrides", "TEST.EVALUATORS", "[panoptic]"]) == 2
     assert "nothing to evaluate" in capsys.readouterr().err
+
+
+def test_other_data_go_on_top_of_the_configuration_that_weights_carry(run, tmp_path, capsys):
+    other = write_cables(tmp_path / "other", count=2, seed=1)
+    (tmp_path / "data.yaml").write_text(f"dataset:\n  test: {{data_dir: {other}}}\n")
+    words = ["evaluate", "--weights", str(run), "--conf_files", str(tmp_path / "data.yaml")]
+    assert main([*words, "--output", str(tmp_path / "eval")]) == 0
+    assert json.loads((tmp_path / "eval" / "other" / "metrics.json").read_text())["foreground"]["images"] == 2
+    assert main(["evaluate", "--conf_files", str(tmp_path / "data.yaml")]) == 2
+    assert "MODEL.NAME is not set" in capsys.readouterr().err
+
+
+def test_names_of_categories_are_refused(run, data, tmp_path, capsys):
+    assert predict(run, data / "imgs", tmp_path / "out", "--classes", "a,b") == 2
+    assert "sam tells no categories apart: leave out --classes" in capsys.readouterr().err

@@ -98,6 +98,8 @@ def test_background_folders_must_hold_images(tmp_path, cables):
         sets([{"data_dir": cables, "bg_paths": [str(tmp_path / "empty")]}])
     with pytest.raises(DataError, match=r"TEST\.bg_paths: .*nowhere: no such folder"):
         sets([], {"data_dir": cables, "bg_paths": [str(tmp_path / "nowhere")]})
+    with pytest.raises(DataError, match=r"bg_paths: .*emty: no such folder, did you mean 'empty'\?"):
+        sets([], {"data_dir": cables, "bg_paths": [str(tmp_path / "emty")]})
 
 
 def test_all_sets_as_one_data_set(cables, tmp_path):

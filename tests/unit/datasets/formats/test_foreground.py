@@ -100,6 +100,9 @@ def test_lone_files_are_listed(folder):
         write_png(folder / f"masks/more{number}.png", MASK.astype(np.uint8))
     with pytest.raises(DataError, match=r"imgs: no image for 7 masks of .*\(more0\.png, .*more4\.png, \.\.\.\)"):
         items(folder)
+    (folder / "masks/c2.png").rename(folder / "masks/c2_mask.png")
+    with pytest.raises(DataError, match=r"no mask for 1 .*\(c2\.png\); .*no image for 8 .*\(c2_mask\.png, more0"):
+        items(folder)
 
 
 @pytest.mark.parametrize("part", ["imgs", "masks"])

@@ -1,6 +1,7 @@
 """The original command line of SAM's fine-tuning means what the equivalent `train` command says."""
 
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,18 @@ def test_environment_variables_of_the_original():
 def test_mistakes(line, problem):
     with pytest.raises(UserError, match=problem):
         meaning(line)
+
+
+@pytest.mark.parametrize("line", ["--overrides SAM.TYPE vit_t", "--dry-run", "--resume=never"])
+def test_options_of_train_without_the_dashes(line):
+    with pytest.raises(UserError, match=r"is an option of 'train': put it behind a final --"):
+        parse(["sam-finetune", "-c", "data.yaml", *line.split()])
+
+
+def test_the_line_names_the_program_as_it_was_called(folder, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["some where/entry.py"])
+    assert main(["legacy", "sam-finetune", "-c", "data.yaml", "--no_log"]) == 2  # no base file here
+    assert capsys.readouterr().out.startswith("python 'some where/entry.py' train --conf_files ")
 
 
 def test_other_names(capsys):
