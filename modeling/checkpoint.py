@@ -80,7 +80,8 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = False) ->
         What was loaded and what was not.
 
     Raises:
-        CheckpointError: if the file cannot be read safely, nothing in it fits, or ``strict`` is not met.
+        CheckpointError: if the file cannot be read safely, nothing in it fits, a parameter is inf or nan, or ``strict``
+            is not met.
     """
     return load_state(model, read_state_dict(path), source=str(path), strict=strict)
 
@@ -106,6 +107,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, st
     _refuse_foreign(report, model, state)
     if strict and not report.complete:
         raise CheckpointError(f"the weights do not fit exactly:\n{report.text()}")
+    _refuse_not_finite(report, model, state)
     with torch.no_grad():
         model.load_state_dict({name: state[name] for name in report.loaded}, strict=False)
     return report
@@ -130,6 +132,17 @@ def own_names(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
                 own = prefix + key_map(own.removeprefix(prefix))
         translated[name] = own
     return translated
+
+
+def _refuse_not_finite(report: LoadReport, model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Raises CheckpointError if a parameter holds inf or nan: the file is damaged, or its training diverged."""
+    parameters = {name for name, _ in model.named_parameters()}.intersection(report.loaded)
+    broken = [name for name in report.loaded if name in parameters and not state[name].isfinite().all()]
+    if broken:
+        raise CheckpointError(
+            f"{report.source}: {len(broken)} of {len(parameters)} parameters hold inf or nan, e.g. {broken[0]}; the "
+            "file is damaged, or its training diverged: copy or download it again, or take an earlier checkpoint"
+        )
 
 
 def _refuse_foreign(report: LoadReport, model: nn.Module, state: Mapping[str, Tensor]) -> None:

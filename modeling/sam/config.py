@@ -209,6 +209,15 @@ def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
             "SAM.LOSS.IOU_WEIGHT is 0: the predicted IoUs do not follow the masks as these change, so everything mode, "
             "which filters by them, keeps worse masks after this training; 1 would train them along"
         )
+    if (
+        sam.TRAIN.IMAGE_ENCODER != "full"
+        and not sam.CHECKPOINT
+        and not (cfg.RESUME_FROM and (cfg.WEIGHT or cfg.RESUME))
+    ):
+        notices.append(
+            "SAM.CHECKPOINT is empty: the image encoder starts from random weights, most of which stay as they are "
+            f"(SAM.TRAIN.IMAGE_ENCODER {sam.TRAIN.IMAGE_ENCODER}); name a published file, or train it in full"
+        )
     return {"foreground": sam.TASK == "dlo", "promptable": sam.TASK == "promptable"}, notices
 
 

@@ -180,6 +180,16 @@ def test_weights_of_another_architecture_are_refused(tmp_path, state):
         load_weights(Net(), tmp_path / "w.pt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(value):
+    model = nn.Linear(2, 2)
+    state = {"weight": torch.tensor([[1.0, value], [0.0, 0.0]]), "bias": torch.zeros(2)}
+    before = model.weight.clone()
+    with pytest.raises(CheckpointError, match=r"run/m\.pt: 1 of 2 parameters hold inf or nan, e\.g\. weight"):
+        load_state(model, state, source="run/m.pt")
+    assert torch.equal(model.weight, before)
+
+
 def test_published_weights_load_around_new_lora_updates(state):
     net = Net()
     apply_lora(net, ["body.0"], rank=2)

@@ -228,6 +228,21 @@ def test_an_iou_head_that_stays_behind_is_said_before_training(changes, count):
     assert sum("SAM.LOSS.IOU_WEIGHT" in notice for notice in notices) == count
 
 
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 1),
+        ({"SAM__TRAIN__IMAGE_ENCODER": "lora"}, 1),
+        ({"SAM__TRAIN__IMAGE_ENCODER": "full"}, 0),
+        ({"SAM__CHECKPOINT": "sam.pth"}, 0),
+        ({"WEIGHT": True, "RESUME_FROM": "runs/base"}, 0),
+    ],
+)
+def test_a_random_encoder_that_stays_is_said_before_training(changes, count):
+    notices = active_tasks(config(**{"SAM__TRAIN__IMAGE_ENCODER": "frozen", **changes}))[1]
+    assert sum("the image encoder starts from random weights" in notice for notice in notices) == count
+
+
 def test_bf16_answers_nearly_as_fp32(model):
     batch = drawn_batch(SIZES)
     exact = model(batch)
