@@ -49,7 +49,7 @@ class Composite:
     Attributes:
         backgrounds: image files, one of which is drawn to replace what is not foreground; empty: the image's own stays.
         augment: change colours and crops at random.
-        crop_foreground: zoom into image and mask at random, together; with ``augment`` only.
+        crop_foreground: zoom into image and mask at random, together; with ``augment`` and backgrounds only.
     """
 
     backgrounds: tuple[Path, ...] = ()

@@ -53,6 +53,9 @@ def dlo_sets(cfg: Any) -> DloSets:
     if test and cfg.SAM.TASK != "dlo":
         notices.append(f"{TEST_KEY} is not used: with SAM.TASK {cfg.SAM.TASK} nothing is predicted without prompts")
         test = {}
+    for name in ("aug_details", "percentage"):
+        if test.pop(name, None) not in (None, [], 1.0):
+            notices.append(f"{TEST_KEY}.{name} is not used: all test images are measured, without zoom")
     train = []
     for number, entry in enumerate(entries):
         share = _percentage(entry.get("percentage"), f"{TRAIN_KEY}.{number}.percentage")
@@ -104,15 +107,17 @@ def parse_entry(
         if detail not in AUGMENTATIONS:
             close = did_you_mean(str(detail), AUGMENTATIONS) or "."
             raise ConfigError(f"{where}.aug_details: unknown {detail!r}{close} Known: {', '.join(AUGMENTATIONS)}.")
-    if details and not augment:
-        notices.append(f"{where}.aug_details has no effect without w_aug: true")
+    backgrounds = _backgrounds(entry.get("bg_paths"), f"{where}.bg_paths")
+    if details and not (augment and backgrounds):
+        lacking = "bg_paths" if augment else "w_aug: true"
+        notices.append(f"{where}.aug_details has no effect without {lacking}")
     split = Split(
         name,
         folders[0],
         foreground=folders[1],
-        backgrounds=_backgrounds(entry.get("bg_paths"), f"{where}.bg_paths"),
+        backgrounds=backgrounds,
         augment=augment,
-        crop_foreground=augment and "crop_foreground" in details,
+        crop_foreground=augment and bool(backgrounds) and "crop_foreground" in details,
         share=share,
     )
     return Record(root.name, root, root, (FOREGROUND,), None, {name: split}), split

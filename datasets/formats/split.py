@@ -56,7 +56,7 @@ class Split:
         foreground_names: form of their names.
         backgrounds: folders of images that replace what is not foreground; empty: nothing is replaced.
         augment: colours and crops change at random.
-        crop_foreground: image and mask are zoomed into at random, together; with ``augment`` only.
+        crop_foreground: image and mask are zoomed into at random, together; with ``augment`` and ``backgrounds`` only.
         share: of the images, how many an epoch shows, drawn anew in each; above 1 some are shown several times.
     """
 

@@ -9,8 +9,8 @@ from segfoundry.utils.config.foreign import ForeignSection
 from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.errors import ConfigError
 
-# entries of a data set, with their types; training has two more
-_ENTRY = {"data_dir": str, "bg_paths": list[str], "w_aug": bool}
+# entries of a data set, with their types
+_ENTRY = {"data_dir": str, "bg_paths": list[str], "w_aug": bool, "aug_details": list[str], "percentage": float}
 
 DATASET_SECTION = ForeignSection(
     "dataset", {"train": "SAM.DLO.TRAIN", "test": "SAM.DLO.TEST"}, paths=("data_dir", "bg_paths")
@@ -80,12 +80,15 @@ class Dlo:
     TRAIN: list[dict[str, Any]] = key(
         [],
         "Training data: entries with data_dir (folder with imgs/ and masks/), bg_paths (background folders, or null), w_aug, "
-        "aug_details ([] or [crop_foreground]), percentage (share of the images that an epoch draws anew). A file with the "
+        "aug_details ([] or [crop_foreground]: a random zoom before the new background comes in), percentage (share of the images that an epoch draws anew). A file with the "
         "lower-case section `dataset:` sets this. DATASETS.TRAIN adds records.",
-        entries={**_ENTRY, "aug_details": list[str], "percentage": float},
+        entries=_ENTRY,
     )
     TEST: dict[str, Any] = key(
-        {}, "Evaluation data: one entry with data_dir, bg_paths, w_aug; {}: none.", entries=_ENTRY
+        {},
+        "Evaluation data: one entry with data_dir, bg_paths, w_aug; {}: none. aug_details and percentage may stand in it; "
+        "they have no effect.",
+        entries=_ENTRY,
     )
     INVERT_TARGET: bool = key(
         True, "Train on the background (1 = background), as published; results are of the foreground either way."

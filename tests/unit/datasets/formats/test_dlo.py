@@ -77,6 +77,15 @@ def test_augmentations_have_names(cables):
     found = sets([{"data_dir": cables, "aug_details": ["crop_foreground"]}])
     assert found.notices == ["SAM.DLO.TRAIN.0.aug_details has no effect without w_aug: true"]
     assert not found.train[0][1].crop_foreground
+    found = sets([{"data_dir": cables, "w_aug": True, "aug_details": ["crop_foreground"]}])
+    assert found.notices == ["SAM.DLO.TRAIN.0.aug_details has no effect without bg_paths"]
+    assert not found.train[0][1].crop_foreground
+
+
+def test_what_has_no_meaning_in_a_test_set_is_said(cables):
+    found = sets([], {"data_dir": cables, "percentage": 0.5, "aug_details": ["crop_foreground"]})
+    assert len(found.notices) == 2 and all("SAM.DLO.TEST." in notice for notice in found.notices)
+    assert sets([], {"data_dir": cables, "percentage": 1, "aug_details": []}).notices == []
 
 
 def test_missing_folders_name_the_nearest(tmp_path, cables, photos):

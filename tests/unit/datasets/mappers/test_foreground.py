@@ -111,7 +111,6 @@ OFF["SAM.DLO.AUG.CROP_SCALE"] = [0.35, 0.6]
         ("FG_P", True, False),
         ("IMG_P", False, False),
         ("CROP_P", True, True),
-        ("CROP_P", False, True),
         ("FLIP_P", True, True),
     ],
 )
@@ -150,9 +149,10 @@ def test_backgrounds_change_only_outside_of_the_foreground(data):
 
 
 def test_crop_foreground_is_asked_for(data):
-    train, _ = data.mappers({"w_aug": True}, SAM__DLO__AUG__CROP_P=1.0)
-    masks = {train(data.items[0], 0, rng(seed)).targets.foreground.tobytes() for seed in range(5)}
-    assert len(masks) == 1
+    for entry in (data.bg_paths, {"aug_details": ["crop_foreground"]}):  # asked for, but no new background
+        train, _ = data.mappers({"w_aug": True, **entry}, SAM__DLO__AUG__CROP_P=1.0)
+        masks = {train(data.items[0], 0, rng(seed)).targets.foreground.tobytes() for seed in range(5)}
+        assert len(masks) == 1
 
 
 def test_samples_are_functions_of_their_random_source(data):

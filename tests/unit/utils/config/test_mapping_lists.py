@@ -72,7 +72,7 @@ def test_names_of_folders_stay_text():
         (["SAM.DLO.TRAIN.data_dir", "a"], "SAM.DLO.TRAIN is a list of mappings: name one, SAM.DLO.TRAIN.0"),
         (["SAM.DLO.TRAIN", "[{data_dir: a}]", "SAM.DLO.TRAIN.0", "a"], "SAM.DLO.TRAIN.0.*expected a mapping"),
         (["SAM.DLO.TRAIN", "[{data_dir: a}]", "SAM.DLO.TRAIN.0.w_agu", "1"], "'w_agu'.*did you mean 'w_aug'"),
-        (["SAM.DLO.TEST.percentage", "1"], "unknown entry 'percentage' of SAM.DLO.TEST.*Known: data_dir"),
+        (["SAM.DLO.TEST.percentages", "1"], "unknown entry 'percentages' of SAM.DLO.TEST.*Known: data_dir"),
     ],
 )
 def test_wrong_elements(words, problem):
