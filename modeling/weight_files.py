@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,9 @@ def _read_safetensors(file: Path, size: int) -> dict[str, Tensor]:
 
 def _read_torch(file: Path, size: int, mmap: bool) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the pickle protocol: what cannot be read is said below
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         found = re.search(r"(?:GLOBAL|global) '?([\w.]+(?: [\w.]+)?)", str(error))
         if found is None and "Unsupported" not in str(error):

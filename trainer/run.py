@@ -37,7 +37,7 @@ from segfoundry.trainer.optim import build_optimizer, parameter_names
 from segfoundry.trainer.precision import build_precision
 from segfoundry.trainer.preflight import Plan
 from segfoundry.trainer.run_folder import RunFolder
-from segfoundry.trainer.schedule import lr_factor
+from segfoundry.trainer.schedule import lr_factor, warmup_notice
 from segfoundry.trainer.signals import StopSignals
 from segfoundry.trainer.state import TrainState
 from segfoundry.utils.config.architectures import lacks_parts
@@ -231,6 +231,8 @@ def _build_loop(
         length.images,
         state.precision.name,
     )
+    if notice := warmup_notice(cfg.SOLVER, length.steps, cfg.GRADIENT_ACCUMULATE_STEP):
+        log.info("note: %s", notice)
     if cfg.TRAIN.COMPILE:
         for part in state.model.compile_parts():
             part.compile()

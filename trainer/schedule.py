@@ -22,6 +22,18 @@ def lr_factor(solver: Any, step: int, max_steps: int, accumulate: int = 1) -> fl
     return _warmup(solver, step) * _course(solver, step, max_steps)
 
 
+def warmup_notice(solver: Any, max_steps: int, accumulate: int = 1) -> str | None:
+    """Returns a sentence for the user when a run ends inside its warm-up, else None; arguments as of lr_factor."""
+    counts_batches = solver.LR_SCHEDULER_NAME == "WarmupStepExp" and solver.COUNT_MICRO_ITERS
+    length = max_steps * (accumulate if counts_batches else 1)
+    if length >= solver.WARMUP_ITERS:
+        return None
+    return (
+        f"the run has {length} iterations and SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS}: the learning rate never "
+        f"reaches SOLVER.BASE_LR {solver.BASE_LR:g}; train longer, or shorten the warm-up"
+    )
+
+
 def _step_exponential(solver: Any, iteration: int) -> float:
     """Returns iteration / WARMUP_ITERS in the warm-up, then GAMMA^k after each k intervals; iterations count from 1."""
     if iteration < solver.WARMUP_ITERS:

@@ -87,7 +87,7 @@ def test_the_latest_checkpoint_of_a_run_is_taken(tmp_path, state):
     assert read_state_dict(tmp_path)["body.0.weight"][0, 0] == 20
 
 
-def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, state):
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, state, recwarn):
     marker = tmp_path / "ran"
     for value in (Code(marker), {**state, "extra": Code(marker)}):
         for legacy in (False, True):
@@ -99,6 +99,7 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path, state):
     with pytest.raises(CheckpointError, match="plain.pkl"):
         read_state_dict(tmp_path / "plain.pkl")
     assert not marker.exists()
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(

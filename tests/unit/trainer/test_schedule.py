@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segfoundry.trainer.schedule import lr_factor, milestones
+from segfoundry.trainer.schedule import lr_factor, milestones, warmup_notice
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import ConfigError
 
@@ -38,6 +38,16 @@ def test_linear_and_constant_warm_up():
     assert [lr_factor(section, s, 100) for s in (0, 5, 10, 99)] == pytest.approx([0.1, 0.55, 1.0, 1.0])
     section.WARMUP_METHOD = "constant"
     assert [lr_factor(section, s, 100) for s in (0, 9, 10)] == pytest.approx([0.1, 0.1, 1.0])
+
+
+def test_a_run_that_ends_in_its_warm_up_is_told_so():
+    section = solver(**FINE_TUNING, BASE_LR=1e-4)
+    assert "has 225 iterations and SOLVER.WARMUP_ITERS is 1000" in warmup_notice(section, 225)
+    assert warmup_notice(section, 1000) is None
+    assert "has 900 iterations" in warmup_notice(section, 225, accumulate=4) and warmup_notice(section, 250, 4) is None
+    section.COUNT_MICRO_ITERS = False
+    assert "has 250 iterations" in warmup_notice(section, 250, accumulate=4)
+    assert warmup_notice(solver(WARMUP_ITERS=0), 1) is None
 
 
 def test_no_warm_up_with_zero_steps():
