@@ -25,6 +25,7 @@ from segfoundry.trainer.loading import load_model, parse_classes
 from segfoundry.trainer.memory import memory_errors
 from segfoundry.trainer.precision import Precision, build_precision
 from segfoundry.trainer.result_memory import check_result_memory
+from segfoundry.utils.config.engine import find_value
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.image_io import to_rgb
 from segfoundry.utils.logging import get_logger
@@ -201,6 +202,8 @@ class Predictor:
         for task in chosen:
             if task not in known:
                 offers = f"it offers {', '.join(sorted(known))}" if known else "it answers prompts only"
+                if task == "foreground" and find_value(self.cfg, "SAM.TASK"):
+                    offers += "; weights that were trained for it without saying so: --overrides SAM.TASK dlo"
                 raise UserError(f"{self.cfg.MODEL.NAME} ({self.source}) gives no {task} result; {offers}")
         return chosen
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 # Neighbours as (row, column), clockwise from above. A neighbourhood is the byte of these bits.
@@ -20,6 +22,8 @@ def _removable() -> np.ndarray:
 
 
 _REMOVABLE = _removable()
+_INSIDE = 255  # all neighbours belong to the mask
+_SORTED_SOONER = 2000  # with fewer pixels than one in so many, sorting them takes less than searching the picture
 
 
 def skeleton(mask: np.ndarray) -> np.ndarray:
@@ -35,23 +39,41 @@ def skeleton(mask: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) bool, a subset of ``mask``.
     """
-    left = np.pad(mask.astype(bool), 1)
+    left = np.pad(mask.astype(np.uint8), 1)
     flat = left.ravel()
-    steps = np.array([row * left.shape[1] + column for row, column in _AROUND])
-    weights = 1 << np.arange(8)
-    removed = np.flatnonzero(flat)  # every pixel is looked at in the first two passes
-    recent = [removed, removed]  # pixels that went in the last two passes: since a pass of the same kind
-    candidates = removed
+    steps = [row * left.shape[1] + column for row, column in _AROUND]
+    pixels = np.flatnonzero(flat)
+    # A pixel goes in the first passes only if it touches the background: most of an area need not be looked at.
+    candidates = pixels[_codes(left, steps, pixels) != _INSIDE]
+    recent = [candidates, candidates]  # pixels that went in the last two passes: since a pass of the same kind
     number = 0
-    while any(len(pixels) for pixels in recent):
+    while any(len(gone) for gone in recent):
         if number >= 2:
-            near = np.unique((np.concatenate(recent)[:, None] + steps).ravel())
-            candidates = near[flat[near]]
-        else:
-            candidates = candidates[flat[candidates]]
-        around = flat[candidates[:, None] + steps] @ weights
-        removed = candidates[_REMOVABLE[number % 2][around]]
-        flat[removed] = False
+            candidates = _near(left, steps, np.concatenate(recent))
+        elif number == 1:
+            candidates = np.union1d(candidates[flat[candidates] > 0], _near(left, steps, recent[1]))
+        removed = candidates[_REMOVABLE[number % 2][_codes(left, steps, candidates)]]
+        flat[removed] = 0
         recent = [recent[1], removed]
         number += 1
-    return left[1:-1, 1:-1].copy()
+    return left[1:-1, 1:-1].astype(bool)
+
+
+def _codes(left: np.ndarray, steps: Sequence[int], pixels: np.ndarray) -> np.ndarray:
+    """Returns the neighbourhoods of pixels, (P,) uint8."""
+    flat, codes = left.ravel(), np.zeros(len(pixels), np.uint8)
+    for bit, step in enumerate(steps):
+        codes |= flat[pixels + step] << bit
+    return codes
+
+
+def _near(left: np.ndarray, steps: Sequence[int], pixels: np.ndarray) -> np.ndarray:
+    """Returns the pixels of the mask beside some pixels, each once, in order."""
+    flat = left.ravel()
+    if len(pixels) * _SORTED_SOONER < left.size:
+        near = np.unique(np.concatenate([pixels + step for step in steps]))
+        return near[flat[near] > 0]
+    marked = np.zeros(left.size, bool)
+    for step in steps:
+        marked[pixels + step] = True
+    return np.flatnonzero(marked & (flat > 0))
