@@ -30,9 +30,11 @@ log = get_logger(__name__)
 
 _KINDS = {"stroke": "points, boxes and other strokes", "text": "texts", "reference": "objects shown on other images"}
 
-
-# The key that says whether weights learnt a kind of prompt; architectures without it learn what they understand.
-_TRAINED_BY = {"stroke": "MODEL.DECODER.SPATIAL.ENABLED", "text": "MODEL.DECODER.GROUNDING.ENABLED"}
+# Kind -> the keys and values that say that weights did not learn it; else a network learns what it understands.
+_UNTRAINED = {
+    "stroke": {"MODEL.DECODER.SPATIAL.ENABLED": False, "SAM.TASK": "dlo"},
+    "text": {"MODEL.DECODER.GROUNDING.ENABLED": False},
+}
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,9 @@ class EncodedImage:
             raise UserError(
                 f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts; it understands {understood}"
             )
-        if kind in _TRAINED_BY and find_value(self.predictor.cfg, _TRAINED_BY[kind]) is False:
-            _warn_untrained(str(self.predictor.source), kind)
+        for key, value in _UNTRAINED.get(kind, {}).items():
+            if find_value(self.predictor.cfg, key) == value:
+                _warn_untrained(str(self.predictor.source), f"{key} {value}", kind)
 
     def _strokes(self, prompts: Sequence[Prompt]) -> Strokes:
         """Returns one object's prompts as the network takes them."""
@@ -202,6 +205,6 @@ def _network(predictor: Predictor) -> str:
 
 
 @lru_cache
-def _warn_untrained(source: str, kind: str) -> None:
+def _warn_untrained(source: str, setting: str, kind: str) -> None:
     """Says once that answers to a kind of prompt mean little."""
-    log.warning("%s was trained with %s False: its answers to %s mean little", source, _TRAINED_BY[kind], _KINDS[kind])
+    log.warning("%s was trained with %s: its answers to %s mean little", source, setting, _KINDS[kind])

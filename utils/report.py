@@ -15,7 +15,7 @@ from typing import Any
 
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.visualizer import ERROR_COLORS
+from segfoundry.utils.visualizer import ERROR_COLORS, FOREGROUND_ERROR_COLORS
 
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
@@ -66,7 +66,6 @@ def write_report(run_folder: str | Path) -> Path:
         "environment": list(_flatten(_read_json(folder / "environment.json", problems))),
         "log": "\n".join(log.splitlines()[-LOG_LINES:]),
         "log_lines": LOG_LINES,
-        "error_colors": list(ERROR_COLORS.items()),
         "problems": problems,
     }
     target = folder / "report" / "index.html"
@@ -143,6 +142,7 @@ def _evaluation(folder: Path, problems: list[str]) -> dict[str, Any]:
         "figures": [(k.replace("/", " · "), _text(v)) for k, v in scalars.items()],
         "pictures": pictures,
         "more_pictures": more,
+        "error_colors": list((FOREGROUND_ERROR_COLORS if "foreground" in metrics else ERROR_COLORS).items()),
     }
 
 

@@ -22,6 +22,7 @@ ERROR_COLORS = {
     "right category, wrong instance": (245, 160, 30),
     "nothing predicted": (50, 90, 230),
 }
+FOREGROUND_ERROR_COLORS = {"background taken for foreground": (220, 40, 40), "foreground missed": (50, 90, 230)}
 FOREGROUND_COLOR = (30, 230, 90)
 _WRONG_CATEGORY, _WRONG_INSTANCE, _MISSING = 1, 2, 3  # places in ERROR_COLORS, from 1
 _UNJUDGED = -1
@@ -193,8 +194,7 @@ def foreground_comparison(
         cv2.resize(m.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for m in (truth, prediction)
     )
     error = _dimmed(image)
-    error[said & ~true] = ERROR_COLORS["wrong category"]
-    error[true & ~said] = ERROR_COLORS["nothing predicted"]
+    error[said & ~true], error[true & ~said] = FOREGROUND_ERROR_COLORS.values()
     panels = {"ground truth": draw_foreground(image, true), "prediction": draw_foreground(image, said), "error": error}
     return _side_by_side(panels)
 

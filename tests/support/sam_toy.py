@@ -1,12 +1,18 @@
 """Smallest SAM networks and batches for tests."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 
+from segfoundry.datasets.formats.record import Record
+from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.modeling.sam.config import tiny
+from segfoundry.trainer.precision import build_precision
+from segfoundry.trainer.predictor import Predictor
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Sample, Targets
@@ -21,6 +27,13 @@ def model(seed: int = 0, **values) -> MetaArch:
     """Builds the network of :func:`config` with seeded random weights."""
     torch.manual_seed(seed)
     return build_model(config(**values), ())
+
+
+def predictor(**values) -> Predictor:
+    """Returns a Predictor around :func:`model`."""
+    cfg, cpu = config(**values), torch.device("cpu")
+    resize = eval_resize(cfg, Record("", Path(), Path(), (), None, {}))
+    return Predictor(model(**values).eval(), cfg, (), resize, build_precision(cfg, cpu), cpu, Path("sam.pt"))
 
 
 def batch(seed: int = 0, count: int = 2, objects: int = 3, side: int = 64) -> Batch:

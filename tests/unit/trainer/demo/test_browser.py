@@ -1,18 +1,12 @@
 """The page in headless Chromium: real clicks, drags and keys; skipped where no Chromium is installed."""
 
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from segfoundry.datasets.formats.record import Record
-from segfoundry.datasets.mappers.build import eval_resize
 from segfoundry.trainer.demo.server import DemoServer
-from segfoundry.trainer.precision import build_precision
-from segfoundry.trainer.predictor import Predictor
 from segfoundry.utils.image_io import read_image
 
 from ....support import chromium, sam_toy
@@ -206,14 +200,12 @@ def test_errors_are_shown(open_page, serve, tmp_path):
 
 @pytest.mark.parametrize("task", ["dlo", "promptable"])
 def test_sam_answers_clicks_and_finds_regions(open_page, photo, task):
-    network = sam_toy.model(
-        SAM__TASK=task, SAM__DLO__INPUT__STANDARD_SIZE=[48, 64], SAM__AMG__PRED_IOU_THRESH=0.0,
+    used = sam_toy.predictor(
+        SAM__TASK=task,
+        SAM__DLO__INPUT__STANDARD_SIZE=[48, 64],
+        SAM__AMG__PRED_IOU_THRESH=0.0,
         SAM__AMG__STABILITY_SCORE_THRESH=0.0,
-    )  # fmt: skip
-    cfg = sam_toy.config(SAM__TASK=task, SAM__DLO__INPUT__STANDARD_SIZE=[48, 64])
-    resize = eval_resize(cfg, Record("", Path(), Path(), (), None, {}))
-    cpu = torch.device("cpu")
-    used = Predictor(network.eval(), cfg, (), resize, build_precision(cfg, cpu), cpu, Path("sam.pt"))
+    )
     server = DemoServer(used, "127.0.0.1", 0)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
