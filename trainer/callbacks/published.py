@@ -68,18 +68,30 @@ class PublishedCallback(Callback):
                 "'convert' after training"
             )
 
+    def start(self, loop: Loop) -> None:
+        """Writes what a run that stopped here still owes, on a full disk say."""
+        if loop.step:
+            self._write_due(loop, again=False)
+
     def step(self, loop: Loop) -> None:
         """Writes when files are due."""
+        self._write_due(loop, again=True)
+
+    def _write_due(self, loop: Loop, again: bool) -> None:
         if not (crosses(loop.step, self.period) or loop.done) or not loop.processes.main:
             return
-        if self.weights:
-            self._write(self.weights, loop.step, loop.state.model.published_state())
-        if self.optimizer:
-            self._write(self.optimizer, loop.step, loop.state.optimizer.state_dict())
+        for pattern, state in (
+            (self.weights, loop.state.model.published_state),
+            (self.optimizer, loop.state.optimizer.state_dict),
+        ):
+            if pattern and (again or not self._path(pattern, loop.step).exists()):
+                self._write(self._path(pattern, loop.step), state())
 
-    def _write(self, pattern: str, step: int, content: dict[str, Any]) -> None:
+    def _path(self, pattern: str, step: int) -> Path:
         epoch = int(step / self.steps_per_epoch + 1e-9)
-        path = self.folder / pattern.format(step=step, epoch=epoch, batch=self.batch)
+        return self.folder / pattern.format(step=step, epoch=epoch, batch=self.batch)
+
+    def _write(self, path: Path, content: dict[str, Any]) -> None:
         content = tree_map_only(Tensor, lambda t: t.detach().cpu(), dict(content))
         size = sum(t.numel() * t.element_size() for t in tree_leaves(content) if isinstance(t, Tensor))
         check_free_space(path, size + (1 << 20))

@@ -10,6 +10,7 @@ from segfoundry.trainer.callbacks.published import PublishedCallback
 from segfoundry.trainer.checkpoints import CheckpointStore
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.files import DiskError
 
 from ....support.toy import copy, equal, toy_loop, toy_state
 
@@ -61,6 +62,18 @@ def test_one_of_both_and_the_epoch_in_the_name(tmp_path):
     state = toy_state()
     toy_loop(state, 4, callbacks=[published(tmp_path, state, **options)]).run()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e1.pt", "e2.pt"]
+
+
+def test_what_a_full_disk_prevented_is_written_when_the_run_continues(tmp_path, monkeypatch):
+    state = toy_state()
+    with monkeypatch.context() as full, pytest.raises(DiskError, match="ckpt_0000002_b4.pth.*0 B free"):
+        full.setattr("segfoundry.utils.files.free_bytes", lambda path: 0)
+        toy_loop(state, 4, callbacks=[published(tmp_path, state)]).run()
+    assert state.counters.step == 2 and not list(tmp_path.rglob("*.pth"))
+    weights = copy(state.model.state_dict())
+    toy_loop(state, 4, callbacks=[published(tmp_path, state)]).run()
+    assert equal(torch.load(tmp_path / "ckpts/ckpt_0000002_b4.pth", weights_only=True), weights)
+    assert len(list(tmp_path.rglob("*.pth"))) == 4
 
 
 def test_low_rank_updates_are_refused_before_the_first_step(tmp_path):
