@@ -41,11 +41,13 @@ class Summary:
         images: images predicted.
         frames: video frames predicted.
         skipped: files that could not be read, with the reason.
+        empty: images and frames in which everything mode found no mask.
     """
 
     images: int = 0
     frames: int = 0
     skipped: list[str] = field(default_factory=list)
+    empty: int = 0
 
 
 def predict_files(
@@ -95,6 +97,14 @@ def predict_files(
         work.writer.close()
     if work.summary.images + work.summary.frames == 0:
         raise DataError(f"none of the {len(inputs)} inputs could be read; the first: {work.summary.skipped[0]}")
+    if work.summary.empty:
+        pictures = work.summary.images + work.summary.frames
+        log.info(
+            "note: everything mode found no mask in %d of %d images: none passed its filters; lower "
+            "SAM.AMG.PRED_IOU_THRESH or SAM.AMG.STABILITY_SCORE_THRESH",
+            work.summary.empty,
+            pictures,
+        )
     return work.summary
 
 
@@ -172,6 +182,7 @@ class _Work:
             predictions = self.predictor([image for _, _, image in read], self.tasks)
             for (number, file, image), prediction in zip(read, predictions, strict=True):
                 self.writer.add((number, 0), file.name, file.image_id, file.path.name, prediction)
+                self.summary.empty += prediction.everything == []
                 picture = overlay(image, prediction, self.predictor.categories)
                 write_overlay(self.writer.folder / "overlay" / f"{file.name}.jpg", picture)
                 self.summary.images += 1
@@ -195,6 +206,7 @@ class _Work:
                 count += 1
                 name = f"{file.name}/{count:06d}"
                 self.writer.add((number, count), name, name, f"{file.path.name}#{count}", prediction)
+                self.summary.empty += prediction.everything == []
                 self.summary.frames += 1
                 yield overlay(frame, prediction, self.predictor.categories)
 

@@ -18,6 +18,7 @@ from segfoundry.modeling.sam.everything_prompts import MASKS_PER_POINT, Answers,
 from segfoundry.modeling.sam.mask_quality import corner_boxes, stability_scores
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.predictor import SamPredictor
+from segfoundry.modeling.sam.transforms import check_image
 from segfoundry.utils.masks import encode_masks
 
 # Bytes of logits at the size of the image that are looked at together: on a CPU so few that they stay in its caches.
@@ -159,8 +160,7 @@ class SamAutomaticMaskGenerator:
         Raises:
             ValueError: if the image is of another type or shape.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-            raise ValueError(f"the image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
+        check_image(image)
         return find_masks(self.predictor, image, self.settings).records(self.output_mode)
 
 

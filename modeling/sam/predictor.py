@@ -14,7 +14,7 @@ from torch import Tensor
 
 from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.prompt_encoder import BOX_CORNER, IGNORED
-from segfoundry.modeling.sam.transforms import ResizeLongestSide
+from segfoundry.modeling.sam.transforms import ResizeLongestSide, check_image
 
 
 class SamPredictor:
@@ -56,8 +56,7 @@ class SamPredictor:
         """
         if image_format not in ("RGB", "BGR"):
             raise ValueError(f"image_format is {image_format!r}, expected 'RGB' or 'BGR'")
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"the image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
+        check_image(image)
         if image_format != self.model.image_format:
             image = np.ascontiguousarray(image[..., ::-1])
         resized = torch.from_numpy(self.transform.apply_image(image)).to(self.device)
@@ -97,7 +96,7 @@ class SamPredictor:
         Args:
             point_coords: points as (x, y), (N, 2).
             point_labels: of each point 1 (foreground) or 0 (background), (N,).
-            box: x0, y0, x1, y1.
+            box: x0, y0, x1, y1; several at once: :meth:`predict_torch`.
             mask_input: logits of a mask, (1, 4 g, 4 g): one of the third results of an earlier call.
             multimask_output: three masks, for an ambiguous prompt such as a single point; else one.
             return_logits: logits instead of masks.
@@ -107,7 +106,7 @@ class SamPredictor:
 
         Raises:
             RuntimeError: if no image is set.
-            ValueError: if points and labels do not belong together, or a label is unknown.
+            ValueError: if points and labels do not belong together, a label is unknown, or there is not one box.
         """
         self._require_image()
         _require_labels(point_coords, point_labels)
@@ -118,6 +117,8 @@ class SamPredictor:
                 raise ValueError(f"point_labels are {point_labels}, expected 1 (foreground) or 0 (background)")
             labels = torch.as_tensor(point_labels, dtype=torch.int64, device=self.device)[None]
         if box is not None:
+            if np.size(box) != 4:
+                raise ValueError(f"box has the shape {np.shape(box)}, expected the four numbers x0, y0, x1, y1")
             boxes = self._tensor(self.transform.apply_boxes(box, self.original_size))
         if mask_input is not None:
             masks = self._tensor(mask_input)[None]

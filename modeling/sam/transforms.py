@@ -14,6 +14,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+def check_image(image: object) -> None:
+    """Makes sure that an image is an array (H, W, 3) uint8 with pixels.
+
+    Raises:
+        ValueError: it is something else; says what.
+    """
+    if not isinstance(image, np.ndarray):
+        raise ValueError(f"the image is of type {type(image).__name__}, expected an array (H, W, 3) of uint8")
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ValueError(f"the image is {image.dtype} {image.shape}, expected uint8 (H, W, 3)")
+
+
 class ResizeLongestSide:
     """Resizes so that the long side has a given length; prompts are scaled by the same factors, axis by axis.
 

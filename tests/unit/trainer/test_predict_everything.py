@@ -92,9 +92,10 @@ def test_every_frame_of_a_video(promptable, tmp_path):
     assert len(list(read_video(tmp_path / "out" / "overlay" / "clip.mp4"))) == 3
 
 
-def test_nothing_found(promptable, image, tmp_path):
+def test_nothing_found(promptable, image, tmp_path, capsys):
     assert main(command(promptable, image, tmp_path / "out", "--overrides", "SAM.AMG.PRED_IOU_THRESH", "1000")) == 0
     assert json.loads((tmp_path / "out" / "everything" / "photo.json").read_text()) == []
+    assert "no mask in 1 of 1 images" in capsys.readouterr().err
     pixels = read_image(image)
     assert np.array_equal(overlay(pixels, Prediction(everything=[]), []), pixels)
 

@@ -77,10 +77,18 @@ def test_unknown_labels_are_refused(predictor, image):
         predictor.predict(np.ones((1, 2)), np.array([5]))
 
 
+def test_several_boxes_are_another_method(predictor, image):
+    predictor.set_image(image)
+    with pytest.raises(ValueError, match="four numbers"):
+        predictor.predict(box=np.ones((2, 4)))
+
+
 @pytest.mark.parametrize(
     ("wrong", "order", "message"),
     [
+        ("photo.jpg", "RGB", "of type str, expected an array"),
         (np.zeros((8, 8), np.uint8), "RGB", "expected uint8"),
+        (np.zeros((0, 8, 3), np.uint8), "RGB", "expected uint8"),
         (np.zeros((8, 8, 3), np.float32), "RGB", "expected uint8"),
         (np.zeros((8, 8, 3), np.uint8), "HSV", "'HSV', expected 'RGB' or 'BGR'"),
     ],
