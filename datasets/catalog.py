@@ -16,7 +16,7 @@ from segfoundry.datasets.formats.record import Record, Split, read_record
 from segfoundry.datasets.items import Composite, InstanceAnnotation, Item, Phrase
 from segfoundry.datasets.load import load_items
 from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.paths import product_root
+from segfoundry.utils.paths import product_root, user_path
 from segfoundry.utils.structures import Category
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 def data_folder() -> Path:
     """Returns the folder of downloaded data sets: $DETECTRON2_DATASETS, else $DATASET, else ./datasets."""
     folder = os.environ.get("DETECTRON2_DATASETS") or os.environ.get("DATASET") or "datasets"
-    return Path(folder).expanduser().absolute()
+    return user_path(folder).absolute()
 
 
 def builtin_names() -> list[str]:
@@ -99,7 +99,7 @@ Found = tuple[Record, str | None]
 
 
 def _from_path(name: str, searched: list[str]) -> Found | None:
-    path = Path(name).expanduser()
+    path = user_path(name)
     searched.append(f"the file {path}")
     if path.is_file():
         return read_record(path), None
@@ -116,7 +116,7 @@ def _from_environment(name: str, searched: list[str]) -> Found | None:
     if not value:
         searched.append("$DATASET (not set; a folder with records <name>.yaml)")
         return None
-    folder = Path(value).expanduser()
+    folder = user_path(value)
     searched.append(f"{folder / (name + '.yaml')} ($DATASET) and the aliases of the records there")
     if (folder / f"{name}.yaml").is_file():
         return read_record(folder / f"{name}.yaml"), None
@@ -158,7 +158,7 @@ def _read_builtin(path: Path) -> Record:
 
 def _environment_names() -> Iterable[str]:
     value = os.environ.get("DATASET")
-    return [path.stem for path in Path(value).expanduser().glob("*.yaml")] if value else []
+    return [path.stem for path in user_path(value).glob("*.yaml")] if value else []
 
 
 def _text_of(path: Path) -> str:

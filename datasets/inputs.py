@@ -9,6 +9,7 @@ from pathlib import Path
 
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import IMAGE_SUFFIXES
+from segfoundry.utils.paths import user_path
 from segfoundry.utils.video import VIDEO_SUFFIXES
 
 _WILDCARDS = "*?["
@@ -52,7 +53,7 @@ def find_inputs(patterns: Sequence[str]) -> list[InputFile]:
 
 
 def _expand(pattern: str) -> Iterator[InputFile]:
-    path = Path(pattern).expanduser()
+    path = user_path(pattern)
     if path.is_dir():
         yield from _folder(path)
     elif path.exists():

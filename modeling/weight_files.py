@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from segfoundry.utils.errors import CheckpointError, did_you_mean
-from segfoundry.utils.paths import product_root
+from segfoundry.utils.paths import product_root, user_path
 
 # Where a bare file name is also looked for: the published places of the weights of SEEM, and of SAM's fine-tuning.
 PRETRAINED = Path("datasets/xdecoder_data/pretrained")
@@ -77,7 +77,7 @@ def find_weights(name: str, key: str = "RESUME_FROM") -> Path:
     """
     if not name:
         raise CheckpointError(f"{key} is empty; give it a weight file, or a checkpoint or run folder")
-    path = Path(name).expanduser()
+    path = user_path(name)
     roots = dict.fromkeys([Path.cwd(), product_root()])
     folders = [root / place for place in (PRETRAINED, BASE_MODELS) for root in roots]
     bare = path.parent == Path()

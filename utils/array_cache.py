@@ -20,6 +20,7 @@ import numpy as np
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.files import TEMP_MARK, atomic_write
 from segfoundry.utils.logging import get_logger
+from segfoundry.utils.paths import user_path
 
 log = get_logger(__name__)
 
@@ -40,9 +41,9 @@ def cache_folder(kind: str) -> Path:
     """
     own = os.environ.get(VARIABLE)
     if own:
-        return Path(own).expanduser() / kind
+        return user_path(own) / kind
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "segfoundry" / kind
+    return user_path(base) / "segfoundry" / kind
 
 
 class ArrayCache:

@@ -1,8 +1,17 @@
-"""Where the product's own files lie, in a checkout as in an installed wheel."""
+"""Paths that users write, and where the product's own files lie, in a checkout as in an installed wheel."""
 
+import os
 from pathlib import Path
 
 import segfoundry
+
+
+def user_path(text: str | Path) -> Path:
+    """Returns a path as users write it, ``~`` and ``~name`` being home folders; that of an unknown user stays as it is.
+
+    ``Path.expanduser`` raises a RuntimeError there.
+    """
+    return Path(os.path.expanduser(text))
 
 
 def product_root() -> Path:

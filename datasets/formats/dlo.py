@@ -13,6 +13,7 @@ from segfoundry.datasets.formats.listing import list_images
 from segfoundry.datasets.formats.record import FOREGROUND, Record
 from segfoundry.datasets.formats.split import Split
 from segfoundry.utils.errors import ConfigError, DataError, did_you_mean
+from segfoundry.utils.paths import user_path
 
 IMAGES, MASKS = "imgs", "masks"
 """Folders of a data set."""
@@ -100,7 +101,7 @@ def parse_entry(
     """
     if not entry.get("data_dir"):
         raise ConfigError(f"{where}: the entry data_dir is missing; {_LAYOUT}")
-    root = Path(entry["data_dir"]).expanduser().absolute()
+    root = user_path(entry["data_dir"]).absolute()
     folders = [_folder(root, part, f"{where}.data_dir") for part in (IMAGES, MASKS)]
     augment, details = bool(entry.get("w_aug")), list(entry.get("aug_details") or ())
     for detail in details:
@@ -143,7 +144,7 @@ def _files_in(folder: Path, stamp: int) -> tuple[Path, ...]:
 
 def _backgrounds(value: Any, where: str) -> tuple[Path, ...]:
     paths = [value] if isinstance(value, str) else list(value or ())
-    folders = tuple(Path(path).expanduser().absolute() for path in paths)
+    folders = tuple(user_path(path).absolute() for path in paths)
     for folder in folders:
         if not folder.exists():
             near = did_you_mean(folder.name, _folders_in(folder.parent))

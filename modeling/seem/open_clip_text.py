@@ -21,6 +21,7 @@ from segfoundry.modeling.seem.prefix_tree import prefix_tree
 from segfoundry.modeling.seem.tokenizer import Tokenizer, lengths
 from segfoundry.modeling.weight_files import read_state_dict
 from segfoundry.utils.errors import CheckpointError, ConfigError, did_you_mean
+from segfoundry.utils.paths import user_path
 
 _KEY = "MODEL.TEXT.OPEN_CLIP"
 _INITIAL_SCALE = math.log(1 / 0.07)  # CLIP (arXiv 2103.00020), section 2.5
@@ -175,7 +176,7 @@ def _need_local(name: str, source: str) -> None:
 
 def _weight_file(name: str, pretrained: str, download: bool) -> Path:
     """Returns the weight file that PRETRAINED means."""
-    path = Path(pretrained).expanduser()
+    path = user_path(pretrained)
     if path.exists():
         return path
     if not open_clip.pretrained.is_pretrained_cfg(name, pretrained):

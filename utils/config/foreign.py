@@ -10,6 +10,7 @@ from typing import Any
 from segfoundry.utils.config.reader import Block, Entry
 from segfoundry.utils.config.values import is_null
 from segfoundry.utils.errors import ConfigError, did_you_mean
+from segfoundry.utils.paths import user_path
 
 
 @dataclass(frozen=True)
@@ -72,5 +73,5 @@ def _rooted_in(value: Any, name: str, paths: tuple[str, ...], folder: Path) -> A
         return [_rooted_in(item, name, paths, folder) for item in value]
     if name not in paths or not isinstance(value, str) or is_null(value):
         return value
-    path = Path(value).expanduser()
+    path = user_path(value)
     return value if not value or path.is_absolute() or path.exists() else str(folder / path)

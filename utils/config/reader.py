@@ -13,7 +13,7 @@ import yaml
 
 from segfoundry.utils.config.values import NULL_WORDS, Plain
 from segfoundry.utils.errors import ConfigError, UserError
-from segfoundry.utils.paths import configs_root, product_root
+from segfoundry.utils.paths import configs_root, product_root, user_path
 
 BASE_KEY = "_BASE_"
 MAX_NODES = 100_000  # far above any configuration; aliases can blow a small file up without end
@@ -160,7 +160,7 @@ def read_files(names: Sequence[str | os.PathLike[str]]) -> list[Entry]:
 
 
 def _find_file(name: str | os.PathLike[str]) -> Path:
-    path = Path(name).expanduser()
+    path = user_path(name)
     for candidate in (path, product_root() / path):
         if candidate.is_file():
             return candidate.resolve()
@@ -217,7 +217,7 @@ def _with_bases(path: Path, label: str, text: str, found: list, including: tuple
 
 
 def _read_base(name: str, path: Path, place: str, including: tuple[Path, ...]) -> list[Entry]:
-    base = (path.parent / Path(name).expanduser()).resolve()
+    base = (path.parent / user_path(name)).resolve()
     if not base.is_file():
         raise ConfigError(f"{place}: {BASE_KEY} {name} does not exist{_similar_file(base)}")
     return _read_file(base, (*including, path))
