@@ -31,7 +31,7 @@ log = get_logger(__name__)
 _KINDS = {"stroke": "points, boxes and other strokes", "text": "texts", "reference": "objects shown on other images"}
 
 # Kind -> the keys and values that say that weights did not learn it; else a network learns what it understands.
-_UNTRAINED = {
+_UNTRAINED: dict[str, dict[str, Any]] = {
     "stroke": {"MODEL.DECODER.SPATIAL.ENABLED": False, "SAM.TASK": "dlo"},
     "text": {"MODEL.DECODER.GROUNDING.ENABLED": False},
 }

@@ -14,8 +14,10 @@ from scipy.spatial import cKDTree
 from segfoundry.datasets.embedded.shapes import Array, rgb
 
 _STEP = 0.3  # pixels between the points of a curve
-_COLORS = ((25, 25, 28), (235, 235, 230), (120, 122, 128), (200, 30, 30), (30, 70, 190), (240, 200, 30), (30, 140, 60))
-_COLORS += ((240, 120, 20), (110, 40, 130), (60, 180, 200))
+_COLORS = (
+    *((25, 25, 28), (235, 235, 230), (120, 122, 128), (200, 30, 30), (30, 70, 190)),
+    *((240, 200, 30), (30, 140, 60), (240, 120, 20), (110, 40, 130), (60, 180, 200)),
+)
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def _ends(rng: np.random.Generator, height: int, width: int) -> tuple[Array, Arr
 def _cast_shadow(image: Array, coverage: Array, cable: Cable, light: Array) -> None:
     """Darkens what lies away from the light beside the cable."""
     reach = float(cable.radius.mean()) * 0.9
-    shift = np.float32([[1, 0, -light[0] * reach], [0, 1, -light[1] * reach]])
+    shift = np.array([[1, 0, -light[0] * reach], [0, 1, -light[1] * reach]], np.float32)
     shadow = cv2.warpAffine(coverage, shift, coverage.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
     image *= 1 - 0.5 * cv2.GaussianBlur(shadow, (0, 0), max(0.5, 0.4 * reach))[..., None]
 

@@ -29,8 +29,10 @@ TRAIN_IMAGES, TEST_IMAGES, BACKGROUNDS = 240, 40, 60
 HEIGHT, WIDTH = 144, 256
 MOST_CABLES = 3
 DATA_FILE = "data.yaml"
-TRAIN_PHOTOGRAPHS = ("astronaut.png", "brick.png", "rocket.jpg", "grass.png", "hubble_deep_field.jpg")
-TRAIN_PHOTOGRAPHS += ("ihc.png", "motorcycle_left.png", "moon.png")
+TRAIN_PHOTOGRAPHS = (
+    *("astronaut.png", "brick.png", "rocket.jpg", "grass.png"),
+    *("hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "moon.png"),
+)
 TEST_PHOTOGRAPHS = ("chelsea.png", "coffee.png", "gravel.png", "retina.jpg")
 
 _PARTS = ("train", "test", "backgrounds")  # their places key the random numbers
@@ -136,7 +138,7 @@ def _write_picture(task: tuple[Path, int, int, str]) -> int:
 
 def _data_file(name: str) -> str:
     """Returns the text of the fine-tuning file: the images as they are, and the same cables on other photographs."""
-    plain = {"data_dir": "train", "bg_paths": None, "w_aug": True, "aug_details": [], "percentage": 1.0}
+    plain: dict[str, Any] = {"data_dir": "train", "bg_paths": None, "w_aug": True, "aug_details": [], "percentage": 1.0}
     composited = plain | {"bg_paths": ["backgrounds"], "aug_details": ["crop_foreground"], "percentage": 0.5}
     test = {"data_dir": "test", "bg_paths": None, "w_aug": False}
     text = yaml.safe_dump({"dataset": {"train": [plain, composited], "test": test}}, sort_keys=False)

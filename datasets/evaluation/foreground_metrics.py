@@ -80,8 +80,8 @@ def cl_dice(prediction: np.ndarray, truth: np.ndarray) -> float:
     if not (prediction.any() or truth.any()):
         return 1.0
     line, true_line = skeleton(prediction), skeleton(truth)
-    precision = np.count_nonzero(line & truth) / max(np.count_nonzero(line), 1)
-    sensitivity = np.count_nonzero(true_line & prediction) / max(np.count_nonzero(true_line), 1)
+    precision = int((line & truth).sum()) / max(int(line.sum()), 1)
+    sensitivity = int((true_line & prediction).sum()) / max(int(true_line.sum()), 1)
     together = precision + sensitivity
     return float(2 * precision * sensitivity / together) if together else 0.0
 
