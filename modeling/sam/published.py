@@ -11,11 +11,9 @@ from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state,
 from segfoundry.modeling.layers.image_encoder_vit import fit_positions
 from segfoundry.modeling.sam.key_map import is_transformers, to_published
 from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.recognise import decoder_only, find_encoder, sam_type, shipped_config
+from segfoundry.modeling.sam.recognise import decoder_only, find_encoder
 from segfoundry.utils.errors import CheckpointError
 from segfoundry.utils.logging import get_logger
-
-__all__ = ["adapt_state", "load_base", "sam_type", "shipped_config"]
 
 log = get_logger(__name__)
 

@@ -39,11 +39,6 @@ BEFORE_BLOCKS = {"image_encoder": (), "mask_decoder": ("iou_token.", "mask_token
 PERCEPTRONS = (("lin1", "lin2"), ("fc1", "fc2"))
 
 
-def reached(name: str) -> bool:
-    """The default of :class:`TuningSettings`: no parameter is unreached."""
-    return False
-
-
 @dataclass(frozen=True)
 class TuningSettings:
     """What the configuration says about training.
@@ -62,7 +57,7 @@ class TuningSettings:
     optim: OptimRules = field(default_factory=OptimRules)
     fix_param: tuple[str, ...] = ()
     ignore_fix: tuple[str, ...] = ()
-    unreached: Callable[[str], bool] = reached
+    unreached: Callable[[str], bool] = lambda name: False
 
     @classmethod
     def from_config(cls, cfg: Any, unreached: Callable[[str], bool]) -> TuningSettings:

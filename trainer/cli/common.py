@@ -157,7 +157,7 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
         "--weights",
         required=True,
         metavar="PATH",
-        help="run folder, checkpoint folder, or weight file (.safetensors, .pt)",
+        help="run folder, checkpoint folder, or weight file (.safetensors, .pt, .pth)",
     )
 
 

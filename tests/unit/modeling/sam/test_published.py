@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from segfoundry.modeling.sam.build import CustomSize, build_sam
 from segfoundry.modeling.sam.key_map import to_transformers
-from segfoundry.modeling.sam.published import adapt_state, load_base, sam_type, shipped_config
-from segfoundry.modeling.sam.recognise import lacks_parts
+from segfoundry.modeling.sam.published import adapt_state, load_base
+from segfoundry.modeling.sam.recognise import lacks_parts, sam_type, shipped_config
 from segfoundry.utils.errors import CheckpointError
 
 VIT_B = json.loads((Path(__file__).parents[3] / "goldens/sam_state_dicts/vit_b.json").read_text())
