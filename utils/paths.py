@@ -6,7 +6,7 @@ from pathlib import Path
 import segfoundry
 
 
-def user_path(text: str | Path) -> Path:
+def user_path(text: str | os.PathLike[str]) -> Path:
     """Returns a path as users write it, ``~`` and ``~name`` being home folders; that of an unknown user stays as it is.
 
     ``Path.expanduser`` raises a RuntimeError there.
