@@ -15,7 +15,7 @@ from segfoundry.trainer.cli.main import main
 from segfoundry.trainer.loading import load_model
 from segfoundry.utils.config.dump import dump
 
-from ...support import sam_toy
+from ...support import tiny_sam
 
 POINTS = torch.tensor([[[20.0, 30.0], [40.0, 11.0]]])
 LABELS = torch.tensor([[1, 0]])
@@ -23,11 +23,11 @@ LABELS = torch.tensor([[1, 0]])
 
 def write_run(folder: Path, **values) -> Path:
     """Writes weights as a run does, all of them random; returns the file."""
-    model = sam_toy.model(**values)
+    model = tiny_sam.model(**values)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     path = folder / "weights" / "best" / "model.safetensors"
-    write_weights(path, model.state_dict(), {"config": dump(sam_toy.config(**values)), "categories": []})
+    write_weights(path, model.state_dict(), {"config": dump(tiny_sam.config(**values)), "categories": []})
     return path
 
 
@@ -63,7 +63,7 @@ def test_what_transformers_saved_comes_back(tmp_path: Path):
     weights = write_run(tmp_path)
     assert convert("--weights", weights, "--output", tmp_path / "hf", "--to", "transformers") == 0
     transformers.SamModel.from_pretrained(tmp_path / "hf").save_pretrained(tmp_path / "theirs")
-    (tmp_path / "sam.yaml").write_text(dump(sam_toy.config()))
+    (tmp_path / "sam.yaml").write_text(dump(tiny_sam.config()))
     words = ["--weights", tmp_path / "theirs" / "model.safetensors", "--conf_files", tmp_path / "sam.yaml"]
     assert convert(*words, "--output", tmp_path / "back.pth", "--to", "published") == 0
     back, original = torch.load(tmp_path / "back.pth"), load_file(weights)
@@ -86,7 +86,7 @@ def test_merged_updates_leave_published_names_and_the_same_answers(tmp_path: Pat
     torch.testing.assert_close(answers(loaded.model), expected, rtol=1e-4, atol=1e-4)
     plain = tmp_path / "plain.pth"
     assert convert("--weights", weights, "--output", plain, "--to", "published", "--merge-lora") == 0
-    assert set(torch.load(plain)) == set(sam_toy.model().state_dict())
+    assert set(torch.load(plain)) == set(tiny_sam.model().state_dict())
 
 
 def test_adapters_stay_in_our_own_layout(tmp_path: Path, capsys):
@@ -107,8 +107,8 @@ def test_mobile_sam_has_no_class_in_transformers(tmp_path: Path, capsys):
 
 
 def test_published_files_carry_no_categories(tmp_path: Path):
-    (tmp_path / "sam.yaml").write_text(dump(sam_toy.config()))
-    save_file(sam_toy.model().state_dict(), tmp_path / "bare.safetensors")
+    (tmp_path / "sam.yaml").write_text(dump(tiny_sam.config()))
+    save_file(tiny_sam.model().state_dict(), tmp_path / "bare.safetensors")
     output = tmp_path / "own.safetensors"
     words = ["--weights", tmp_path / "bare.safetensors", "--conf_files", tmp_path / "sam.yaml"]
     assert convert(*words, "--output", output) == 0
@@ -116,10 +116,10 @@ def test_published_files_carry_no_categories(tmp_path: Path):
 
 
 def test_a_decoder_alone_is_put_on_its_base(tmp_path: Path, capsys):
-    base, tuned = sam_toy.model(seed=1).state_dict(), sam_toy.model(seed=2).state_dict()
+    base, tuned = tiny_sam.model(seed=1).state_dict(), tiny_sam.model(seed=2).state_dict()
     torch.save(base, tmp_path / "base.pth")
     torch.save({k: v for k, v in tuned.items() if k.startswith("mask_decoder.")}, tmp_path / "decoder.pth")
-    (tmp_path / "sam.yaml").write_text(dump(sam_toy.config()))
+    (tmp_path / "sam.yaml").write_text(dump(tiny_sam.config()))
     words = ["--weights", tmp_path / "decoder.pth", "--output", tmp_path / "whole.safetensors"]
     assert convert(*words) == 2
     assert "SAM.CHECKPOINT" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from segfoundry.modeling.build import build_model
 from segfoundry.utils.errors import DataError, UserError
 from segfoundry.utils.prompts import Circle, Point
 
-from ...support import sam_toy
+from ...support import tiny_sam
 from ...support.pointer import Pointer, picture, predictor, square
 from ...support.prompted import DEMO
 
@@ -251,7 +251,7 @@ def test_an_object_shown_on_one_image_is_found_on_another():
 
 @pytest.mark.parametrize(("task", "warnings"), [("dlo", 1), ("promptable", 0)])
 def test_clicks_on_a_network_for_foreground_are_answered_with_a_warning(task, warnings, caplog):
-    session = sam_toy.predictor(SAM__TASK=task).interactive(picture(40, 60))
+    session = tiny_sam.predictor(SAM__TASK=task).interactive(picture(40, 60))
     with caplog.at_level("WARNING"):
         assert session.click(30, 20).shape == (40, 60)
         session.click(10, 20, positive=False)

@@ -16,7 +16,7 @@ from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.prompts import Box, Point
 from segfoundry.utils.structures import Prompts, Strokes
 
-from ....support import sam_toy
+from ....support import tiny_sam
 from ....support.tiny_sam import TINY, drawn_batch, recorded_sam
 
 SIZES = [(36, 64), (64, 40)]
@@ -255,12 +255,12 @@ def test_bf16_answers_nearly_as_fp32(model):
 
 @pytest.mark.parametrize("task", ["dlo", "promptable"])
 def test_compiled_parts_are_compiled_once_and_change_nothing(task):
-    plain, compiled = (sam_toy.model(SAM__TASK=task) for _ in range(2))
+    plain, compiled = (tiny_sam.model(SAM__TASK=task) for _ in range(2))
     graphs = []
     parts = compiled.compile_parts()
     for part in parts:
         part.compile(backend=lambda graph, _: graphs.append(graph) or graph.forward)
     for number in range(3):
-        losses = [sam_toy.step(network, sam_toy.batch(seed=number), number=number) for network in (plain, compiled)]
+        losses = [tiny_sam.step(network, tiny_sam.batch(seed=number), number=number) for network in (plain, compiled)]
         assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     assert len(graphs) == len(parts)

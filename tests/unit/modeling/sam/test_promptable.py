@@ -22,13 +22,13 @@ from segfoundry.modeling.sam.promptable_prompts import (
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch
 
-from ....support import sam_toy
+from ....support import tiny_sam
 
 SETTINGS = PromptSettings(objects=4, corrections=2, min_area=16)
 
 
 def objects(settings=SETTINGS, data=None, step=0):
-    return draw_objects(data or sam_toy.batch(objects=5), settings, Draws(0, step), side=64, mask_side=32)
+    return draw_objects(data or tiny_sam.batch(objects=5), settings, Draws(0, step), side=64, mask_side=32)
 
 
 def losses(network, data, step=0):
@@ -36,7 +36,7 @@ def losses(network, data, step=0):
 
 
 def trainable(**values):
-    network = sam_toy.model(**values)
+    network = tiny_sam.model(**values)
     apply_policy(network, network.train_policy())
     return network.train()
 
@@ -53,7 +53,7 @@ def part(data, places):
 
 
 def test_objects_are_bounded_in_number_and_size():
-    data = sam_toy.batch(objects=5)
+    data = tiny_sam.batch(objects=5)
     data.targets[0].masks[0] = False
     data.targets[0].masks[0, 3, 3:18] = True  # 15 pixels
     assert len(objects(data=data)) == count_objects(data, SETTINGS) == 8
@@ -69,7 +69,7 @@ def test_another_step_draws_other_objects_and_numbers():
 
 
 def test_draws_of_an_image_do_not_depend_on_the_batch_it_is_in():
-    data = sam_toy.batch(objects=5)
+    data = tiny_sam.batch(objects=5)
     whole, alone = objects(data=data), objects(data=part(data, [1]))
     second = whole.image_index == 1
     for name in ("masks", "chances", "corners", "noise", "targets"):
@@ -119,7 +119,7 @@ def test_corrections_lie_in_the_error_and_say_what_is_there():
 
 
 def test_clicks_never_fall_into_the_padding_of_smaller_images():
-    data = sam_toy.batch(objects=2)
+    data = tiny_sam.batch(objects=2)
     data.image_sizes[0] = (40, 30)
     data.targets[0].masks[:, 40:] = False
     data.targets[0].masks[:, :, 30:] = False
@@ -174,7 +174,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_what_is_unreached_is_froz
         SAM__LOSS__IOU_WEIGHT=iou_weight,
     )
     for step in range(2):
-        found = losses(network, sam_toy.batch(seed=step), step)
+        found = losses(network, tiny_sam.batch(seed=step), step)
         sum(found.values()).backward()
     unused = [n for n, p in network.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
     # Of the three masks of an ambiguous point the best alone is trained; a background point may not have been drawn.
@@ -190,7 +190,7 @@ def test_every_trainable_parameter_gets_a_gradient_and_what_is_unreached_is_froz
 
 
 def test_unreached_parameters_really_get_no_gradient():
-    network = sam_toy.model(
+    network = tiny_sam.model(
         SAM__PROMPTABLE__BOX_PROB=1.0, SAM__PROMPTABLE__CORRECTIONS=0, SAM__PROMPTABLE__POINT_PROB=1.0
     )
     unreached = network.train_policy().unreached
@@ -199,21 +199,21 @@ def test_unreached_parameters_really_get_no_gradient():
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in unreached)
     network.train()
-    found = losses(network, sam_toy.batch())
+    found = losses(network, tiny_sam.batch())
     sum(found.values()).backward()
     assert not [n for n, p in network.named_parameters() if p.grad is not None and p.grad.any()]
 
 
 def test_a_batch_without_objects_has_zero_losses_that_reach_every_parameter():
     network = trainable()
-    found = losses(network, sam_toy.batch(objects=0))
+    found = losses(network, tiny_sam.batch(objects=0))
     assert all(float(value.detach()) == 0 for value in found.values())
     sum(found.values()).backward()
     assert all(p.grad is not None and not p.grad.any() for p in network.parameters() if p.requires_grad)
 
 
 def test_micro_batches_add_up_to_the_batch():
-    network, data = trainable(), sam_toy.batch(count=3)
+    network, data = trainable(), tiny_sam.batch(count=3)
     totals = network.normalizers(data)
     whole = losses(network, data)
     parts = [part(data, [0]), part(data, [1, 2])]
@@ -226,8 +226,8 @@ def test_micro_batches_add_up_to_the_batch():
 
 
 def test_steps_lower_the_losses_and_raise_the_overlap():
-    network, data = sam_toy.model(SAM__LOSS__IOU_WEIGHT=1.0), sam_toy.batch()
-    values = [sum(sam_toy.step(network, data, rate=2e-3, number=0).values()) for _ in range(25)]
+    network, data = tiny_sam.model(SAM__LOSS__IOU_WEIGHT=1.0), tiny_sam.batch()
+    values = [sum(tiny_sam.step(network, data, rate=2e-3, number=0).values()) for _ in range(25)]
     assert values[-1] < 0.8 * values[0]
     assert 0 <= network.monitors["iou_first_prompt"] <= 1
 

@@ -8,7 +8,7 @@ from segfoundry.modeling.layers.lora import is_lora, merge_lora
 from segfoundry.modeling.sam.tuning import blocks_of
 from segfoundry.utils.errors import ConfigError
 
-from ....support import sam_toy
+from ....support import tiny_sam
 
 FROZEN = {
     "SAM__TASK": "dlo",
@@ -25,9 +25,9 @@ def ways(**values):
 def changed_by_a_step(**values):
     """Returns the names of the parameters that a step moves, and of all."""
     torch.manual_seed(1)
-    network = sam_toy.model(**values)
+    network = tiny_sam.model(**values)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    sam_toy.step(network, sam_toy.batch())
+    tiny_sam.step(network, tiny_sam.batch())
     moved = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
     return moved, set(before), network
 
@@ -63,7 +63,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize(("part", "way"), EXPECTED, ids="-".join)
 def test_a_step_moves_what_the_way_says_and_nothing_else(part, way):
-    network = sam_toy.model(**ways(**{part: way}), SAM__TRAIN__LAST_N=1)
+    network = tiny_sam.model(**ways(**{part: way}), SAM__TRAIN__LAST_N=1)
     policy = network.train_policy()
     expected = {name for name, _ in network.named_parameters() if EXPECTED[part, way](name)}
     assert expected and set(policy.rules) == expected
@@ -81,8 +81,8 @@ def test_every_trainable_parameter_gets_a_gradient_from_the_first_step():
         ways(mask_decoder="full"),
         ways(image_encoder="lora", mask_decoder="adapter", prompt_encoder="full"),
     ):
-        network = sam_toy.model(**values)
-        sam_toy.step(network, sam_toy.batch())
+        network = tiny_sam.model(**values)
+        tiny_sam.step(network, tiny_sam.batch())
         assert not [name for name, p in network.named_parameters() if p.requires_grad and p.grad is None]
 
 
@@ -94,8 +94,8 @@ def test_a_supervised_iou_head_trains():
 @pytest.mark.parametrize("way", ["lora", "adapter"])
 @pytest.mark.parametrize("part", ["image_encoder", "mask_decoder"])
 def test_insertions_leave_the_function_and_the_published_names(part, way):
-    plain = sam_toy.model(**FROZEN).eval()
-    tuned = sam_toy.model(**ways(**{part: way})).eval()
+    plain = tiny_sam.model(**FROZEN).eval()
+    tuned = tiny_sam.model(**ways(**{part: way})).eval()
     incompatible = tuned.load_state_dict(plain.state_dict(), strict=False)
     assert not incompatible.unexpected_keys
     assert incompatible.missing_keys
@@ -111,7 +111,7 @@ def test_insertions_leave_the_function_and_the_published_names(part, way):
 @pytest.mark.parametrize("targets", [["q"], ["q", "v"], ["k", "mlp"], ["mlp"]], ids="".join)
 def test_merged_updates_equal_the_unmerged_ones(targets):
     values = ways(image_encoder="lora", mask_decoder="lora") | {"SAM__LORA__TARGETS": targets}
-    network = sam_toy.model(**values, SAM__LORA__ALPHA=8.0).eval()
+    network = tiny_sam.model(**values, SAM__LORA__ALPHA=8.0).eval()
     for name, parameter in network.named_parameters():
         if is_lora(name):
             torch.nn.init.normal_(parameter, std=0.1)
@@ -121,26 +121,26 @@ def test_merged_updates_equal_the_unmerged_ones(targets):
         assert merge_lora(network)
         after, _ = network.predict_masks(network.embed(pixels), boxes=box)
     assert not any("lora" in name for name in network.state_dict())
-    assert set(network.state_dict()) == set(sam_toy.model(**FROZEN).state_dict())
+    assert set(network.state_dict()) == set(tiny_sam.model(**FROZEN).state_dict())
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
     assert before.abs().max() > 0.01
 
 
 def test_blocks_can_be_chosen():
-    network = sam_toy.model(**ways(image_encoder="lora"), SAM__LORA__BLOCKS=[1])
+    network = tiny_sam.model(**ways(image_encoder="lora"), SAM__LORA__BLOCKS=[1])
     updated = {name.split(".lora_")[0] for name, _ in network.named_parameters() if is_lora(name)}
     assert updated == {"image_encoder.blocks.1.attn.qkv"}
     with pytest.raises(ConfigError, match=r"block 2, but the image encoder has 2"):
-        sam_toy.model(**ways(image_encoder="lora"), SAM__LORA__BLOCKS=[2])
+        tiny_sam.model(**ways(image_encoder="lora"), SAM__LORA__BLOCKS=[2])
 
 
 def test_too_many_last_blocks_are_refused():
     with pytest.raises(ConfigError, match=r"LAST_N is 3, but the mask decoder has 2 blocks"):
-        sam_toy.model(**ways(mask_decoder="last_n"), SAM__TRAIN__LAST_N=3).train_policy()
+        tiny_sam.model(**ways(mask_decoder="last_n"), SAM__TRAIN__LAST_N=3).train_policy()
 
 
 def test_parts_of_names_can_be_frozen_and_get_rates_of_their_own():
-    network = sam_toy.model(
+    network = tiny_sam.model(
         **ways(image_encoder="full", mask_decoder="full"),
         SOLVER__FIX_PARAM={"image_encoder.patch_embed": True, "norm": True},
         SOLVER__IGNORE_FIX=["mask_decoder"],
@@ -155,13 +155,13 @@ def test_parts_of_names_can_be_frozen_and_get_rates_of_their_own():
 
 
 def test_a_network_where_nothing_trains_is_refused():
-    network = sam_toy.model(**FROZEN)
+    network = tiny_sam.model(**FROZEN)
     with pytest.raises(ConfigError, match=r"nothing trains.*SAM\.TRAIN"):
         apply_policy(network, network.train_policy())
 
 
 def test_updates_and_adapters_of_mobile_sam():
-    network = sam_toy.model(
+    network = tiny_sam.model(
         **ways(image_encoder="lora"), SAM__TYPE="vit_t", SAM__IMAGE_SIZE=64, SAM__LORA__TARGETS=["q", "v", "mlp"]
     ).eval()
     blocks = blocks_of(network.image_encoder)

@@ -9,7 +9,7 @@ from PIL import Image
 from segfoundry.trainer.demo.server import DemoServer
 from segfoundry.utils.image_io import read_image
 
-from ....support import chromium, sam_toy
+from ....support import chromium, tiny_sam
 from ....support.pointer import Pointer, picture, predictor, square
 
 pytestmark = [
@@ -200,7 +200,7 @@ def test_errors_are_shown(open_page, serve, tmp_path):
 
 @pytest.mark.parametrize("task", ["dlo", "promptable"])
 def test_sam_answers_clicks_and_finds_regions(open_page, photo, task):
-    used = sam_toy.predictor(
+    used = tiny_sam.predictor(
         SAM__TASK=task,
         SAM__DLO__INPUT__STANDARD_SIZE=[48, 64],
         SAM__AMG__PRED_IOU_THRESH=0.0,
