@@ -250,8 +250,10 @@ def test_an_object_shown_on_one_image_is_found_on_another():
 
 
 @pytest.mark.parametrize(("task", "warnings"), [("dlo", 1), ("promptable", 0)])
-def test_clicks_on_a_network_for_foreground_are_answered_with_a_warning(task, warnings, caplog):
-    session = tiny_sam.predictor(SAM__TASK=task).interactive(picture(40, 60))
+def test_clicks_on_a_network_for_foreground_are_answered_with_a_warning(task, warnings, caplog, tmp_path):
+    network = tiny_sam.predictor(SAM__TASK=task)
+    network.source = tmp_path / "sam.pt"  # each file is warned about once in a process
+    session = network.interactive(picture(40, 60))
     with caplog.at_level("WARNING"):
         assert session.click(30, 20).shape == (40, 60)
         session.click(10, 20, positive=False)
