@@ -13,7 +13,10 @@ from segfoundry.utils.errors import ConfigError
 _ENTRY = {"data_dir": str, "bg_paths": list[str], "w_aug": bool, "aug_details": list[str], "percentage": float}
 
 DATASET_SECTION = ForeignSection(
-    "dataset", {"train": "SAM.DLO.TRAIN", "test": "SAM.DLO.TEST"}, paths=("data_dir", "bg_paths")
+    "dataset",
+    {"train": "SAM.DLO.TRAIN", "test": "SAM.DLO.TEST"},
+    paths=("data_dir", "bg_paths"),
+    beside="configs/sam/dlo_vit_b.yaml",
 )
 
 

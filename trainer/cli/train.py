@@ -12,6 +12,7 @@ EXAMPLES = """
   python entry.py train --conf_files configs/seem/focalt_unicl_lang_v1.yaml --dry-run
   python entry.py train --conf_files configs/seem/focall_unicl_lang_v1.yaml \\
       --overrides WEIGHT True RESUME_FROM pretrained.pt
+  python entry.py train --conf_files configs/sam/dlo_vit_b.yaml data.yaml      (folders imgs/ and masks/)
   python entry.py train --conf_files A.yaml --num-gpus 4   (as torchrun --nproc_per_node=4 entry.py train ...)
 
 Running the same command again continues the run; SIGTERM, SIGINT and SIGUSR1 write a checkpoint first."""

@@ -124,7 +124,10 @@ def _walk(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
 
 
 def _resolve(entries: list[Entry]) -> Resolved:
-    arch = find_architecture(_model_name(entries))
+    name = _model_name(entries)
+    if not name:
+        _check_alone(entries)
+    arch = find_architecture(name)
     tree = _Tree(arch)
     for entry in translate(entries, arch.foreign):
         tree.assign(entry)
@@ -134,6 +137,17 @@ def _resolve(entries: list[Entry]) -> Resolved:
     cfg.freeze()
     draft = Resolved(cfg, tree.origins, [], arch.name)
     return Resolved(cfg, tree.origins, _unused_keys(draft, tree), arch.name)
+
+
+def _check_alone(entries: list[Entry]) -> None:
+    """Raises ConfigError if entries that choose no architecture have a section that belongs beside a file of one."""
+    tops = {entry.path.partition(".")[0]: entry.place for entry in entries}
+    for arch in architectures().values():
+        for name in arch.foreign.keys() & tops:
+            raise ConfigError(
+                f"{tops[name]}: the section {name!r} names data, but nothing names a network; give a configuration "
+                f"before this file, e.g. --conf_files {arch.foreign[name].beside} FILE"
+            )
 
 
 def _model_name(entries: list[Entry]) -> str:

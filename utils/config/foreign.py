@@ -22,11 +22,13 @@ class ForeignSection:
         keys: word below it -> the key that it sets.
         paths: names of entries that hold a path or a list of paths. A relative path in a file stays as it is where the
             working directory holds it; otherwise it counts from the file's folder.
+        beside: a configuration that such a file goes with, for messages.
     """
 
     name: str
     keys: Mapping[str, str]
-    paths: tuple[str, ...] = ()
+    paths: tuple[str, ...]
+    beside: str
 
 
 def translate(entries: Iterable[Entry], sections: Mapping[str, ForeignSection]) -> list[Entry]:

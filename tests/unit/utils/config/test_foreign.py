@@ -90,3 +90,11 @@ def test_one_word_is_no_section(write):
 def test_another_architecture_does_not_read_it(write):
     with pytest.raises(ConfigError, match=r"dataset\.train.*line 3.*belongs to the architecture 'sam'.*chooses 'seem'"):
         load_config([write("data.yaml", FILE)], ["MODEL.NAME", "seem_model_v1"])
+
+
+def test_a_file_with_data_alone_is_told_what_goes_before_it(tmp_path):
+    (tmp_path / "data.yaml").write_text("dataset: {train: [{data_dir: a}]}")
+    with pytest.raises(
+        ConfigError, match=r"data\.yaml line 1: the section 'dataset'.*--conf_files configs/sam/dlo_vit_b"
+    ):
+        load_config([tmp_path / "data.yaml"])
