@@ -141,7 +141,7 @@ def _resolve(entries: list[Entry]) -> Resolved:
 
 def _check_alone(entries: list[Entry]) -> None:
     """Raises ConfigError if entries that choose no architecture have a section that belongs beside a file of one."""
-    tops = {entry.path.partition(".")[0]: entry.place for entry in entries}
+    tops = {entry.path.partition(".")[0]: entry.place for entry in reversed(entries)}  # the first place counts
     for arch in architectures().values():
         for name in arch.foreign.keys() & tops:
             raise ConfigError(
