@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from segfoundry.datasets.collate import collate
-from segfoundry.datasets.mappers.build import eval_resize
+from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (fills the table of resizes)
+from segfoundry.datasets.mappers.registry import EVAL_RESIZES
 from segfoundry.datasets.transforms.resize import FixedResize
 from segfoundry.modeling.base import MetaArch
 from segfoundry.trainer.distributed import Ranks, pick_device
@@ -278,5 +279,5 @@ def load_predictor(
     cfg = loaded.resolved.cfg
     device = pick_device(cfg.DEVICE, Ranks())
     model = loaded.model.to(device)
-    resize = eval_resize(cfg, loaded.record)
+    resize = EVAL_RESIZES.get(model.mapper)(cfg, loaded.record)
     return Predictor(model, cfg, loaded.vocabulary, resize, build_precision(cfg, device), device, loaded.file)

@@ -11,7 +11,7 @@ from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, Stro
 from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from segfoundry.datasets.mappers.promptable import LongSideFlip, PromptableTrainMapper
-from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper, TrainMapper
+from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, EVAL_RESIZES, TRAIN_MAPPERS, EvalMapper, TrainMapper
 from segfoundry.datasets.strokes.box import TightBox
 from segfoundry.datasets.strokes.build import start_prompt, training_strokes
 from segfoundry.datasets.strokes.point import InnermostPoint
@@ -62,7 +62,7 @@ def _panoptic_train(cfg: Any, record: Record) -> PanopticTrainMapper:
 @EVAL_MAPPERS.register("panoptic")
 def build_panoptic_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
     """Builds the panoptic evaluation mapper from the record's or the configuration's sizes."""
-    return _panoptic_eval(cfg, record)
+    return _panoptic_eval(cfg, record, panoptic_resize(cfg, record))
 
 
 @EVAL_MAPPERS.register("interactive")
@@ -73,15 +73,15 @@ def build_interactive_eval(cfg: Any, record: Record, split: Split, kinds: Sequen
     clicks = ClickOptions(start, keys.EVAL.OBJECTS == "things", keys.EVAL.GROUNDING)
     phrases = PhraseOptions(cfg.TEST.SENTENCES, start if cfg.REF.INPUT.SPATIAL else None)
     return InteractiveEvalMapper(
-        _panoptic_eval(cfg, record),
+        _panoptic_eval(cfg, record, panoptic_resize(cfg, record)),
         record,
         clicks if "interactive" in kinds else None,
         phrases if "referring" in kinds else None,
     )
 
 
-def _panoptic_eval(cfg: Any, record: Record) -> PanopticEvalMapper:
-    return PanopticEvalMapper(eval_resize(cfg, record), len(record.categories), cfg.INPUT.MAX_PIXELS)
+def _panoptic_eval(cfg: Any, record: Record, resize: FixedResize) -> PanopticEvalMapper:
+    return PanopticEvalMapper(resize, len(record.categories), cfg.INPUT.MAX_PIXELS)
 
 
 def first_prompt(cfg: Any, split: Split) -> str:
@@ -97,7 +97,7 @@ def first_prompt(cfg: Any, split: Split) -> str:
 @TRAIN_MAPPERS.register("foreground")
 def build_foreground_train(cfg: Any, record: Record) -> TrainMapper:
     """Builds the mapper of training on foreground masks from SAM.DLO and SAM.IMAGE_SIZE."""
-    return ForegroundTrainMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), _variants(cfg))
+    return ForegroundTrainMapper(_foreground_pictures(cfg, record), promptable_resize(cfg, record), _variants(cfg))
 
 
 @EVAL_MAPPERS.register("foreground")
@@ -115,14 +115,16 @@ def build_foreground_eval(cfg: Any, record: Record, split: Split, kinds: Sequenc
                 f"TEST.EVALUATORS: foreground and interactive of {record.name!r} are measured at different sizes; ask "
                 "for one of them at a time"
             )
-        return build_promptable_eval(cfg, record, split, kinds)
-    return ForegroundEvalMapper(_foreground_pictures(cfg, record), _sam_resize(cfg), cfg.SEED, cfg.TEST.ORIGINAL_SIZE)
+        return _clicked(cfg, record, split, foreground_resize(cfg, record))
+    return ForegroundEvalMapper(
+        _foreground_pictures(cfg, record), promptable_resize(cfg, record), cfg.SEED, cfg.TEST.ORIGINAL_SIZE
+    )
 
 
 @TRAIN_MAPPERS.register("promptable")
 def build_promptable_train(cfg: Any, record: Record) -> TrainMapper:
     """Builds the mapper of training on objects of any data set from SAM.IMAGE_SIZE and SAM.PROMPTABLE.FLIP_P."""
-    geometry = LongSideFlip(_sam_resize(cfg), cfg.SAM.PROMPTABLE.FLIP_P)
+    geometry = LongSideFlip(promptable_resize(cfg, record), cfg.SAM.PROMPTABLE.FLIP_P)
     base = PanopticTrainMapper(geometry, len(record.categories), cfg.INPUT.MAX_PIXELS)
     return PromptableTrainMapper(base, _foreground_pictures(cfg, record), _variants(cfg))
 
@@ -130,9 +132,16 @@ def build_promptable_train(cfg: Any, record: Record) -> TrainMapper:
 @EVAL_MAPPERS.register("promptable")
 def build_promptable_eval(cfg: Any, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
     """Builds the mapper of evaluation by simulated clicks from SAM.CLICKS."""
+    resize = promptable_resize(cfg, record)
+    if "interactive" not in kinds:
+        return InteractiveEvalMapper(_panoptic_eval(cfg, record, resize), record)
+    return _clicked(cfg, record, split, resize)
+
+
+def _clicked(cfg: Any, record: Record, split: Split, resize: FixedResize) -> InteractiveEvalMapper:
     start = TightBox() if first_prompt(cfg, split) == "Box" else InnermostPoint(1)
     clicks = ClickOptions(start, cfg.SAM.CLICKS.OBJECTS == "things")
-    return InteractiveEvalMapper(_panoptic_eval(cfg, record), record, clicks if "interactive" in kinds else None)
+    return InteractiveEvalMapper(_panoptic_eval(cfg, record, resize), record, clicks)
 
 
 def _variants(cfg: Any) -> int:
@@ -169,18 +178,10 @@ def _standard(cfg: Any) -> ResizeStandard:
     return ResizeStandard((height, width), keys.KEEP_ASPECT)
 
 
-def _sam_resize(cfg: Any) -> ResizeLongest:
-    return ResizeLongest(cfg.SAM.IMAGE_SIZE, half_up=True)
-
-
-def eval_resize(cfg: Any, record: Record) -> FixedResize:
-    """Returns the resize of evaluation and prediction images.
-
-    SAM: long side = SAM.IMAGE_SIZE, in the task dlo after the resize to the working size of training. Else what the
-    record says, or long side = the training IMAGE_SIZE.
-    """
-    if "SAM" in cfg:
-        return ResizeTwice(_standard(cfg), _sam_resize(cfg)) if cfg.SAM.TASK == "dlo" else _sam_resize(cfg)
+@EVAL_RESIZES.register("panoptic")
+@EVAL_RESIZES.register("interactive")
+def panoptic_resize(cfg: Any, record: Record) -> FixedResize:
+    """Returns what the record says about evaluation images, else long side = the training IMAGE_SIZE."""
     keys, bicubic = cfg.COCO.INPUT, record.resize_test == "bicubic"
     if record.min_size_test is not None:
         coco = record.name == _COCO
@@ -190,3 +191,15 @@ def eval_resize(cfg: Any, record: Record) -> FixedResize:
     if record.max_size_test is not None:
         return ResizeLongest(record.max_size_test, bicubic)
     return ResizeLongest(keys.IMAGE_SIZE, bicubic)
+
+
+@EVAL_RESIZES.register("promptable")
+def promptable_resize(cfg: Any, record: Record) -> ResizeLongest:
+    """Returns the resize to a long side of SAM.IMAGE_SIZE, as SAM rounds it."""
+    return ResizeLongest(cfg.SAM.IMAGE_SIZE, half_up=True)
+
+
+@EVAL_RESIZES.register("foreground")
+def foreground_resize(cfg: Any, record: Record) -> ResizeTwice:
+    """Returns the resize to the working size of training, then to that of the network."""
+    return ResizeTwice(_standard(cfg), promptable_resize(cfg, record))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from segfoundry.datasets.catalog import Item, Record, Split
+from segfoundry.datasets.transforms.resize import FixedResize
 from segfoundry.utils.registry import Registry
 from segfoundry.utils.structures import Sample
 
@@ -36,3 +37,5 @@ class EvalMapper(Protocol):
 TRAIN_MAPPERS: Registry[Callable[[Any, Record], TrainMapper]] = Registry("training mapper")
 EVAL_MAPPERS: Registry[Callable[[Any, Record, Split, Sequence[str]], EvalMapper]] = Registry("evaluation mapper")
 """Called with configuration, data set, split, and the kinds of the evaluators that will read the samples."""
+EVAL_RESIZES: Registry[Callable[[Any, Record], FixedResize]] = Registry("resize of evaluation images")
+"""Mapper's name -> how images are resized for evaluation and prediction; called with configuration and data set."""

@@ -11,7 +11,7 @@ import torch
 
 from segfoundry.datasets.collate import collate
 from segfoundry.datasets.formats.record import Record
-from segfoundry.datasets.mappers.build import eval_resize
+from segfoundry.datasets.mappers.registry import EVAL_RESIZES
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.finetune import apply_policy, param_groups
@@ -104,8 +104,9 @@ def model(seed: int = 0, **values: Any) -> MetaArch:
 def predictor(**values: Any) -> Predictor:
     """Returns a Predictor around :func:`model`."""
     cfg, cpu = config(**values), torch.device("cpu")
-    resize = eval_resize(cfg, Record("", Path(), Path(), (), None, {}))
-    return Predictor(model(**values).eval(), cfg, (), resize, build_precision(cfg, cpu), cpu, Path("sam.pt"))
+    network = model(**values).eval()
+    resize = EVAL_RESIZES.get(network.mapper)(cfg, Record("", Path(), Path(), (), None, {}))
+    return Predictor(network, cfg, (), resize, build_precision(cfg, cpu), cpu, Path("sam.pt"))
 
 
 def batch(seed: int = 0, count: int = 2, objects: int = 3, side: int = 64) -> Batch:

@@ -9,7 +9,7 @@ import pytest
 from segfoundry.datasets.catalog import Composite, Item, find_record, load_items
 from segfoundry.datasets.formats.dlo import dlo_sets
 from segfoundry.datasets.mappers import build  # noqa: F401  (fills the tables of mappers)
-from segfoundry.datasets.mappers.build import eval_resize
+from segfoundry.datasets.mappers.build import foreground_resize, promptable_resize
 from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
@@ -67,7 +67,7 @@ def test_items_of_the_published_training(tmp_path):
         sample, seen = train(item, number, rng()), test(item, number)
         assert (sample.image == image.transpose(1, 2, 0)).all() and (sample.targets.foreground == (inverted == 0)).all()
         assert (seen.image == sample.image).all() and (seen.foreground == sample.targets.foreground[0]).all()
-        assert (eval_resize(cfg, record)(read_image(item.image)) == sample.image).all()
+        assert (foreground_resize(cfg, record)(read_image(item.image)) == sample.image).all()
 
 
 def test_what_a_training_sample_holds(data):
@@ -250,8 +250,8 @@ def test_things_and_objects_are_foreground_too(tmp_path):
 def test_the_promptable_task_keeps_the_aspect(data):
     cfg = cable_config([], SAM__TASK="promptable").cfg
     data.mappers()
-    assert eval_resize(cfg, data.record).output_size(100, 50) == (32, 16)
-    assert eval_resize(data.cfg, data.record).output_size(100, 50) == (18, 32)
+    assert promptable_resize(cfg, data.record).output_size(100, 50) == (32, 16)
+    assert foreground_resize(data.cfg, data.record).output_size(100, 50) == (18, 32)
 
 
 def test_simulated_clicks_need_the_objects_of_a_data_set(tmp_path):
