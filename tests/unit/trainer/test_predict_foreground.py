@@ -137,7 +137,7 @@ def test_other_data_go_on_top_of_the_configuration_that_weights_carry(run, tmp_p
     assert main([*words, "--output", str(tmp_path / "eval")]) == 0
     assert json.loads((tmp_path / "eval" / "other" / "metrics.json").read_text())["foreground"]["images"] == 2
     assert main(["evaluate", "--conf_files", str(tmp_path / "data.yaml")]) == 2
-    assert "MODEL.NAME is not set" in capsys.readouterr().err
+    assert "nothing names a network" in capsys.readouterr().err
 
 
 def test_names_of_categories_are_refused(run, data, tmp_path, capsys):
