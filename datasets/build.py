@@ -13,16 +13,16 @@ import cv2
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from segfoundry.datasets.catalog import Item, Record, Split, load_items
-from segfoundry.datasets.collate import collate
-from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (fills the tables of mappers)
-from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
-from segfoundry.datasets.mixture import training_data, vocabulary_record
-from segfoundry.datasets.samplers import MicroBatch, plan_step, shard
-from segfoundry.datasets.stream import SKIPPED, TrainStream
-from segfoundry.utils.allocator import keep_freed_memory
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import Batch
+from ..utils.allocator import keep_freed_memory
+from ..utils.errors import DataError
+from ..utils.structures import Batch
+from .catalog import Item, Record, Split, load_items
+from .collate import collate
+from .mappers import build as _registrations  # noqa: F401  (fills the tables of mappers)
+from .mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
+from .mixture import training_data, vocabulary_record
+from .samplers import MicroBatch, plan_step, shard
+from .stream import SKIPPED, TrainStream
 
 PREFETCH = 2
 """Batches that each worker prepares ahead."""

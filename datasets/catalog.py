@@ -11,13 +11,13 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from segfoundry.datasets.formats.listing import list_images
-from segfoundry.datasets.formats.record import Record, Split, read_record
-from segfoundry.datasets.items import Composite, InstanceAnnotation, Item, Phrase
-from segfoundry.datasets.load import load_items
-from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.paths import product_root, user_path
-from segfoundry.utils.structures import Category
+from ..utils.errors import DataError, did_you_mean
+from ..utils.paths import product_root, user_path
+from ..utils.structures import Category
+from .formats.listing import list_images
+from .formats.record import Record, Split, read_record
+from .items import Composite, InstanceAnnotation, Item, Phrase
+from .load import load_items
 
 __all__ = [
     "Category",
@@ -138,7 +138,7 @@ def _from_builtin(name: str, searched: list[str]) -> Found | None:
 
 
 def _from_detectron2(name: str, searched: list[str]) -> Found | None:
-    from segfoundry.datasets.detectron2_bridge import detectron2_installed, find_registered
+    from .detectron2_bridge import detectron2_installed, find_registered
 
     if not detectron2_installed():
         searched.append("detectron2's DatasetCatalog (detectron2 is not installed)")

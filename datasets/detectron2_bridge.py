@@ -6,13 +6,13 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category, Segment
+from ..utils.errors import DataError
+from ..utils.palette import distinct_color
+from ..utils.structures import Category, Segment
+from .formats.record import Record, Split
 
 if TYPE_CHECKING:
-    from segfoundry.datasets.items import Item
+    from .items import Item
 
 # (isthing, contiguous id as detectron2's items hold it) -> category index
 _Index = dict[tuple[bool, int], int]
@@ -58,7 +58,7 @@ def load_registered_items(split: Split) -> list[Item]:
     """
     from detectron2.data import DatasetCatalog, MetadataCatalog
 
-    from segfoundry.datasets.items import Item
+    from .items import Item
 
     assert split.registered is not None
     _, index = _categories(split.registered, MetadataCatalog.get(split.registered))
@@ -125,7 +125,7 @@ def register_record(record: Record) -> list[str]:
 
 
 def _as_detectron2(record: Record, split: Split) -> list[dict[str, Any]]:
-    from segfoundry.datasets.load import load_items
+    from .load import load_items
 
     entries = []
     for item in load_items(record, split):

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.utils.files import atomic_write_json, atomic_write_text
-from segfoundry.utils.image_io import write_png
-from segfoundry.utils.masks import decode_masks
+from ..utils.files import atomic_write_json, atomic_write_text
+from ..utils.image_io import write_png
+from ..utils.masks import decode_masks
 
 Record = Mapping[str, Any]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import IMAGE_SUFFIXES
-from segfoundry.utils.paths import user_path
-from segfoundry.utils.video import VIDEO_SUFFIXES
+from ..utils.errors import DataError
+from ..utils.image_io import IMAGE_SUFFIXES
+from ..utils.paths import user_path
+from ..utils.video import VIDEO_SUFFIXES
 
 _WILDCARDS = "*?["
 

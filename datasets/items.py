@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.label_maps import ObjectCoding, SemanticCoding
-from segfoundry.utils.structures import Segment
+from ..utils.structures import Segment
+from .formats.label_maps import ObjectCoding, SemanticCoding
 
 Segmentation = dict[str, Any] | list[list[float]]
 """Run-length code of either kind, or polygons: see :func:`~segfoundry.datasets.formats.segmentation.decode_mask`."""

@@ -9,16 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
-from segfoundry.datasets.formats.dlo import background_files
-from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list, stem_of
-from segfoundry.datasets.formats.pairs import pair
-from segfoundry.datasets.formats.panoptic import read_panoptic_json
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.formats.refs import INSTANCES, read_refs
-from segfoundry.datasets.items import Composite, Item
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import Segment
+from ..utils.errors import DataError
+from ..utils.structures import Segment
+from .formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
+from .formats.dlo import background_files
+from .formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list, stem_of
+from .formats.pairs import pair
+from .formats.panoptic import read_panoptic_json
+from .formats.record import Record, Split
+from .formats.refs import INSTANCES, read_refs
+from .items import Composite, Item
 
 _NO_FILE = Path()
 _Pairs = tuple[tuple[int, int], ...]
@@ -37,7 +37,7 @@ def load_items(record: Record, split: Split) -> list[Item]:
             few offenders and how many there are.
     """
     if split.registered is not None:
-        from segfoundry.datasets.detectron2_bridge import load_registered_items
+        from .detectron2_bridge import load_registered_items
 
         return load_registered_items(split)
     folders = Folders.of(split)

@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item, Record, Split, load_items
-from segfoundry.datasets.formats.dlo import TRAIN_KEY
-from segfoundry.datasets.samplers import set_order
-from segfoundry.utils.errors import ConfigError, DataError
+from ..utils.errors import ConfigError, DataError
+from .catalog import Item, Record, Split, load_items
+from .formats.dlo import TRAIN_KEY
+from .samplers import set_order
 
 DataSet = tuple[Record, Split]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.formats.prompts import PromptedObject, describe
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.image_io import write_png
-from segfoundry.utils.masks import Rle, decode_masks, rle_areas, rle_boxes
+from ..utils.files import atomic_write_json
+from ..utils.image_io import write_png
+from ..utils.masks import Rle, decode_masks, rle_areas, rle_boxes
+from .formats.prompts import PromptedObject, describe
 
 
 class PromptedWriter:

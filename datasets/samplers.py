@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from segfoundry.utils.errors import ConfigError
+from ..utils.errors import ConfigError
 
 _SET_ORDERS = 16
 """Stream of random numbers of the first mixed data set; those below are the other purposes'."""

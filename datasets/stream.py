@@ -8,12 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item
-from segfoundry.datasets.mappers.registry import TrainMapper
-from segfoundry.datasets.mixture import Mixture
-from segfoundry.datasets.samplers import augmentation_rng, permutation, variant_rng
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import Sample
+from ..utils.errors import DataError
+from ..utils.structures import Sample
+from .catalog import Item
+from .mappers.registry import TrainMapper
+from .mixture import Mixture
+from .samplers import augmentation_rng, permutation, variant_rng
 
 SKIPPED = "skipped_files"
 """Key of ``Sample.extra``: messages about unreadable images that this sample stands in for."""

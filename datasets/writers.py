@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.everything_writer import write_everything_json, write_everything_png
-from segfoundry.datasets.formats.foreground import write_foreground
-from segfoundry.datasets.formats.panoptic import segment_stats, write_panoptic_png
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.image_io import write_png
-from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Prediction
+from ..utils.files import atomic_write_json
+from ..utils.image_io import write_png
+from ..utils.structures import Category, InstanceResult, PanopticResult, Prediction
+from .everything_writer import write_everything_json, write_everything_png
+from .formats.foreground import write_foreground
+from .formats.panoptic import segment_stats, write_panoptic_png
 
 _PARTS = ("panoptic", "semantic", "instances", "foreground", "everything")
 

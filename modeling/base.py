@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes
+from ..utils.draws import Draws
+from ..utils.errors import UserError
+from ..utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes
 
 
 @dataclass

@@ -8,10 +8,10 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.layers.lora import apply_lora
-from segfoundry.utils.config.architectures import find_architecture
-from segfoundry.utils.structures import Category
+from ..utils.config.architectures import find_architecture
+from ..utils.structures import Category
+from .base import MetaArch
+from .layers.lora import apply_lora
 
 
 def build_model(cfg: Any, categories: Sequence[Category], *, part_weights: bool = True) -> MetaArch:
@@ -48,7 +48,7 @@ def _changed(cfg: Any, values: Mapping[str, Any]) -> Any:
 
 def meta_arch(name: str) -> type[MetaArch]:
     """Returns the one meta-architecture that ``modeling/<name>/model.py`` defines."""
-    module = importlib.import_module(f"segfoundry.modeling.{name}.model")
+    module = importlib.import_module(f".{name}.model", __package__)
     classes = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
     found = [c for c in classes if issubclass(c, MetaArch) and not inspect.isabstract(c)]
     if len(found) != 1:

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.finetune import parameter_kinds
-from segfoundry.modeling.weight_files import find_weights, read_state_dict
-from segfoundry.utils.errors import CheckpointError
+from ..utils.errors import CheckpointError
+from .finetune import parameter_kinds
+from .weight_files import find_weights, read_state_dict
 
 __all__ = ["LoadReport", "find_weights", "load_state", "load_weights", "own_names", "read_state_dict"]
 

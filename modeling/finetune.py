@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from segfoundry.modeling.base import ParamRule, TrainPolicy
-from segfoundry.modeling.layers.adapters import Adapter
-from segfoundry.modeling.layers.lora import LoraUpdate, is_lora
-from segfoundry.utils.errors import ConfigError
+from ..utils.errors import ConfigError
+from .base import ParamRule, TrainPolicy
+from .layers.adapters import Adapter
+from .layers.lora import LoraUpdate, is_lora
 
 NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._NormBase, nn.RMSNorm)
 

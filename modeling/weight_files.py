@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from segfoundry.utils.errors import CheckpointError, did_you_mean
-from segfoundry.utils.paths import product_root, user_path
+from ..utils.errors import CheckpointError, did_you_mean
+from ..utils.paths import product_root, user_path
 
 # Where a bare file name is also looked for: the published places of the weights of SEEM, and of SAM's fine-tuning.
 PRETRAINED = Path("datasets/xdecoder_data/pretrained")

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from segfoundry.modeling.base import MetaArch
-from segfoundry.utils.structures import PromptedMasks, Prompts
+from ..modeling.base import MetaArch
+from ..utils.structures import PromptedMasks, Prompts
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from segfoundry.trainer.state import TrainState
-from segfoundry.utils.errors import CheckpointError
-from segfoundry.utils.files import (
+from ..utils.errors import CheckpointError
+from ..utils.files import (
     TEMP_MARK,
     atomic_write_json,
     check_free_space,
@@ -33,7 +32,8 @@ from segfoundry.utils.files import (
     fsync_file,
     fsync_folder,
 )
-from segfoundry.utils.logging import get_logger
+from ..utils.logging import get_logger
+from .state import TrainState
 
 log = get_logger(__name__)
 

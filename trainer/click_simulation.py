@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.datasets.evaluation.interactive import STOP_IOU
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.boxes import mask_boxes
-from segfoundry.modeling.clicks import next_click
-from segfoundry.trainer.asks import Ask, ask_apart
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.prompts import Box, Point, Prompt
-from segfoundry.utils.structures import ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
+from ..datasets.evaluation.interactive import STOP_IOU
+from ..modeling.base import MetaArch
+from ..modeling.boxes import mask_boxes
+from ..modeling.clicks import next_click
+from ..utils.draws import Draws
+from ..utils.prompts import Box, Point, Prompt
+from ..utils.structures import ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
+from .asks import Ask, ask_apart
 
 OBJECTS_PER_RECORD = 5
 """Objects that are prompted together, as in the published evaluation; an image with more makes several records."""

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.checkpoint import PER_CATEGORY
-from segfoundry.modeling.layers.lora import is_lora, merge_lora
-from segfoundry.trainer.checkpoints import write_safetensors
-from segfoundry.trainer.loading import LoadedModel, load_model
-from segfoundry.utils.config.architectures import architectures
-from segfoundry.utils.config.dump import dump
-from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.errors import CheckpointError, UserError
-from segfoundry.utils.files import TEMP_MARK, atomic_write_json, check_free_space, disk_errors, fsync_file, fsync_folder
-from segfoundry.utils.structures import Category
+from ..modeling.checkpoint import PER_CATEGORY
+from ..modeling.layers.lora import is_lora, merge_lora
+from ..utils.config.architectures import architectures
+from ..utils.config.dump import dump
+from ..utils.config.engine import load_mapping
+from ..utils.errors import CheckpointError, UserError
+from ..utils.files import TEMP_MARK, atomic_write_json, check_free_space, disk_errors, fsync_file, fsync_folder
+from ..utils.structures import Category
+from .checkpoints import write_safetensors
+from .loading import LoadedModel, load_model
 
 LAYOUTS = ("segfoundry", "published", "transformers")
 # File names by layout; "published" files hold a flat dict of names and tensors and nothing else. No suffix: a folder.

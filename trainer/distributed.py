@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from segfoundry.trainer.launch import Ranks, die_with_parent
-from segfoundry.utils.errors import UserError
+from ..utils.errors import UserError
+from .launch import Ranks, die_with_parent
 
 T = TypeVar("T")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 
-from segfoundry.trainer.distributed import Processes, pick_device
-from segfoundry.trainer.environment import check_torch
-from segfoundry.trainer.launch import read_ranks
-from segfoundry.trainer.loop import Loop
-from segfoundry.trainer.memory import TRAINING_KEYS, memory_errors, peak_memory
-from segfoundry.trainer.preflight import Plan
-from segfoundry.trainer.run import build_training, loop_settings, run_length, train_data
-from segfoundry.trainer.signals import StopSignals
-from segfoundry.trainer.state import TrainState
-from segfoundry.utils.files import human_size
-from segfoundry.utils.logging import get_logger, setup_logging
+from ..utils.files import human_size
+from ..utils.logging import get_logger, setup_logging
+from .distributed import Processes, pick_device
+from .environment import check_torch
+from .launch import read_ranks
+from .loop import Loop
+from .memory import TRAINING_KEYS, memory_errors, peak_memory
+from .preflight import Plan
+from .run import build_training, loop_settings, run_length, train_data
+from .signals import StopSignals
+from .state import TrainState
 
 log = get_logger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-import segfoundry
-from segfoundry.utils.errors import UserError
+from ..utils.errors import UserError
+from ..utils.version import __version__
 
 _OLDEST_TORCH = (2, 10)
 _PAIR = "torch==2.15.0 torchvision==0.29.2"
@@ -104,7 +104,7 @@ def set_deterministic(on: bool) -> None:
 def describe(device: torch.device, world: int, source: str) -> dict[str, Any]:
     """Returns what environment.json holds: versions, machine, processes, command line."""
     return {
-        "segfoundry": segfoundry.__version__,
+        "segfoundry": __version__,
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "command": shlex.join(sys.argv),
         "folder": os.getcwd(),

@@ -12,21 +12,21 @@ from typing import Any
 
 import torch
 
-from segfoundry.datasets.build import EvalLoader, build_eval_loader
-from segfoundry.datasets.catalog import Record, Split
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, Evaluator
-from segfoundry.datasets.evaluation.build import build_evaluators, possible_kinds
-from segfoundry.datasets.mappers.build import first_prompt
-from segfoundry.modeling.base import MetaArch
-from segfoundry.trainer.callbacks.pictures import WorstPictures
-from segfoundry.trainer.click_simulation import ClickProtocol
-from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.evaluation_passes import EvaluationPasses
-from segfoundry.trainer.memory import memory_errors
-from segfoundry.trainer.precision import Precision
-from segfoundry.utils.errors import ConfigError, UserError
-from segfoundry.utils.files import atomic_write_json, atomic_write_text
-from segfoundry.utils.logging import get_logger
+from ..datasets.build import EvalLoader, build_eval_loader
+from ..datasets.catalog import Record, Split
+from ..datasets.evaluation.base import METRIC_VERSION, Evaluator
+from ..datasets.evaluation.build import build_evaluators, possible_kinds
+from ..datasets.mappers.build import first_prompt
+from ..modeling.base import MetaArch
+from ..utils.errors import ConfigError, UserError
+from ..utils.files import atomic_write_json, atomic_write_text
+from ..utils.logging import get_logger
+from .callbacks.pictures import WorstPictures
+from .click_simulation import ClickProtocol
+from .distributed import Processes
+from .evaluation_passes import EvaluationPasses
+from .memory import memory_errors
+from .precision import Precision
 
 log = get_logger(__name__)
 

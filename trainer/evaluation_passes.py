@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from segfoundry.modeling.base import MetaArch
-from segfoundry.trainer.asks import Ask, ask_apart
-from segfoundry.trainer.click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
-from segfoundry.utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Prompts, Request, Strokes
+from ..modeling.base import MetaArch
+from ..utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Prompts, Request, Strokes
+from .asks import Ask, ask_apart
+from .click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
 
 PROMPTED_TASKS = ("clicks", "phrases")
 

@@ -11,25 +11,25 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from segfoundry.datasets.formats.record import parse_categories
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
-from segfoundry.trainer.callbacks.report import refresh_report
-from segfoundry.trainer.distributed import Processes, pick_device
-from segfoundry.trainer.environment import check_torch, seed_all
-from segfoundry.trainer.evaluate import evaluate, scalars
-from segfoundry.trainer.launch import read_ranks
-from segfoundry.trainer.loading import read_header
-from segfoundry.trainer.precision import build_precision
-from segfoundry.trainer.preflight import Plan, settle_classes
-from segfoundry.trainer.run import dataset_label
-from segfoundry.trainer.run_folder import RunFolder, run_weights
-from segfoundry.trainer.signals import StopSignals
-from segfoundry.utils.config.architectures import lacks_parts
-from segfoundry.utils.errors import CheckpointError, ConfigError
-from segfoundry.utils.logging import get_logger, setup_logging
-from segfoundry.utils.structures import Category
+from ..datasets.formats.record import parse_categories
+from ..modeling.base import MetaArch
+from ..modeling.build import build_model
+from ..modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
+from ..utils.config.architectures import lacks_parts
+from ..utils.errors import CheckpointError, ConfigError
+from ..utils.logging import get_logger, setup_logging
+from ..utils.structures import Category
+from .callbacks.report import refresh_report
+from .distributed import Processes, pick_device
+from .environment import check_torch, seed_all
+from .evaluate import evaluate, scalars
+from .launch import read_ranks
+from .loading import read_header
+from .precision import build_precision
+from .preflight import Plan, settle_classes
+from .run import dataset_label
+from .run_folder import RunFolder, run_weights
+from .signals import StopSignals
 
 log = get_logger(__name__)
 

@@ -17,12 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segfoundry import __version__
-from segfoundry.modeling.base import InferenceGraph
-from segfoundry.trainer.predictor import Predictor
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.files import TEMP_MARK, atomic_write_json, disk_errors, fsync_file, fsync_folder
-from segfoundry.utils.logging import get_logger
+from ..modeling.base import InferenceGraph
+from ..utils.errors import UserError
+from ..utils.files import TEMP_MARK, atomic_write_json, disk_errors, fsync_file, fsync_folder
+from ..utils.logging import get_logger
+from ..utils.version import __version__
+from .predictor import Predictor
 
 log = get_logger(__name__)
 

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.paths import product_root
+from ..utils.errors import UserError
+from ..utils.logging import get_logger
+from ..utils.paths import product_root
 
 log = get_logger(__name__)
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.catalog import find_data_set, find_record
-from segfoundry.datasets.formats.record import Record, parse_categories
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model, meta_arch
-from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
-from segfoundry.trainer.run_folder import run_weights
-from segfoundry.utils.config.architectures import lacks_parts, recognise
-from segfoundry.utils.config.engine import Resolved, load_config
-from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category
+from ..datasets.catalog import find_data_set, find_record
+from ..datasets.formats.record import Record, parse_categories
+from ..modeling.base import MetaArch
+from ..modeling.build import build_model, meta_arch
+from ..modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
+from ..utils.config.architectures import lacks_parts, recognise
+from ..utils.config.engine import Resolved, load_config
+from ..utils.errors import CheckpointError, ConfigError, UserError
+from ..utils.logging import get_logger
+from ..utils.palette import distinct_color
+from ..utils.structures import Category
+from .run_folder import run_weights
 
 log = get_logger(__name__)
 

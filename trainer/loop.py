@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.environment import seed_step
-from segfoundry.trainer.memory import TRAINING_KEYS, memory_errors
-from segfoundry.trainer.optim import set_lr
-from segfoundry.trainer.signals import StopSignals
-from segfoundry.trainer.state import TrainState
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.structures import Batch
+from ..utils.draws import Draws
+from ..utils.errors import UserError
+from ..utils.logging import get_logger
+from ..utils.structures import Batch
+from .callbacks.base import Callback
+from .distributed import Processes
+from .environment import seed_step
+from .memory import TRAINING_KEYS, memory_errors
+from .optim import set_lr
+from .signals import StopSignals
+from .state import TrainState
 
 log = get_logger(__name__)
 

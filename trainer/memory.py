@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import torch
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.files import human_size
+from ..utils.errors import UserError
+from ..utils.files import human_size
 
 TRAINING_KEYS = (
     "TRAIN.BATCH_SIZE_PER_GPU (splits a step into smaller batches, same result)",

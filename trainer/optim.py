@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segfoundry.utils.errors import ConfigError
+from ..utils.errors import ConfigError
 
 
 def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:

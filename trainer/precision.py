@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segfoundry.utils.logging import get_logger
+from ..utils.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -14,18 +14,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segfoundry.datasets.inputs import InputFile
-from segfoundry.datasets.writers import PredictionWriter
-from segfoundry.trainer.predictor import Predictor
-from segfoundry.trainer.result_memory import check_result_memory, largest_batch
-from segfoundry.utils.errors import DataError, UserError
-from segfoundry.utils.files import atomic_write
-from segfoundry.utils.image_io import image_size, read_image
-from segfoundry.utils.logging import console, get_logger
-from segfoundry.utils.masks import decode_masks
-from segfoundry.utils.structures import Category, Prediction
-from segfoundry.utils.video import read_video, video_info, write_video
-from segfoundry.utils.visualizer import draw_foreground, draw_instances, draw_masks, draw_panoptic, draw_semantic
+from ..datasets.inputs import InputFile
+from ..datasets.writers import PredictionWriter
+from ..utils.errors import DataError, UserError
+from ..utils.files import atomic_write
+from ..utils.image_io import image_size, read_image
+from ..utils.logging import console, get_logger
+from ..utils.masks import decode_masks
+from ..utils.structures import Category, Prediction
+from ..utils.video import read_video, video_info, write_video
+from ..utils.visualizer import draw_foreground, draw_instances, draw_masks, draw_panoptic, draw_semantic
+from .predictor import Predictor
+from .result_memory import check_result_memory, largest_batch
 
 log = get_logger(__name__)
 

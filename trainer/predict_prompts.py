@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.datasets.formats.prompts import PromptedObject
-from segfoundry.datasets.inputs import InputFile
-from segfoundry.datasets.prompted_writer import PromptedWriter
-from segfoundry.trainer.predict import Summary, check_output, progress, write_overlay
-from segfoundry.trainer.predictor import Predictor
-from segfoundry.trainer.session import InteractiveSession
-from segfoundry.utils.errors import DataError, UserError
-from segfoundry.utils.image_io import image_size, read_image
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.prompts import PromptError, check_prompt
-from segfoundry.utils.structures import Category, InstanceResult
-from segfoundry.utils.visualizer import draw_instances
+from ..datasets.formats.prompts import PromptedObject
+from ..datasets.inputs import InputFile
+from ..datasets.prompted_writer import PromptedWriter
+from ..utils.errors import DataError, UserError
+from ..utils.image_io import image_size, read_image
+from ..utils.logging import get_logger
+from ..utils.palette import distinct_color
+from ..utils.prompts import PromptError, check_prompt
+from ..utils.structures import Category, InstanceResult
+from ..utils.visualizer import draw_instances
+from .predict import Summary, check_output, progress, write_overlay
+from .predictor import Predictor
+from .session import InteractiveSession
 
 log = get_logger(__name__)
 

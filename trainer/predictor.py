@@ -15,22 +15,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import torch
 
-from segfoundry.datasets.collate import collate
-from segfoundry.datasets.mappers import build as _registrations  # noqa: F401  (fills the table of resizes)
-from segfoundry.datasets.mappers.registry import EVAL_RESIZES
-from segfoundry.datasets.transforms.resize import FixedResize
-from segfoundry.modeling.base import MetaArch
-from segfoundry.trainer.distributed import Ranks, pick_device
-from segfoundry.trainer.evaluate import evaluation_mode
-from segfoundry.trainer.loading import load_model, parse_classes
-from segfoundry.trainer.memory import memory_errors
-from segfoundry.trainer.precision import Precision, build_precision
-from segfoundry.trainer.result_memory import check_result_memory
-from segfoundry.utils.config.engine import find_value
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.image_io import to_rgb
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.structures import (
+from ..datasets.collate import collate
+from ..datasets.mappers import build as _registrations  # noqa: F401  (fills the table of resizes)
+from ..datasets.mappers.registry import EVAL_RESIZES
+from ..datasets.transforms.resize import FixedResize
+from ..modeling.base import MetaArch
+from ..utils.config.engine import find_value
+from ..utils.errors import UserError
+from ..utils.image_io import to_rgb
+from ..utils.logging import get_logger
+from ..utils.structures import (
     Batch,
     Category,
     ForegroundResult,
@@ -41,11 +35,17 @@ from segfoundry.utils.structures import (
     Request,
     Sample,
 )
+from .distributed import Ranks, pick_device
+from .evaluate import evaluation_mode
+from .loading import load_model, parse_classes
+from .memory import memory_errors
+from .precision import Precision, build_precision
+from .result_memory import check_result_memory
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from segfoundry.trainer.session import InteractiveSession
+    from .session import InteractiveSession
 
     Picture = str | Path | Image.Image | np.ndarray
     """What the methods take for an image, see :func:`segfoundry.utils.image_io.to_rgb`."""
@@ -156,7 +156,7 @@ class Predictor:
         Raises:
             UserError: as panoptic; a text is empty; the network takes no texts.
         """
-        from segfoundry.trainer.prompting import refer
+        from .prompting import refer
 
         words: list[Any] = list(texts) if isinstance(texts, (list, tuple)) else [texts]  # anything else is named there
         return refer(self, self.read(image), words)
@@ -170,7 +170,7 @@ class Predictor:
         Raises:
             UserError: the image is unreadable or too large, or the network takes no prompts.
         """
-        from segfoundry.trainer.session import InteractiveSession
+        from .session import InteractiveSession
 
         return InteractiveSession(self, self.read(image))
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.catalog import find_record, load_items
-from segfoundry.datasets.formats.dlo import TEST_KEY, TRAIN_KEY, dlo_sets
-from segfoundry.datasets.formats.foreground import read_foreground
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.items import Item
-from segfoundry.datasets.mixture import has_categories, mix, vocabulary_record
-from segfoundry.utils.config.architectures import training_notices
-from segfoundry.utils.config.engine import Resolved, find_value, origin_is_user
-from segfoundry.utils.errors import ConfigError, DataError
-from segfoundry.utils.structures import Category
+from ..datasets.catalog import find_record, load_items
+from ..datasets.formats.dlo import TEST_KEY, TRAIN_KEY, dlo_sets
+from ..datasets.formats.foreground import read_foreground
+from ..datasets.formats.record import Record, Split
+from ..datasets.items import Item
+from ..datasets.mixture import has_categories, mix, vocabulary_record
+from ..utils.config.architectures import training_notices
+from ..utils.config.engine import Resolved, find_value, origin_is_user
+from ..utils.errors import ConfigError, DataError
+from ..utils.structures import Category
 
 CLASSES_KEY = "MODEL.ENCODER.NUM_CLASSES"
 _MASKS_LOOKED_AT = 8
@@ -110,7 +110,7 @@ def check_start(cfg: Any, resume: str) -> str:
         hint = "; for a weight file use WEIGHT True and RESUME False" if Path(resume).is_file() else ""
         raise ConfigError(f"cannot resume from {resume}: expected a checkpoint or run folder{hint}")
     if cfg.WEIGHT:
-        from segfoundry.modeling.checkpoint import find_weights
+        from ..modeling.checkpoint import find_weights
 
         find_weights(cfg.RESUME_FROM)
     return resume

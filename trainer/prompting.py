@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.trainer.result_memory import check_mask_memory, check_result_memory
-from segfoundry.utils.config.engine import find_value
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.masks import Rle, decode_masks, encode_masks
-from segfoundry.utils.prompts import Point, Prompt, PromptError, rasterize, scaled
-from segfoundry.utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+from ..utils.config.engine import find_value
+from ..utils.errors import UserError
+from ..utils.logging import get_logger
+from ..utils.masks import Rle, decode_masks, encode_masks
+from ..utils.prompts import Point, Prompt, PromptError, rasterize, scaled
+from ..utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+from .result_memory import check_mask_memory, check_result_memory
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.predictor import Predictor
+    from .predictor import Predictor
 
 log = get_logger(__name__)
 

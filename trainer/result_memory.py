@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.files import human_size
+from ..utils.errors import UserError
+from ..utils.files import human_size
 
 # Bytes per pixel at the peak, measured on CPU: the map itself and the largest arrays it is made from.
 _SEMANTIC = 17

@@ -12,40 +12,40 @@ from typing import Any
 
 import torch
 
-from segfoundry.datasets.build import build_train_loader, num_train_images, steps_per_epoch
-from segfoundry.datasets.formats.record import category_mapping
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model
-from segfoundry.modeling.checkpoint import find_weights, load_state, read_state_dict
-from segfoundry.modeling.finetune import apply_policy, param_groups, param_table
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.callbacks.checkpoint import CheckpointCallback
-from segfoundry.trainer.callbacks.evaluate import EvaluateCallback
-from segfoundry.trainer.callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
-from segfoundry.trainer.callbacks.progress import ProgressCallback
-from segfoundry.trainer.callbacks.published import PublishedCallback
-from segfoundry.trainer.callbacks.report import ReportCallback
-from segfoundry.trainer.callbacks.trackers import TensorBoardCallback, WandbCallback
-from segfoundry.trainer.checkpoints import Checkpoint, restore
-from segfoundry.trainer.distributed import Processes, pick_device
-from segfoundry.trainer.ema import Ema
-from segfoundry.trainer.environment import check_torch, describe, seed_all, set_deterministic
-from segfoundry.trainer.evaluate import evaluate, evaluation_kinds, scalars
-from segfoundry.trainer.launch import read_ranks
-from segfoundry.trainer.loop import Loop, LoopSettings
-from segfoundry.trainer.optim import build_optimizer, parameter_names
-from segfoundry.trainer.precision import build_precision
-from segfoundry.trainer.preflight import Plan
-from segfoundry.trainer.run_folder import RunFolder
-from segfoundry.trainer.schedule import lr_factor, warmup_notice
-from segfoundry.trainer.signals import StopSignals
-from segfoundry.trainer.state import TrainState
-from segfoundry.utils.config.architectures import lacks_parts
-from segfoundry.utils.config.dump import dump
-from segfoundry.utils.errors import ConfigError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.logging import add_log_file, get_logger, remove_log_file, setup_logging
-from segfoundry.utils.structures import Batch
+from ..datasets.build import build_train_loader, num_train_images, steps_per_epoch
+from ..datasets.formats.record import category_mapping
+from ..modeling.base import MetaArch
+from ..modeling.build import build_model
+from ..modeling.checkpoint import find_weights, load_state, read_state_dict
+from ..modeling.finetune import apply_policy, param_groups, param_table
+from ..utils.config.architectures import lacks_parts
+from ..utils.config.dump import dump
+from ..utils.errors import ConfigError
+from ..utils.files import atomic_write_json
+from ..utils.logging import add_log_file, get_logger, remove_log_file, setup_logging
+from ..utils.structures import Batch
+from .callbacks.base import Callback
+from .callbacks.checkpoint import CheckpointCallback
+from .callbacks.evaluate import EvaluateCallback
+from .callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
+from .callbacks.progress import ProgressCallback
+from .callbacks.published import PublishedCallback
+from .callbacks.report import ReportCallback
+from .callbacks.trackers import TensorBoardCallback, WandbCallback
+from .checkpoints import Checkpoint, restore
+from .distributed import Processes, pick_device
+from .ema import Ema
+from .environment import check_torch, describe, seed_all, set_deterministic
+from .evaluate import evaluate, evaluation_kinds, scalars
+from .launch import read_ranks
+from .loop import Loop, LoopSettings
+from .optim import build_optimizer, parameter_names
+from .precision import build_precision
+from .preflight import Plan
+from .run_folder import RunFolder
+from .schedule import lr_factor, warmup_notice
+from .signals import StopSignals
+from .state import TrainState
 
 log = get_logger(__name__)
 

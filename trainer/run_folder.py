@@ -8,13 +8,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
-from segfoundry.modeling.weight_files import weights_in_folder
-from segfoundry.trainer.callbacks.log import truncate_records
-from segfoundry.trainer.checkpoints import Checkpoint, CheckpointStore, open_checkpoint
-from segfoundry.utils.config.engine import Resolved, diff, load_config
-from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
-from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.logging import get_logger
+from ..modeling.weight_files import weights_in_folder
+from ..utils.config.engine import Resolved, diff, load_config
+from ..utils.errors import CheckpointError, ConfigError, UserError
+from ..utils.files import atomic_write_text
+from ..utils.logging import get_logger
+from .callbacks.log import truncate_records
+from .checkpoints import Checkpoint, CheckpointStore, open_checkpoint
 
 log = get_logger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from segfoundry.utils.errors import ConfigError
+from ..utils.errors import ConfigError
 
 
 def lr_factor(solver: Any, step: int, max_steps: int, accumulate: int = 1) -> float:

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segfoundry.trainer.prompting import Answer, EncodedImage, innermost_point
-from segfoundry.trainer.result_memory import check_mask_memory
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.masks import decode_masks
-from segfoundry.utils.prompts import Box, Circle, Point, Polygon, Prompt, PromptError, Scribble, check_prompt
-from segfoundry.utils.structures import Category, Prediction
+from ..utils.errors import UserError
+from ..utils.masks import decode_masks
+from ..utils.prompts import Box, Circle, Point, Polygon, Prompt, PromptError, Scribble, check_prompt
+from ..utils.structures import Category, Prediction
+from .prompting import Answer, EncodedImage, innermost_point
+from .result_memory import check_mask_memory
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.predictor import Predictor
+    from .predictor import Predictor
 
 UNDO_STEPS = 500
 

@@ -8,7 +8,7 @@ import threading
 import time
 from types import FrameType
 
-from segfoundry.utils.logging import get_logger
+from ..utils.logging import get_logger
 
 log = get_logger(__name__)
 

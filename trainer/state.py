@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.base import MetaArch
-from segfoundry.trainer.ema import Ema
-from segfoundry.trainer.optim import parameter_names
-from segfoundry.trainer.precision import Precision
-from segfoundry.utils.errors import CheckpointError
+from ..modeling.base import MetaArch
+from ..utils.errors import CheckpointError
+from .ema import Ema
+from .optim import parameter_names
+from .precision import Precision
 
 
 @dataclass

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.files import TEMP_MARK, atomic_write
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.paths import user_path
+from .errors import UserError
+from .files import TEMP_MARK, atomic_write
+from .logging import get_logger
+from .paths import user_path
 
 log = get_logger(__name__)
 

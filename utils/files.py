@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from segfoundry.utils.errors import UserError
+from .errors import UserError
 
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full",

@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write
+from .errors import DataError
+from .files import atomic_write
 
 MAX_PIXELS = 200_000_000
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})

@@ -3,8 +3,6 @@
 import os
 from pathlib import Path
 
-import segfoundry
-
 
 def user_path(text: str | os.PathLike[str]) -> Path:
     """Returns a path as users write it, ``~`` and ``~name`` being home folders; that of an unknown user stays as it is.
@@ -16,10 +14,7 @@ def user_path(text: str | os.PathLike[str]) -> Path:
 
 def product_root() -> Path:
     """Returns the folder that holds ``configs``, ``modeling``, ``datasets``, ``trainer`` and ``utils``."""
-    for base in segfoundry.__path__:
-        if (Path(base) / "modeling").is_dir():
-            return Path(base)
-    raise RuntimeError(f"no product folder among {list(segfoundry.__path__)}")
+    return Path(__file__).resolve().parents[1]
 
 
 def configs_root() -> Path:

@@ -17,8 +17,8 @@ from typing import Any, ClassVar, TypeAlias
 import cv2
 import numpy as np
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import Strokes
+from .errors import UserError
+from .structures import Strokes
 
 Size: TypeAlias = tuple[int, int]
 """(height, width)"""

@@ -13,9 +13,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.visualizer import ERROR_COLORS, FOREGROUND_ERROR_COLORS
+from .errors import UserError
+from .files import atomic_write_text
+from .visualizer import ERROR_COLORS, FOREGROUND_ERROR_COLORS
 
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400

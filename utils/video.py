@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.utils.errors import DataError, UserError
+from .errors import DataError, UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"})
 

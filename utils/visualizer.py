@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category, InstanceResult, PanopticResult
+from .palette import distinct_color
+from .structures import Category, InstanceResult, PanopticResult
 
 ERROR_COLORS = {
     "wrong category": (220, 40, 40),

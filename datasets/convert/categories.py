@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.record import category_mapping, parse_categories
-from segfoundry.datasets.formats.yaml_file import read_yaml
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError
+from ...utils.structures import Category
+from ..formats.record import category_mapping, parse_categories
+from ..formats.yaml_file import read_yaml
 
 _KEYS = ("id", "name", "isthing", "color", "supercategory")
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from segfoundry.datasets.convert.segment_ids import SegmentIds
-from segfoundry.datasets.formats.color_table import UNKNOWN, VOID_INDEX, Color, ColorTable
-from segfoundry.datasets.formats.panoptic import rgb_to_id, segment_stats
+from ..formats.color_table import UNKNOWN, VOID_INDEX, Color, ColorTable
+from ..formats.panoptic import rgb_to_id, segment_stats
+from .segment_ids import SegmentIds
 
 SEMANTIC_VOID = 255
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.convert.categories import coco_entry
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.convert.segment_ids import SegmentIds
-from segfoundry.datasets.convert.staging import check_output, holds_only_png, staged
-from segfoundry.datasets.convert.to_panoptic import ConvertOptions, png_name
-from segfoundry.datasets.formats.detection import decode_segmentation, read_detection_json
-from segfoundry.datasets.formats.json_file import read_json, write_json_stream
-from segfoundry.datasets.formats.panoptic import encode_panoptic_png, segment_stats
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError
+from ...utils.structures import Category
+from ..formats.detection import decode_segmentation, read_detection_json
+from ..formats.json_file import read_json, write_json_stream
+from ..formats.panoptic import encode_panoptic_png, segment_stats
+from .categories import coco_entry
+from .parallel import run_parallel
+from .segment_ids import SegmentIds
+from .staging import check_output, holds_only_png, staged
+from .to_panoptic import ConvertOptions, png_name
 
 
 @dataclass(frozen=True)

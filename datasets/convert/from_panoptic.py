@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.convert.categories import coco_categories, coco_entry
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.convert.staging import check_output, holds_only_png, staged
-from segfoundry.datasets.convert.to_panoptic import ConvertOptions
-from segfoundry.datasets.formats.detection import encode_mask, mask_box
-from segfoundry.datasets.formats.json_file import write_json_stream
-from segfoundry.datasets.formats.panoptic import check_ids, read_panoptic_json, read_panoptic_png, segment_stats
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import encode_png
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError
+from ...utils.image_io import encode_png
+from ...utils.structures import Category
+from ..formats.detection import encode_mask, mask_box
+from ..formats.json_file import write_json_stream
+from ..formats.panoptic import check_ids, read_panoptic_json, read_panoptic_png, segment_stats
+from .categories import coco_categories, coco_entry
+from .parallel import run_parallel
+from .staging import check_output, holds_only_png, staged
+from .to_panoptic import ConvertOptions
 
 SEMANTIC_VOID = 255
 OTHER_ID = 183  # COCO stuff's id of "other": all things together

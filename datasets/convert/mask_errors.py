@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from segfoundry.datasets.convert.color_masks import UnknownColor
-from segfoundry.datasets.formats.color_table import ColorTable
+from ..formats.color_table import ColorTable
+from .color_masks import UnknownColor
 
 _SHOWN = 5
 _SMOOTH = 32  # more colours than this in one mask do not come from forgotten categories

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVar
 
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
 
 T = TypeVar("T")
 R = TypeVar("R")

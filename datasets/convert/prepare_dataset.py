@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from segfoundry.datasets.convert.color_masks import MaskRules, UnknownColor, segment_mask, semantic_png
-from segfoundry.datasets.convert.mask_errors import describe_unknown, size_mismatch
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.convert.segment_ids import SegmentIds
-from segfoundry.datasets.convert.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
-from segfoundry.datasets.formats.color_table import ColorTable
-from segfoundry.datasets.formats.grounding import OwnSentences, own_segment_sentences, template_sentences
-from segfoundry.datasets.formats.listing import list_images
-from segfoundry.datasets.formats.panoptic import encode_panoptic_png
-from segfoundry.datasets.formats.record import category_mapping, write_record
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.image_io import encode_png, read_color_label, read_image
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_json
+from ...utils.image_io import encode_png, read_color_label, read_image
+from ..formats.color_table import ColorTable
+from ..formats.grounding import OwnSentences, own_segment_sentences, template_sentences
+from ..formats.listing import list_images
+from ..formats.panoptic import encode_panoptic_png
+from ..formats.record import category_mapping, write_record
+from .color_masks import MaskRules, UnknownColor, segment_mask, semantic_png
+from .mask_errors import describe_unknown, size_mismatch
+from .parallel import run_parallel
+from .segment_ids import SegmentIds
+from .staging import MANIFEST, check_output, count_files, made_by_prepare, staged
 
 _SHOWN = 20
 _SEMANTIC_LIMIT = 255  # categories that an 8-bit map can hold beside VOID

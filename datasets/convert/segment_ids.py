@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from segfoundry.datasets.formats.panoptic import rgb_to_id
-from segfoundry.utils.structures import Category
+from ...utils.structures import Category
+from ..formats.panoptic import rgb_to_id
 
 _SPREAD = 30
 _TRIES = 1000

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import disk_errors
+from ...utils.errors import DataError
+from ...utils.files import disk_errors
 
 MANIFEST = "prepare.json"
 

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from scipy.spatial import cKDTree
 
-from segfoundry.datasets.embedded.shapes import Array, rgb
+from .shapes import Array, rgb
 
 _STEP = 0.3  # pixels between the points of a curve
 _COLORS = (

@@ -14,16 +14,16 @@ import cv2
 import numpy as np
 import yaml
 
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.convert.prepare_dataset import PrepareOptions, PrepareSummary
-from segfoundry.datasets.convert.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
-from segfoundry.datasets.embedded.cable_drawing import draw_cable, random_cable
-from segfoundry.datasets.embedded.photographs import photograph_path, random_crop
-from segfoundry.datasets.embedded.shapes import Array
-from segfoundry.datasets.formats.record import write_record
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.files import atomic_write_json, atomic_write_text
-from segfoundry.utils.image_io import encode_png
+from ...utils.errors import UserError
+from ...utils.files import atomic_write_json, atomic_write_text
+from ...utils.image_io import encode_png
+from ..convert.parallel import run_parallel
+from ..convert.prepare_dataset import PrepareOptions, PrepareSummary
+from ..convert.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
+from ..formats.record import write_record
+from .cable_drawing import draw_cable, random_cable
+from .photographs import photograph_path, random_crop
+from .shapes import Array
 
 TRAIN_IMAGES, TEST_IMAGES, BACKGROUNDS = 240, 40, 60
 HEIGHT, WIDTH = 144, 256

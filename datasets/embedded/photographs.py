@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segfoundry.datasets.embedded.shapes import Array
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.image_io import read_image
+from ...utils.errors import UserError
+from ...utils.image_io import read_image
+from .shapes import Array
 
 _INSTALL = "pip install scikit-image"
 

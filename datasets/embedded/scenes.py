@@ -13,14 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.convert.prepare_dataset import PrepareOptions, PrepareSummary, prepare_color_masks
-from segfoundry.datasets.convert.staging import check_output, made_by_prepare
-from segfoundry.datasets.embedded.shapes import Array, ellipse, gradient, grid, noise, paint, polygon, rgb
-from segfoundry.datasets.embedded.things import THINGS
-from segfoundry.datasets.formats.color_table import read_color_table
-from segfoundry.datasets.formats.record import write_record
-from segfoundry.utils.image_io import encode_png
+from ...utils.image_io import encode_png
+from ..convert.parallel import run_parallel
+from ..convert.prepare_dataset import PrepareOptions, PrepareSummary, prepare_color_masks
+from ..convert.staging import check_output, made_by_prepare
+from ..formats.color_table import read_color_table
+from ..formats.record import write_record
+from .shapes import Array, ellipse, gradient, grid, noise, paint, polygon, rgb
+from .things import THINGS
 
 TRAIN_IMAGES, VAL_IMAGES = 300, 40
 STUFF_COLORS = {"sky": (70, 130, 180), "grass": (107, 142, 35), "road": (128, 64, 128), "water": (0, 90, 200)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from segfoundry.datasets.embedded.shapes import Array, box, ellipse, paint, polygon, rgb
+from .shapes import Array, box, ellipse, paint, polygon, rgb
 
 # (image, x, y, foot x, foot y, height of the object, randomness) -> signed distance (H, W) of the whole object
 Painter = Callable[[Array, Array, Array, float, float, float, np.random.Generator], Array]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.utils.masks import hotcoco
+from ...utils.masks import hotcoco
 
 SCALARS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """The twelve COCO figures, in the order of pycocotools' ``stats``."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from segfoundry.utils.structures import Category, Prediction, Sample
+from ...utils.structures import Category, Prediction, Sample
 
 METRIC_VERSION = 1
 """Raised whenever a figure of the same name would come out differently."""

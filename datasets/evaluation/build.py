@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.catalog import Record, Split
-from segfoundry.datasets.evaluation.base import Evaluator
-from segfoundry.datasets.evaluation.foreground import ForegroundEvaluator
-from segfoundry.datasets.evaluation.instance import InstanceEvaluator
-from segfoundry.datasets.evaluation.interactive import InteractiveEvaluator
-from segfoundry.datasets.evaluation.panoptic import PanopticEvaluator
-from segfoundry.datasets.evaluation.referring import ReferringEvaluator
-from segfoundry.datasets.evaluation.semantic import SemanticEvaluator
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.registry import Registry
+from ...utils.errors import DataError
+from ...utils.registry import Registry
+from ..catalog import Record, Split
+from .base import Evaluator
+from .foreground import ForegroundEvaluator
+from .instance import InstanceEvaluator
+from .interactive import InteractiveEvaluator
+from .panoptic import PanopticEvaluator
+from .referring import ReferringEvaluator
+from .semantic import SemanticEvaluator
 
 EVALUATORS: Registry[Callable[..., Evaluator]] = Registry("evaluator")
 for _evaluator in (

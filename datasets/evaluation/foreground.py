@@ -10,20 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import ImageEvaluator
-from segfoundry.datasets.evaluation.foreground_metrics import (
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_text
+from ...utils.masks import decode_masks, encode_masks
+from ...utils.structures import Category, Prediction, Sample
+from ..formats.foreground import write_foreground
+from .base import ImageEvaluator
+from .foreground_metrics import (
     CONVENTIONS,
     MEAN_OF,
     SUMMED,
     image_scores,
     summarize_images,
 )
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.datasets.formats.foreground import write_foreground
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.masks import decode_masks, encode_masks
-from segfoundry.utils.structures import Category, Prediction, Sample
+from .tables import text_table
 
 IMAGES_FILE = "foreground_images.csv"
 _COUNTS = ("tp", "fp", "fn", "tn")

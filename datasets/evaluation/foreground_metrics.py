@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.semantic_iou import boundary_only
-from segfoundry.datasets.evaluation.skeleton import skeleton
+from .semantic_iou import boundary_only
+from .skeleton import skeleton
 
 SUMMED = ("iou", "dice", "precision", "recall", "accuracy")
 """Figures of the pixels of all images together."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.average_precision import SCALARS, average_precision
-from segfoundry.datasets.evaluation.base import Evaluator, category_labels
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.masks import encode_masks, mask_boxes, rle_areas
-from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Prediction, Sample
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_json
+from ...utils.masks import encode_masks, mask_boxes, rle_areas
+from ...utils.structures import Category, InstanceResult, PanopticResult, Prediction, Sample
+from .average_precision import SCALARS, average_precision
+from .base import Evaluator, category_labels
+from .tables import text_table
 
 IOU_TYPES = ("segm", "bbox")
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, ImageEvaluator
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.structures import Category, Prediction, Sample
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_json
+from ...utils.structures import Category, Prediction, Sample
+from .base import METRIC_VERSION, ImageEvaluator
+from .tables import text_table
 
 THRESHOLDS = (0.5, 0.8, 0.85, 0.9)
 STOP_IOU = 0.9

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import IMAGE_SUFFIXES
+from ...utils.errors import DataError
+from ...utils.image_io import IMAGE_SUFFIXES
 
 
 def label_files(folder: Path) -> dict[str, Path]:

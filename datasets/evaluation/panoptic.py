@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.evaluation.base import Evaluator, category_labels
-from segfoundry.datasets.evaluation.panoptic_quality import (
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_json
+from ...utils.masks import PackedLabels, pack_labels, unpack_labels
+from ...utils.structures import Category, PanopticResult, Prediction, Sample, Segment
+from ..formats.panoptic import write_panoptic_png
+from .base import Evaluator, category_labels
+from .panoptic_quality import (
     PanopticProtocol,
     PanopticTally,
     SegmentInfo,
     match_segments,
     quality,
 )
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.datasets.formats.panoptic import write_panoptic_png
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.masks import PackedLabels, pack_labels, unpack_labels
-from segfoundry.utils.structures import Category, PanopticResult, Prediction, Sample, Segment
+from .tables import text_table
 
 _SUFFIX = {"All": "", "Things": "_th", "Stuff": "_st"}
 

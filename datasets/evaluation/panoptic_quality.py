@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from segfoundry.utils.masks import label_runs
+from ...utils.masks import label_runs
 
 VOID = 0
 GROUPS = ("All", "Things", "Stuff")

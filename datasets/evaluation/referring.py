@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import ImageEvaluator
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.masks import encode_masks
-from segfoundry.utils.structures import Category, PhraseTruth, Prediction, Sample
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_json
+from ...utils.masks import encode_masks
+from ...utils.structures import Category, PhraseTruth, Prediction, Sample
+from .base import ImageEvaluator
+from .tables import text_table
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
 SENTENCES = ("first", "all")

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, sha256
-from segfoundry.datasets.evaluation.foreground_metrics import CONVENTIONS, image_scores, summarize_images
-from segfoundry.datasets.evaluation.label_files import label_files
-from segfoundry.datasets.formats.foreground import read_foreground
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
+from ..formats.foreground import read_foreground
+from .base import METRIC_VERSION, sha256
+from .foreground_metrics import CONVENTIONS, image_scores, summarize_images
+from .label_files import label_files
 
 
 def score_foreground(gt_folder: str | Path, pred_folder: str | Path, *, workers: int = 1) -> dict[str, Any]:

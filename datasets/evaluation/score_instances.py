@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.evaluation.average_precision import SCALARS, average_precision
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, category_labels, sha256
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.masks import rle_areas, rle_boxes, segmentation_to_rle
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError
+from ...utils.masks import rle_areas, rle_boxes, segmentation_to_rle
+from ...utils.structures import Category
+from ..formats.json_file import read_json
+from .average_precision import SCALARS, average_precision
+from .base import METRIC_VERSION, category_labels, sha256
 
 
 def score_instances(gt_json: str | Path, pred_json: str | Path, *, accelerate: bool = True) -> dict[str, Any]:

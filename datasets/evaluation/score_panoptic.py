@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, sha256
-from segfoundry.datasets.evaluation.panoptic_quality import (
+from ...utils.errors import DataError
+from ...utils.masks import hotcoco
+from ..formats.panoptic import read_panoptic_json, read_panoptic_png
+from .base import METRIC_VERSION, sha256
+from .panoptic_quality import (
     CategoryCounts,
     ImageMatch,
     PanopticProtocol,
@@ -19,10 +22,7 @@ from segfoundry.datasets.evaluation.panoptic_quality import (
     match_segments,
     quality,
 )
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.datasets.formats.panoptic import read_panoptic_json, read_panoptic_png
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.masks import hotcoco
+from .tables import text_table
 
 
 @dataclass(frozen=True)

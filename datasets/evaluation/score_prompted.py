@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item, find_record, load_items
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, sha256
-from segfoundry.datasets.evaluation.interactive import click_summary
-from segfoundry.datasets.evaluation.referring import phrase_overlap, referring_options, referring_summary
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.datasets.formats.panoptic import read_panoptic_png
-from segfoundry.datasets.mappers.phrases import phrase_truth
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import image_size
-from segfoundry.utils.masks import decode_masks, segmentation_to_rle
-from segfoundry.utils.structures import PhraseTruth
+from ...utils.errors import DataError
+from ...utils.image_io import image_size
+from ...utils.masks import decode_masks, segmentation_to_rle
+from ...utils.structures import PhraseTruth
+from ..catalog import Item, find_record, load_items
+from ..formats.json_file import read_json
+from ..formats.panoptic import read_panoptic_png
+from ..mappers.phrases import phrase_truth
+from .base import METRIC_VERSION, sha256
+from .interactive import click_summary
+from .referring import phrase_overlap, referring_options, referring_summary
 
 _KEYS = {"image_id", "object", "text", "segmentation"}
 

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import METRIC_VERSION, category_labels, sha256
-from segfoundry.datasets.evaluation.label_files import label_files
-from segfoundry.datasets.evaluation.semantic import PER_CLASS, SCALARS, counts_per_class
-from segfoundry.datasets.evaluation.semantic_iou import (
+from ...utils.errors import DataError
+from ...utils.image_io import read_label
+from ...utils.masks import decode_masks, segmentation_to_rle
+from ...utils.structures import Category
+from ..formats.json_file import read_json
+from .base import METRIC_VERSION, category_labels, sha256
+from .label_files import label_files
+from .semantic import PER_CLASS, SCALARS, counts_per_class
+from .semantic_iou import (
     IGNORED,
     boundary_matrix,
     boundary_scores,
     confusion_matrix,
     semantic_scores,
 )
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import read_label
-from segfoundry.utils.masks import decode_masks, segmentation_to_rle
-from segfoundry.utils.structures import Category
 
 _UNLABELLED = -1
 

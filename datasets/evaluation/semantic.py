@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.base import Evaluator, category_labels
-from segfoundry.datasets.evaluation.semantic_iou import (
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_json
+from ...utils.masks import encode_masks, pack_labels, unpack_labels
+from ...utils.structures import Category, Prediction, Sample
+from .base import Evaluator, category_labels
+from .semantic_iou import (
     IGNORED,
     boundary_matrix,
     boundary_scores,
     confusion_matrix,
     semantic_scores,
 )
-from segfoundry.datasets.evaluation.tables import text_table
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_json
-from segfoundry.utils.masks import encode_masks, pack_labels, unpack_labels
-from segfoundry.utils.structures import Category, Prediction, Sample
+from .tables import text_table
 
 SCALARS = ("mIoU", "mIoU_gt", "fwIoU", "mACC", "pACC")
 PER_CLASS = {"IoU": "IoU-c", "ACC": "ACC-c", "Precision": "Precision-c"}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.datasets.items import InstanceAnnotation, Phrase
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
+from ..items import InstanceAnnotation, Phrase
+from .json_file import read_json
 
 
 @dataclass

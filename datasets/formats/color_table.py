@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.formats.panoptic import rgb_to_id
-from segfoundry.datasets.formats.record import parse_categories, parse_color
-from segfoundry.datasets.formats.yaml_file import parse_yaml
-from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError, did_you_mean
+from ...utils.structures import Category
+from .panoptic import rgb_to_id
+from .record import parse_categories, parse_color
+from .yaml_file import parse_yaml
 
 INSTANCE_RULES = ("component", "color")
 VOID_INDEX = -1

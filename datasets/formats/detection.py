@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.datasets.formats.segmentation import decode_mask
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
+from .json_file import read_json
+from .segmentation import decode_mask
 
 
 def read_detection_json(path: str | Path) -> dict[str, Any]:

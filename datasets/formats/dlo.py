@@ -9,11 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.listing import list_images
-from segfoundry.datasets.formats.record import FOREGROUND, Record
-from segfoundry.datasets.formats.split import Split
-from segfoundry.utils.errors import ConfigError, DataError, did_you_mean
-from segfoundry.utils.paths import user_path
+from ...utils.errors import ConfigError, DataError, did_you_mean
+from ...utils.paths import user_path
+from .listing import list_images
+from .record import FOREGROUND, Record
+from .split import Split
 
 IMAGES, MASKS = "imgs", "masks"
 """Folders of a data set."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from segfoundry.utils.errors import DataError, did_you_mean
+from ...utils.errors import DataError, did_you_mean
 
 
 def check_mapping(value: Any, known: Sequence[str], where: str, required: Sequence[str] = ()) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.utils.image_io import MAX_PIXELS, read_color_label, read_header, read_label, write_png
+from ...utils.image_io import MAX_PIXELS, read_color_label, read_header, read_label, write_png
 
 
 def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.formats.yaml_file import read_yaml
-from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError, did_you_mean
+from ...utils.structures import Category
+from .yaml_file import read_yaml
 
 _THING_TEMPLATES = (
     "the {name}",

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write
+from ...utils.errors import DataError
+from ...utils.files import atomic_write
 
 
 def read_bytes(path: Path) -> bytes:

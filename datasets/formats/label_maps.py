@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS, read_label
+from ...utils.errors import DataError
+from ...utils.image_io import MAX_PIXELS, read_label
 
 UNLABELLED = 255
 """Value of a semantic map, after decoding, that means: no category."""

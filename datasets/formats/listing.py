@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from segfoundry.datasets.formats.label_maps import MATLAB_SUFFIX
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import IMAGE_SUFFIXES
+from ...utils.errors import DataError
+from ...utils.image_io import IMAGE_SUFFIXES
+from .label_maps import MATLAB_SUFFIX
 
 LABEL_SUFFIXES = IMAGE_SUFFIXES | {MATLAB_SUFFIX}
 """Suffixes of label maps."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from segfoundry.datasets.formats.listing import Listing
+from .listing import Listing
 
 
 @dataclass(frozen=True)

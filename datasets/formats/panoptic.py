@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS, encode_png, read_color_label, read_label, write_png
+from ...utils.errors import DataError
+from ...utils.image_io import MAX_PIXELS, encode_png, read_color_label, read_label, write_png
+from .json_file import read_json
 
 VOID = 0
 

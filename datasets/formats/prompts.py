@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.yaml_file import read_yaml
-from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.prompts import Box, Circle, Point, Polygon, Prompt, Scribble
+from ...utils.errors import DataError, did_you_mean
+from ...utils.prompts import Box, Circle, Point, Polygon, Prompt, Scribble
+from .yaml_file import read_yaml
 
 _NUMBERS = {"point": 2, "box": 4, "circle": 3}
 _LINES = ("scribble", "polygon")

@@ -9,13 +9,13 @@ from typing import Any
 
 import yaml
 
-from segfoundry.datasets.formats.fields import check_mapping, one_of, text, whole_number
-from segfoundry.datasets.formats.split import Split, find_path, parse_splits
-from segfoundry.datasets.formats.yaml_file import read_yaml
-from segfoundry.utils.errors import DataError, did_you_mean
-from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category
+from ...utils.errors import DataError, did_you_mean
+from ...utils.files import atomic_write_text
+from ...utils.palette import distinct_color
+from ...utils.structures import Category
+from .fields import check_mapping, one_of, text, whole_number
+from .split import Split, find_path, parse_splits
+from .yaml_file import read_yaml
 
 EVALUATORS = ("panoptic", "instance", "semantic", "interactive", "referring", "foreground")
 RESIZES = ("bilinear", "bicubic")

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from segfoundry.datasets.formats.by_image import PhraseFile, category_index, images_by_id, sentence_texts
-from segfoundry.datasets.formats.json_file import read_bytes, read_json
-from segfoundry.datasets.items import Phrase
-from segfoundry.utils.errors import DataError, did_you_mean
+from ...utils.errors import DataError, did_you_mean
+from ..items import Phrase
+from .by_image import PhraseFile, category_index, images_by_id, sentence_texts
+from .json_file import read_bytes, read_json
 
 INSTANCES = "instances.json"
 _KEYS = ("image_id", "ann_id", "split", "sentences")

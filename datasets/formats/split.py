@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.fields import check_mapping, one_of, text, whole_number, whole_numbers
-from segfoundry.datasets.formats.label_maps import UNLABELLED, ObjectCoding, SemanticCoding
-from segfoundry.datasets.formats.listing import NamePattern
-from segfoundry.utils.errors import DataError, did_you_mean
+from ...utils.errors import DataError, did_you_mean
+from .fields import check_mapping, one_of, text, whole_number, whole_numbers
+from .label_maps import UNLABELLED, ObjectCoding, SemanticCoding
+from .listing import NamePattern
 
 ANNOTATIONS = ("panoptic_json", "semantic", "objects", "foreground", "grounding", "refs")
 """Keys of which a split needs at least one."""
@@ -234,6 +234,6 @@ def _object_coding(value: Mapping[str, Any], where: str) -> ObjectCoding:
 def _prompt(value: Any, where: str) -> str | None:
     if value is None:
         return None
-    from segfoundry.datasets.strokes.build import START_PROMPTS
+    from ..strokes.build import START_PROMPTS
 
     return one_of(value, START_PROMPTS, where)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
 
 
 class _PlainLoader(yaml.SafeLoader):

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from segfoundry.datasets.catalog import Record, Split
-from segfoundry.datasets.mappers.foreground import ForegroundEvalMapper, ForegroundPictures, ForegroundTrainMapper
-from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions
-from segfoundry.datasets.mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
-from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from segfoundry.datasets.mappers.promptable import LongSideFlip, PromptableTrainMapper
-from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, EVAL_RESIZES, TRAIN_MAPPERS, EvalMapper, TrainMapper
-from segfoundry.datasets.strokes.box import TightBox
-from segfoundry.datasets.strokes.build import start_prompt, training_strokes
-from segfoundry.datasets.strokes.point import InnermostPoint
-from segfoundry.datasets.transforms.color import ColorJitter
-from segfoundry.datasets.transforms.composite import ForegroundChanges
-from segfoundry.datasets.transforms.crop import RandomCrop
-from segfoundry.datasets.transforms.jitter import LargeScaleJitter
-from segfoundry.datasets.transforms.photometric import FactorJitter
-from segfoundry.datasets.transforms.resize import (
+from ...utils.errors import ConfigError
+from ..catalog import Record, Split
+from ..strokes.box import TightBox
+from ..strokes.build import start_prompt, training_strokes
+from ..strokes.point import InnermostPoint
+from ..transforms.color import ColorJitter
+from ..transforms.composite import ForegroundChanges
+from ..transforms.crop import RandomCrop
+from ..transforms.jitter import LargeScaleJitter
+from ..transforms.photometric import FactorJitter
+from ..transforms.resize import (
     FixedResize,
     ResizeLongest,
     ResizeShortest,
     ResizeStandard,
     ResizeTwice,
 )
-from segfoundry.utils.errors import ConfigError
+from .foreground import ForegroundEvalMapper, ForegroundPictures, ForegroundTrainMapper
+from .interactive import InteractiveTrainMapper, StrokeOptions
+from .interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
+from .panoptic import PanopticEvalMapper, PanopticTrainMapper
+from .promptable import LongSideFlip, PromptableTrainMapper
+from .registry import EVAL_MAPPERS, EVAL_RESIZES, TRAIN_MAPPERS, EvalMapper, TrainMapper
 
 _COCO = "coco_2017"
 """Record whose evaluation sizes are the keys COCO.INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST."""

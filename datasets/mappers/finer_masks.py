@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import find_objects
 
-from segfoundry.datasets.catalog import Item
-from segfoundry.datasets.formats.segmentation import decode_mask
-from segfoundry.datasets.mappers.panoptic import Placed
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
+from ..catalog import Item
+from ..formats.segmentation import decode_mask
+from .panoptic import Placed
 
 
 def refine_masks(placed: Placed, item: Item, threshold: float) -> None:

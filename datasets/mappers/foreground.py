@@ -7,13 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Composite, Item
-from segfoundry.datasets.formats.foreground import read_foreground, same_aspect
-from segfoundry.datasets.formats.label_maps import read_object_map
-from segfoundry.datasets.formats.panoptic import read_panoptic_png
-from segfoundry.datasets.mappers.panoptic import check_size, read_semantic
-from segfoundry.datasets.samplers import evaluation_rng
-from segfoundry.datasets.transforms.composite import (
+from ...utils.errors import DataError
+from ...utils.image_io import MAX_PIXELS, image_size, read_image
+from ...utils.structures import Category, Sample, Targets
+from ..catalog import Composite, Item
+from ..formats.foreground import read_foreground, same_aspect
+from ..formats.label_maps import read_object_map
+from ..formats.panoptic import read_panoptic_png
+from ..samplers import evaluation_rng
+from ..transforms.composite import (
     ForegroundChanges,
     compose,
     fit_background,
@@ -21,11 +23,9 @@ from segfoundry.datasets.transforms.composite import (
     random_background,
     zoom,
 )
-from segfoundry.datasets.transforms.crop import RandomCrop
-from segfoundry.datasets.transforms.resize import FixedResize, ResizeStandard
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image
-from segfoundry.utils.structures import Category, Sample, Targets
+from ..transforms.crop import RandomCrop
+from ..transforms.resize import FixedResize, ResizeStandard
+from .panoptic import check_size, read_semantic
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item
-from segfoundry.datasets.formats.label_maps import read_object_map
-from segfoundry.datasets.mappers.finer_masks import refine_masks
-from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper, Placed, check_size
-from segfoundry.datasets.mappers.phrases import phrase_mask
-from segfoundry.datasets.strokes.base import StrokeSampler
-from segfoundry.datasets.transforms.geometry import Geometry
-from segfoundry.utils.image_io import MAX_PIXELS
-from segfoundry.utils.structures import Sample, SpatialTargets, TextTargets
-from segfoundry.utils.text_templates import TEMPLATES, training_prompt
+from ...utils.image_io import MAX_PIXELS
+from ...utils.structures import Sample, SpatialTargets, TextTargets
+from ...utils.text_templates import TEMPLATES, training_prompt
+from ..catalog import Item
+from ..formats.label_maps import read_object_map
+from ..strokes.base import StrokeSampler
+from ..transforms.geometry import Geometry
+from .finer_masks import refine_masks
+from .panoptic import PanopticTrainMapper, Placed, check_size
+from .phrases import phrase_mask
 
 MIN_PIXELS = 10
 """Objects with fewer pixels get no stroke."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segfoundry.datasets.formats.record import Record
-from segfoundry.datasets.items import Item
-from segfoundry.datasets.mappers.objects import first_strokes, panoptic_objects, read_objects, resize_labels
-from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper
-from segfoundry.datasets.mappers.phrases import phrase_mask, phrase_truth
-from segfoundry.datasets.strokes.base import StrokeSampler
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import ObjectTruth, PhraseTruth, Sample
-from segfoundry.utils.text_templates import TEMPLATES, training_prompt
+from ...utils.errors import DataError
+from ...utils.structures import ObjectTruth, PhraseTruth, Sample
+from ...utils.text_templates import TEMPLATES, training_prompt
+from ..formats.record import Record
+from ..items import Item
+from ..strokes.base import StrokeSampler
+from .objects import first_strokes, panoptic_objects, read_objects, resize_labels
+from .panoptic import PanopticEvalMapper
+from .phrases import phrase_mask, phrase_truth
 
 _BARE = TEMPLATES.index("{}.")  # nothing but the name and a full stop
 

@@ -8,14 +8,14 @@ import cv2
 import numpy as np
 from scipy.ndimage import find_objects
 
-from segfoundry.datasets.formats.label_maps import read_object_map
-from segfoundry.datasets.items import Item
-from segfoundry.datasets.mappers.panoptic import IGNORED, renumber
-from segfoundry.datasets.strokes.base import StrokeSampler
-from segfoundry.datasets.strokes.point import innermost_pixel
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS
-from segfoundry.utils.structures import Sample
+from ...utils.errors import DataError
+from ...utils.image_io import MAX_PIXELS
+from ...utils.structures import Sample
+from ..formats.label_maps import read_object_map
+from ..items import Item
+from ..strokes.base import StrokeSampler
+from ..strokes.point import innermost_pixel
+from .panoptic import IGNORED, renumber
 
 
 def panoptic_objects(item: Item, sample: Sample, things_only: bool) -> tuple[np.ndarray, list[int | None]]:

@@ -9,16 +9,16 @@ from typing import Protocol
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item
-from segfoundry.datasets.formats.label_maps import read_label_map
-from segfoundry.datasets.formats.panoptic import VOID, read_panoptic_png
-from segfoundry.datasets.transforms.color import ColorJitter
-from segfoundry.datasets.transforms.geometry import Geometry
-from segfoundry.datasets.transforms.resize import FixedResize
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import MAX_PIXELS, image_size, read_image
-from segfoundry.utils.masks import label_runs
-from segfoundry.utils.structures import PanopticResult, Sample, Targets
+from ...utils.errors import DataError
+from ...utils.image_io import MAX_PIXELS, image_size, read_image
+from ...utils.masks import label_runs
+from ...utils.structures import PanopticResult, Sample, Targets
+from ..catalog import Item
+from ..formats.label_maps import read_label_map
+from ..formats.panoptic import VOID, read_panoptic_png
+from ..transforms.color import ColorJitter
+from ..transforms.geometry import Geometry
+from ..transforms.resize import FixedResize
 
 IGNORED = 255
 _REDRAWS = 20

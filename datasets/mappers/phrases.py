@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from segfoundry.datasets.formats.segmentation import decode_mask
-from segfoundry.datasets.items import Item, Phrase
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import PhraseTruth
+from ...utils.errors import DataError
+from ...utils.structures import PhraseTruth
+from ..formats.segmentation import decode_mask
+from ..items import Item, Phrase
 
 
 def phrase_truth(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item
-from segfoundry.datasets.mappers.foreground import ForegroundPictures
-from segfoundry.datasets.mappers.interactive import PhraseMasks, object_masks
-from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper
-from segfoundry.datasets.transforms.geometry import Geometry
-from segfoundry.datasets.transforms.resize import FixedResize
-from segfoundry.utils.structures import Sample, Targets
+from ...utils.structures import Sample, Targets
+from ..catalog import Item
+from ..transforms.geometry import Geometry
+from ..transforms.resize import FixedResize
+from .foreground import ForegroundPictures
+from .interactive import PhraseMasks, object_masks
+from .panoptic import PanopticTrainMapper
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from segfoundry.datasets.catalog import Item, Record, Split
-from segfoundry.datasets.transforms.resize import FixedResize
-from segfoundry.utils.registry import Registry
-from segfoundry.utils.structures import Sample
+from ...utils.registry import Registry
+from ...utils.structures import Sample
+from ..catalog import Item, Record, Split
+from ..transforms.resize import FixedResize
 
 
 class TrainMapper(Protocol):

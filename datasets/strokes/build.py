@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.strokes.base import StrokeSampler
-from segfoundry.datasets.strokes.box import TightBox
-from segfoundry.datasets.strokes.point import InnermostPoint, RandomPoints
-from segfoundry.datasets.strokes.polygon import ClosedCurve
-from segfoundry.datasets.strokes.scribble import BrushStrokes, weighted_choice
-from segfoundry.utils.registry import Registry
+from ...utils.registry import Registry
+from .base import StrokeSampler
+from .box import TightBox
+from .point import InnermostPoint, RandomPoints
+from .polygon import ClosedCurve
+from .scribble import BrushStrokes, weighted_choice
 
 STROKES: Registry[Callable[[Any], StrokeSampler]] = Registry("stroke")
 """Shape of a training stroke -> builder from the section STROKE_SAMPLER."""

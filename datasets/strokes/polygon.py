@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segfoundry.datasets.strokes.base import pixel_coordinates
+from .base import pixel_coordinates
 
 RADIUS = 0.2
 """Length of a Bezier handle, as a share of the distance between its two corners."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segfoundry.datasets.strokes.base import pixel_coordinates
-from segfoundry.datasets.strokes.point import innermost_pixel
+from .base import pixel_coordinates
+from .point import innermost_pixel
 
 JITTER = 3.0
 """Most pixels that a jittered vertex moves along each axis."""

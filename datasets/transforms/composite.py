@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segfoundry.datasets.transforms.crop import RandomCrop, central_window
-from segfoundry.datasets.transforms.photometric import FactorJitter, Range, random_blur
-from segfoundry.datasets.transforms.resize import resize, resize_sampled
+from .crop import RandomCrop, central_window
+from .photometric import FactorJitter, Range, random_blur
+from .resize import resize, resize_sampled
 
 
 @dataclass(frozen=True)

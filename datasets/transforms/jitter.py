@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segfoundry.datasets.transforms.geometry import Geometry
+from .geometry import Geometry
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from segfoundry.datasets.transforms.color import linear
+from .color import linear
 
 Range = tuple[float, float]
 _BLUR_KERNEL = 5

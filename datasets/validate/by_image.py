@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from segfoundry.datasets.formats.by_image import PhraseFile, read_captions, read_instances, sentence_texts
-from segfoundry.datasets.formats.json_file import read_json
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.formats.segmentation import decode_mask
-from segfoundry.datasets.load import read_phrases
-from segfoundry.datasets.validate.findings import Findings
-from segfoundry.utils.errors import DataError
+from ...utils.errors import DataError
+from ..formats.by_image import PhraseFile, read_captions, read_instances, sentence_texts
+from ..formats.json_file import read_json
+from ..formats.record import Record, Split
+from ..formats.segmentation import decode_mask
+from ..load import read_phrases
+from .findings import Findings
 
 
 def check_by_image(record: Record, split: Split, findings: Findings) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.formats.dlo import background_files
-from segfoundry.datasets.formats.split import Split
-from segfoundry.datasets.validate.findings import Findings
-from segfoundry.datasets.validate.scan import Scan
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import read_image
+from ...utils.errors import DataError
+from ...utils.image_io import read_image
+from ..convert.parallel import run_parallel
+from ..formats.dlo import background_files
+from ..formats.split import Split
+from .findings import Findings
+from .scan import Scan
 
 
 def check_backgrounds(split: Split, findings: Findings, workers: int | None) -> None:

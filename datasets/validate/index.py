@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segfoundry.datasets.formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list
-from segfoundry.datasets.formats.pairs import pair
-from segfoundry.datasets.formats.panoptic import read_panoptic_json
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.load import find_coco_image, find_image, read_phrases, semantic_match
-from segfoundry.datasets.validate.findings import Findings
-from segfoundry.datasets.validate.panoptic_json import check_panoptic_json
-from segfoundry.datasets.validate.scan import Limits, Target
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import IMAGE_SUFFIXES
+from ...utils.errors import DataError
+from ...utils.image_io import IMAGE_SUFFIXES
+from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list
+from ..formats.pairs import pair
+from ..formats.panoptic import read_panoptic_json
+from ..formats.record import Record, Split
+from ..load import find_coco_image, find_image, read_phrases, semantic_match
+from .findings import Findings
+from .panoptic_json import check_panoptic_json
+from .scan import Limits, Target
 
 
 def index_split(record: Record, split: Split, findings: Findings, limits: Limits) -> list[Target]:

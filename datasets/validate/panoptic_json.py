@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.validate.findings import Findings
-from segfoundry.utils.structures import Category
+from ...utils.structures import Category
+from ..formats.record import Record, Split
+from .findings import Findings
 
 
 def check_panoptic_json(record: Record, split: Split, data: Mapping[str, Any], findings: Findings) -> None:

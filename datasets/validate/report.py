@@ -11,17 +11,17 @@ import cv2
 import jinja2
 import numpy as np
 
-from segfoundry.datasets.formats.foreground import read_foreground
-from segfoundry.datasets.formats.label_maps import read_label_map
-from segfoundry.datasets.formats.panoptic import read_panoptic_png
-from segfoundry.datasets.formats.record import FOREGROUND
-from segfoundry.datasets.validate.scan import Target
-from segfoundry.datasets.validate.validate import Result, SplitSummary
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.image_io import read_image
-from segfoundry.utils.structures import Category, PanopticResult, Segment
-from segfoundry.utils.visualizer import draw_panoptic, draw_semantic
+from ...utils.errors import DataError
+from ...utils.files import atomic_write_text
+from ...utils.image_io import read_image
+from ...utils.structures import Category, PanopticResult, Segment
+from ...utils.visualizer import draw_panoptic, draw_semantic
+from ..formats.foreground import read_foreground
+from ..formats.label_maps import read_label_map
+from ..formats.panoptic import read_panoptic_png
+from ..formats.record import FOREGROUND
+from .scan import Target
+from .validate import Result, SplitSummary
 
 _SIDE = 480  # longest side of an overlay in pixels
 _SEED = 0

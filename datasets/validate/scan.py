@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.formats.foreground import read_mask_values, same_aspect
-from segfoundry.datasets.formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
-from segfoundry.datasets.formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
-from segfoundry.utils.errors import DataError
-from segfoundry.utils.image_io import read_header, read_image
+from ...utils.errors import DataError
+from ...utils.image_io import read_header, read_image
+from ..formats.foreground import read_mask_values, same_aspect
+from ..formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
+from ..formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
 
 _VOID_LABEL = 255
 _ALIKE = 0.95  # IoU of boxes from which two segments look like one object annotated twice

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.convert.parallel import run_parallel
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.validate import foreground
-from segfoundry.datasets.validate.by_image import check_by_image
-from segfoundry.datasets.validate.findings import ERROR, NOTE, WARNING, Finding, Findings
-from segfoundry.datasets.validate.index import index_split
-from segfoundry.datasets.validate.scan import Limits, Scan, Target, scan_image
+from ..convert.parallel import run_parallel
+from ..formats.record import Record, Split
+from . import foreground
+from .by_image import check_by_image
+from .findings import ERROR, NOTE, WARNING, Finding, Findings
+from .index import index_split
+from .scan import Limits, Scan, Target, scan_image
 
 
 @dataclass

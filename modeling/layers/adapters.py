@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.linear import Linear
+from .linear import Linear
 
 VARIANTS = ("light", "dense")
 INITS = ("neutral", "reference")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.linear import Linear, linear
+from .linear import Linear, linear
 
 
 class MultiheadAttention(nn.Module):

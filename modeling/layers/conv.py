@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from segfoundry.modeling.layers.linear import Linear, linear
+from .linear import Linear, linear
 
 
 class ConvNorm(nn.Conv2d):

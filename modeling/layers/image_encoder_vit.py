@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from segfoundry.modeling.layers.linear import Linear
-from segfoundry.modeling.layers.relative_position import MODES, relative_attention, resized_table
-from segfoundry.modeling.layers.windows import join_windows, split_windows
+from .linear import Linear
+from .relative_position import MODES, relative_attention, resized_table
+from .windows import join_windows, split_windows
 
 EPS = 1e-6  # of every LayerNorm of the encoder
 

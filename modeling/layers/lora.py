@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.adapters import Adapter
-from segfoundry.modeling.layers.attention import MultiheadAttention
-from segfoundry.modeling.layers.conv import PointwiseLinear
-from segfoundry.modeling.layers.linear import Linear, linear
-from segfoundry.utils.errors import ConfigError
+from ...utils.errors import ConfigError
+from .adapters import Adapter
+from .attention import MultiheadAttention
+from .conv import PointwiseLinear
+from .linear import Linear, linear
 
 
 class LoraUpdate(nn.Module):

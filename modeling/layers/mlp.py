@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.linear import Linear
+from .linear import Linear
 
 
 class MLP(nn.Module):

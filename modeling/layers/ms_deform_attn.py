@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.linear import Linear
+from .linear import Linear
 
 
 def multi_scale_deformable_attention(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.linear import linear
+from .linear import linear
 
 MODES = ("auto", "bias", "concat", "eager")
 

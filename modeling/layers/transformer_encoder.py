@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.attention import MultiheadAttention
-from segfoundry.modeling.layers.linear import Linear
+from .attention import MultiheadAttention
+from .linear import Linear
 
 
 class TransformerEncoderLayer(nn.Module):

@@ -13,9 +13,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from segfoundry.modeling.losses.bce import pairwise_bce
-from segfoundry.modeling.losses.dice import pairwise_dice
-from segfoundry.modeling.losses.point_sampling import sample_mask_logits, sample_points
+from .bce import pairwise_bce
+from .dice import pairwise_dice
+from .point_sampling import sample_mask_logits, sample_points
 
 # A prediction that is not finite must surface in the loss, where the trainer's rule for non-finite steps sees it;
 # so it is matched first. A forbidden pair is matched only if nothing else is left.

@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from segfoundry.modeling.sam.everything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
-    from segfoundry.modeling.sam.network import Sam as Sam
-    from segfoundry.modeling.sam.predictor import SamPredictor as SamPredictor
-    from segfoundry.modeling.sam.registry import sam_model_registry as sam_model_registry
+    from .everything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
+    from .network import Sam as Sam
+    from .predictor import SamPredictor as SamPredictor
+    from .registry import sam_model_registry as sam_model_registry
 
 _HOMES = {
     "Sam": "network",

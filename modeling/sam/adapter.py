@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.adapters import Adapter
-from segfoundry.modeling.layers.linear import Linear
+from ..layers.adapters import Adapter
+from ..layers.linear import Linear
 
 START_SCALE = 0.1
 

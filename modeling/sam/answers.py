@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.sam.encoded import Encoded
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.prompts import ObjectPrompt, object_prompts
-from segfoundry.utils.structures import PromptedMasks, Prompts
+from ...utils.structures import PromptedMasks, Prompts
+from .encoded import Encoded
+from .network import Sam
+from .prompts import ObjectPrompt, object_prompts
 
 # Most prompts that are answered at once: the image embeddings are copied for each.
 TOGETHER = 64

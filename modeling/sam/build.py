@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from segfoundry.modeling.layers.image_encoder_vit import SIZES as VIT_SIZES
-from segfoundry.modeling.layers.image_encoder_vit import ConvNeck, ImageEncoderViT
-from segfoundry.modeling.sam.mask_decoder import MaskDecoder
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.prompt_encoder import PromptEncoder
-from segfoundry.modeling.sam.tiny_vit import TinyViT
-from segfoundry.modeling.sam.two_way_transformer import TwoWayTransformer
+from ..layers.image_encoder_vit import SIZES as VIT_SIZES
+from ..layers.image_encoder_vit import ConvNeck, ImageEncoderViT
+from .mask_decoder import MaskDecoder
+from .network import Sam
+from .prompt_encoder import PromptEncoder
+from .tiny_vit import TinyViT
+from .two_way_transformer import TwoWayTransformer
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segfoundry.utils.array_cache import ArrayCache
-from segfoundry.utils.logging import get_logger
+from ...utils.array_cache import ArrayCache
+from ...utils.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.modeling.sam.config_dlo import DATASET_SECTION, Dlo, DloTest, check_dlo
-from segfoundry.modeling.sam.config_training import LoraUpdates, Loss, Promptable, Train, check_training
-from segfoundry.modeling.sam.recognise import lacks_parts, shipped_config
-from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.errors import ConfigError
+from ...utils.config.schema import key, section
+from ...utils.errors import ConfigError
+from .config_dlo import DATASET_SECTION, Dlo, DloTest, check_dlo
+from .config_training import LoraUpdates, Loss, Promptable, Train, check_training
+from .recognise import lacks_parts, shipped_config
 
 __all__ = [
     "FOREIGN_SECTIONS",

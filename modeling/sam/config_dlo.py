@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.utils.config.foreign import ForeignSection
-from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.errors import ConfigError
+from ...utils.config.foreign import ForeignSection
+from ...utils.config.schema import key, section
+from ...utils.errors import ConfigError
 
 # entries of a data set, with their types
 _ENTRY = {"data_dir": str, "bg_paths": list[str], "w_aug": bool, "aug_details": list[str], "percentage": float}

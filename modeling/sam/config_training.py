@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.utils.config.schema import key
-from segfoundry.utils.errors import ConfigError
+from ...utils.config.schema import key
+from ...utils.errors import ConfigError
 
 _WAYS = ("frozen", "full", "lora", "adapter", "bias", "norm", "last_n")
 _WAY_TEXT = (

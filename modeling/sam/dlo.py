@@ -15,16 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.boxes import mask_boxes
-from segfoundry.modeling.losses.cl_dice import mask_cl_dice
-from segfoundry.modeling.losses.dice import mask_dice
-from segfoundry.modeling.losses.focal import mask_focal
-from segfoundry.modeling.sam.encoded import Encoded
-from segfoundry.modeling.sam.loss_settings import LossSettings
-from segfoundry.modeling.sam.mask_quality import overlaps
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch, ForegroundResult
+from ...utils.draws import Draws
+from ...utils.structures import Batch, ForegroundResult
+from ..boxes import mask_boxes
+from ..losses.cl_dice import mask_cl_dice
+from ..losses.dice import mask_dice
+from ..losses.focal import mask_focal
+from .encoded import Encoded
+from .loss_settings import LossSettings
+from .mask_quality import overlaps
+from .network import Sam
 
 DICE_SMOOTH = 1e-5
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from segfoundry.modeling.sam.crops import Box, crop_boxes, cut_off, layer_grids, place_masks
-from segfoundry.modeling.sam.everything_masks import OUTPUT_MODES, FoundMasks
-from segfoundry.modeling.sam.everything_prompts import MASKS_PER_POINT, Answers, Asker
-from segfoundry.modeling.sam.mask_quality import corner_boxes, stability_scores
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.predictor import SamPredictor
-from segfoundry.modeling.sam.transforms import check_image
-from segfoundry.utils.masks import encode_masks
+from ...utils.masks import encode_masks
+from .crops import Box, crop_boxes, cut_off, layer_grids, place_masks
+from .everything_masks import OUTPUT_MODES, FoundMasks
+from .everything_prompts import MASKS_PER_POINT, Answers, Asker
+from .mask_quality import corner_boxes, stability_scores
+from .network import Sam
+from .predictor import SamPredictor
+from .transforms import check_image
 
 # Bytes of logits at the size of the image that are looked at together: on a CPU so few that they stay in its caches.
 _CHUNK_BYTES = {"cpu": 8 << 20}

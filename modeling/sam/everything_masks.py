@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from segfoundry.modeling.sam.mask_quality import corner_boxes
-from segfoundry.modeling.sam.small_regions import remove_small_regions
-from segfoundry.utils.masks import Rle, decode_masks, encode_masks, rle_areas, rle_counts
+from ...utils.masks import Rle, decode_masks, encode_masks, rle_areas, rle_counts
+from .mask_quality import corner_boxes
+from .small_regions import remove_small_regions
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 

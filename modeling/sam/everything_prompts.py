@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.sam.mask_upscale import MaskUpscaler, mask_upscaler
-from segfoundry.modeling.sam.predictor import SamPredictor
+from .mask_upscale import MaskUpscaler, mask_upscaler
+from .predictor import SamPredictor
 
 MASKS_PER_POINT = 3
 

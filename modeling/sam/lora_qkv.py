@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from segfoundry.modeling.layers.linear import Linear
-from segfoundry.modeling.layers.lora import LoraUpdate
+from ..layers.linear import Linear
+from ..layers.lora import LoraUpdate
 
 PROJECTIONS = ("q", "k", "v")
 

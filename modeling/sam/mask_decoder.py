@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.image_encoder_vit import EPS, LayerNorm2d
-from segfoundry.modeling.layers.linear import linear
-from segfoundry.modeling.layers.mlp import MLP
-from segfoundry.modeling.sam.two_way_transformer import TwoWayTransformer
+from ..layers.image_encoder_vit import EPS, LayerNorm2d
+from ..layers.linear import linear
+from ..layers.mlp import MLP
+from .two_way_transformer import TwoWayTransformer
 
 # Numbers of image cells that are worked on at once on a CPU: one prompt of the published networks.
 CACHED_VALUES = 2**20

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.utils.masks import Rle, rle_areas, rle_boxes
+from ...utils.masks import Rle, rle_areas, rle_boxes
 
 
 def overlaps(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -12,22 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.base import MetaArch, TrainPolicy
-from segfoundry.modeling.sam.answers import answer_prompts, answered_masks
-from segfoundry.modeling.sam.build import CustomSize, build_sam
-from segfoundry.modeling.sam.cache import EmbeddingCache
-from segfoundry.modeling.sam.dlo import DloTask
-from segfoundry.modeling.sam.encoded import Encoded
-from segfoundry.modeling.sam.everything import EverythingSettings, find_everything
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.promptable import PromptableTask
-from segfoundry.modeling.sam.published import adapt_state, load_base
-from segfoundry.modeling.sam.tiny_vit import TinyViT
-from segfoundry.modeling.sam.to_transformers import to_transformers
-from segfoundry.modeling.sam.tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
-from segfoundry.utils.array_cache import cache_folder
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
+from ...utils.array_cache import cache_folder
+from ...utils.draws import Draws
+from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
+from ..base import MetaArch, TrainPolicy
+from .answers import answer_prompts, answered_masks
+from .build import CustomSize, build_sam
+from .cache import EmbeddingCache
+from .dlo import DloTask
+from .encoded import Encoded
+from .everything import EverythingSettings, find_everything
+from .network import Sam
+from .promptable import PromptableTask
+from .published import adapt_state, load_base
+from .tiny_vit import TinyViT
+from .to_transformers import to_transformers
+from .tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
 
 
 class Task(Protocol):

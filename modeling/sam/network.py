@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.sam.mask_decoder import MaskDecoder
-from segfoundry.modeling.sam.mask_upscale import mask_upscaler
-from segfoundry.modeling.sam.prompt_encoder import PromptEncoder
+from .mask_decoder import MaskDecoder
+from .mask_upscale import mask_upscaler
+from .prompt_encoder import PromptEncoder
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.prompt_encoder import BOX_CORNER, IGNORED
-from segfoundry.modeling.sam.transforms import ResizeLongestSide, check_image
+from .network import Sam
+from .prompt_encoder import BOX_CORNER, IGNORED
+from .transforms import ResizeLongestSide, check_image
 
 
 class SamPredictor:

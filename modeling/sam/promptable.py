@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.losses.cl_dice import mask_cl_dice
-from segfoundry.modeling.losses.dice import mask_dice
-from segfoundry.modeling.losses.focal import mask_focal
-from segfoundry.modeling.sam.loss_settings import LossSettings
-from segfoundry.modeling.sam.mask_quality import overlaps
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.promptable_prompts import (
+from ...utils.draws import Draws
+from ...utils.structures import Batch
+from ..base import MetaArch
+from ..losses.cl_dice import mask_cl_dice
+from ..losses.dice import mask_dice
+from ..losses.focal import mask_focal
+from .loss_settings import LossSettings
+from .mask_quality import overlaps
+from .network import Sam
+from .promptable_prompts import (
     First,
     PromptedObjects,
     PromptSettings,
@@ -33,8 +35,6 @@ from segfoundry.modeling.sam.promptable_prompts import (
     first_mask,
     first_point,
 )
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch
 
 
 class MaskLosses(LossSettings):

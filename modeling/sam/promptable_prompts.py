@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.boxes import mask_boxes
-from segfoundry.modeling.clicks import random_pixel
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch
+from ...utils.draws import Draws
+from ...utils.structures import Batch
+from ..boxes import mask_boxes
+from ..clicks import random_pixel
 
 FOREGROUND, BACKGROUND, NO_POINT = 1, 0, -1
 BOX_NOISE_LIMIT = 20.0  # pixels; as in the training of SAM

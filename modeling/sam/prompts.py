@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segfoundry.utils.prompts import Box, Circle, Point, Polygon, Prompt, Scribble
-from segfoundry.utils.structures import Prompts, Strokes
+from ...utils.prompts import Box, Circle, Point, Polygon, Prompt, Scribble
+from ...utils.structures import Prompts, Strokes
 
 FOREGROUND, BACKGROUND = 1, 0
 SCRIBBLE_POINTS = 5

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from segfoundry.modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
-from segfoundry.modeling.layers.image_encoder_vit import fit_positions
-from segfoundry.modeling.sam.key_map import is_transformers, to_published
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.recognise import decoder_only, find_encoder
-from segfoundry.utils.errors import CheckpointError
-from segfoundry.utils.logging import get_logger
+from ...utils.errors import CheckpointError
+from ...utils.logging import get_logger
+from ..checkpoint import LoadReport, find_weights, load_state, read_state_dict
+from ..layers.image_encoder_vit import fit_positions
+from .key_map import is_transformers, to_published
+from .network import Sam
+from .recognise import decoder_only, find_encoder
 
 log = get_logger(__name__)
 

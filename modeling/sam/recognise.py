@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from segfoundry.utils.errors import CheckpointError
+from ...utils.errors import CheckpointError
 
 Shapes = Mapping[str, tuple[int, ...]]
 

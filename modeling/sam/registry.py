@@ -8,9 +8,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from segfoundry.modeling.sam.build import build_sam
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.published import load_base
+from .build import build_sam
+from .network import Sam
+from .published import load_base
 
 DEFAULT_TYPE = "vit_h"
 

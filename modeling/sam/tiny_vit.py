@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from segfoundry.modeling.layers.image_encoder_vit import ConvNeck
-from segfoundry.modeling.layers.linear import Linear
-from segfoundry.modeling.layers.relative_position import MODES, plain_attention
-from segfoundry.modeling.layers.windows import join_windows, split_windows
+from ..layers.image_encoder_vit import ConvNeck
+from ..layers.linear import Linear
+from ..layers.relative_position import MODES, plain_attention
+from ..layers.windows import join_windows, split_windows
 
 EPS = 1e-5  # of every LayerNorm and BatchNorm before the neck
 STRIDE = 16  # pixels of the image per cell of the embedding

@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from segfoundry.modeling.layers.image_encoder_vit import ImageEncoderViT
-from segfoundry.modeling.sam.key_map import to_transformers as names_in_transformers
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.utils.errors import UserError
+from ...utils.errors import UserError
+from ..layers.image_encoder_vit import ImageEncoderViT
+from .key_map import to_transformers as names_in_transformers
+from .network import Sam
 
 # Of the norms in the decoder's transformer; that class has another default.
 DECODER_EPS = 1e-5

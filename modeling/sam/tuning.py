@@ -21,16 +21,16 @@ from typing import Any
 
 from torch import nn
 
-from segfoundry.modeling.base import TrainPolicy
-from segfoundry.modeling.finetune import NORMS, OptimRules, parameter_kinds, parameter_owners
-from segfoundry.modeling.layers.image_encoder_vit import ImageEncoderViT
-from segfoundry.modeling.layers.lora import add_lora
-from segfoundry.modeling.sam.adapter import ParallelAdapter, add_adapter
-from segfoundry.modeling.sam.lora_qkv import PROJECTIONS, add_qkv_lora
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.published import UNUSED
-from segfoundry.modeling.sam.two_way_transformer import Attention
-from segfoundry.utils.errors import ConfigError, UserError
+from ...utils.errors import ConfigError, UserError
+from ..base import TrainPolicy
+from ..finetune import NORMS, OptimRules, parameter_kinds, parameter_owners
+from ..layers.image_encoder_vit import ImageEncoderViT
+from ..layers.lora import add_lora
+from .adapter import ParallelAdapter, add_adapter
+from .lora_qkv import PROJECTIONS, add_qkv_lora
+from .network import Sam
+from .published import UNUSED
+from .two_way_transformer import Attention
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 # What enters the first block of a part, although it stands behind the blocks.

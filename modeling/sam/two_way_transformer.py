@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.linear import Linear, linear
+from ..layers.linear import Linear, linear
 
 Memory = tuple[Tensor, Tensor]
 

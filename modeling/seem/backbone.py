@@ -9,9 +9,9 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
-from segfoundry.modeling.checkpoint import LoadReport, load_state, read_state_dict
-from segfoundry.modeling.weight_files import find_weights
-from segfoundry.utils.errors import ConfigError, did_you_mean
+from ...utils.errors import ConfigError, did_you_mean
+from ..checkpoint import LoadReport, load_state, read_state_dict
+from ..weight_files import find_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def build_backbone(cfg: Any) -> Backbone:
             f"unknown backbone {c.NAME!r}{did_you_mean(c.NAME, BACKBONES) or '.'} Known: {list(BACKBONES)}"
         )
     module, class_name = BACKBONES[c.NAME]
-    backbone = getattr(importlib.import_module(f"segfoundry.modeling.seem.{module}"), class_name).from_config(cfg)
+    backbone = getattr(importlib.import_module(f".{module}", __package__), class_name).from_config(cfg)
     if c.LOAD_PRETRAINED and c.PRETRAINED:
         log.info("%s", load_backbone_weights(backbone, c.PRETRAINED).text())
     return cast(Backbone, backbone)

@@ -9,8 +9,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.modeling.seem.config_backbone import check_backbone
-from segfoundry.modeling.seem.config_data import (
+from ...utils.config.schema import key, section
+from ...utils.errors import ConfigError, did_you_mean
+from .config_backbone import check_backbone
+from .config_data import (
     Ade20kSection,
     BddSection,
     CocoSection,
@@ -22,10 +24,8 @@ from segfoundry.modeling.seem.config_data import (
     VosSection,
     check_strokes,
 )
-from segfoundry.modeling.seem.config_model import Model
-from segfoundry.modeling.seem.published import shipped_config
-from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.errors import ConfigError, did_you_mean
+from .config_model import Model
+from .published import shipped_config
 
 __all__ = ["MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "active_tasks", "check", "shipped_config", "tiny"]
 

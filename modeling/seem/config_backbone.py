@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.errors import ConfigError, did_you_mean
+from ...utils.config.schema import key, section
+from ...utils.errors import ConfigError, did_you_mean
 
 LEVELS = ("res2", "res3", "res4", "res5")
 BACKBONES = ("focal", "focal_dw", "davit", "vit", "timm")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.errors import ConfigError, did_you_mean
+from ...utils.config.schema import key, section
+from ...utils.errors import ConfigError, did_you_mean
 
 _RECORD = "a data set record gives the evaluation size (min_size_test, max_size_test)"
 _LOADER = "DATALOADER decides, for every data set"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segfoundry.modeling.seem.config_backbone import LEVELS, Backbone
-from segfoundry.utils.config.schema import key, section
+from ...utils.config.schema import key, section
+from .config_backbone import LEVELS, Backbone
 
 _SAME_COSTS = "the published matching takes CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT for interactive queries too"
 

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.losses.bce import mask_bce
-from segfoundry.modeling.losses.dice import mask_dice
-from segfoundry.modeling.losses.matcher import HungarianMatcher, MatchProblem, assign, to_host
-from segfoundry.modeling.losses.point_sampling import sample_points, uncertain_points
-from segfoundry.modeling.seem.loss_tasks import (
+from ...utils.draws import Draws
+from ...utils.structures import Targets, TextTargets
+from ..losses.bce import mask_bce
+from ..losses.dice import mask_dice
+from ..losses.matcher import HungarianMatcher, MatchProblem, assign, to_host
+from ..losses.point_sampling import sample_points, uncertain_points
+from .loss_tasks import (
     Assignment,
     GroundingTargets,
     GroundingTask,
@@ -26,9 +28,7 @@ from segfoundry.modeling.seem.loss_tasks import (
     SpatialTask,
     Task,
 )
-from segfoundry.modeling.seem.outputs import DecoderOutput
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Targets, TextTargets
+from .outputs import DecoderOutput
 
 FAMILIES = ("mask", "spatial", "grounding")
 TERMS = ("ce", "bce", "dice")

@@ -12,8 +12,8 @@ from typing import Any, cast
 from timm.models.davit import DaVit
 from torch import Tensor, nn
 
-from segfoundry.modeling.layers.drop_path import DropPath
-from segfoundry.modeling.seem.focalnet import drop_path_rates
+from ..layers.drop_path import DropPath
+from .focalnet import drop_path_rates
 
 # What follows the block in the two published layouts -> timm's name.
 _INNER = {

@@ -9,14 +9,14 @@ from typing import ClassVar
 
 import torch
 
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.image_levels import DecoderFeatures
-from segfoundry.modeling.seem.memory import Memory, deal_slot_owners, draw_slot_owners
-from segfoundry.modeling.seem.pass_draws import PassDraws
-from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt
-from segfoundry.modeling.seem.strokes import StrokePixels, stroke_means
-from segfoundry.modeling.seem.variables import Variables
-from segfoundry.modeling.seem.visibility import AttentionArch, Group
+from .decoder_base import QueryDecoder
+from .image_levels import DecoderFeatures
+from .memory import Memory, deal_slot_owners, draw_slot_owners
+from .pass_draws import PassDraws
+from .prompts import DecoderPrompts, SpatialPrompt
+from .strokes import StrokePixels, stroke_means
+from .variables import Variables
+from .visibility import AttentionArch, Group
 
 
 class SeemDecoder(QueryDecoder):

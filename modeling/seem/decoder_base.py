@@ -17,21 +17,21 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.layers.adapters import BottleneckAdapter, MaskEmbeddingAdapter
-from segfoundry.modeling.layers.conv import init_conv
-from segfoundry.modeling.layers.mlp import MLP
-from segfoundry.modeling.seem.decoder_layers import CrossAttentionLayer, FFNLayer, SelfAttentionLayer
-from segfoundry.modeling.seem.image_levels import NUM_LEVELS, DecoderFeatures, ImageLevel, image_level
-from segfoundry.modeling.seem.language import TextEncoder
-from segfoundry.modeling.seem.memory import Memory
-from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput
-from segfoundry.modeling.seem.pass_draws import PassDraws
-from segfoundry.modeling.seem.prompts import DecoderPrompts
-from segfoundry.modeling.seem.strokes import StrokePixels
-from segfoundry.modeling.seem.variables import Variables
-from segfoundry.modeling.seem.visibility import AttentionArch, Group, cross_attention_mask, self_attention_mask
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.errors import ConfigError
+from ...utils.draws import Draws
+from ...utils.errors import ConfigError
+from ..layers.adapters import BottleneckAdapter, MaskEmbeddingAdapter
+from ..layers.conv import init_conv
+from ..layers.mlp import MLP
+from .decoder_layers import CrossAttentionLayer, FFNLayer, SelfAttentionLayer
+from .image_levels import NUM_LEVELS, DecoderFeatures, ImageLevel, image_level
+from .language import TextEncoder
+from .memory import Memory
+from .outputs import DecoderOutput, LayerOutput, PromptedOutput
+from .pass_draws import PassDraws
+from .prompts import DecoderPrompts
+from .strokes import StrokePixels
+from .variables import Variables
+from .visibility import AttentionArch, Group, cross_attention_mask, self_attention_mask
 
 
 @dataclass(frozen=True)

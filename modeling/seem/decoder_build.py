@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from segfoundry.modeling.seem.decoder import SeemDecoder
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
-from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
-from segfoundry.modeling.seem.language import TextEncoder
-from segfoundry.utils.errors import ConfigError, did_you_mean
+from ...utils.errors import ConfigError, did_you_mean
+from .decoder import SeemDecoder
+from .decoder_base import QueryDecoder
+from .decoder_demo import SeemDecoderDemo
+from .decoder_v0 import SeemDecoderV0
+from .language import TextEncoder
 
 DECODERS: dict[str, type[QueryDecoder]] = {
     "seem_v1": SeemDecoder,

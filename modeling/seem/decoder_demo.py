@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.image_levels import DecoderFeatures
-from segfoundry.modeling.seem.pass_draws import PassDraws
-from segfoundry.modeling.seem.prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt
-from segfoundry.modeling.seem.strokes import StrokePixels, stroke_means
-from segfoundry.modeling.seem.variables import StrokeMeans, Variables
-from segfoundry.modeling.seem.visibility import Group
-from segfoundry.utils.draws import Draws
+from ...utils.draws import Draws
+from .decoder_base import QueryDecoder
+from .image_levels import DecoderFeatures
+from .pass_draws import PassDraws
+from .prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt
+from .strokes import StrokePixels, stroke_means
+from .variables import StrokeMeans, Variables
+from .visibility import Group
 
 
 class SeemDecoderDemo(QueryDecoder):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.attention import MultiheadAttention
-from segfoundry.modeling.layers.linear import Linear
+from ..layers.attention import MultiheadAttention
+from ..layers.linear import Linear
 
 
 class CrossAttentionLayer(nn.Module):

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 import torch
 
-from segfoundry.modeling.seem.decoder import SeemDecoder
-from segfoundry.modeling.seem.image_levels import DecoderFeatures
-from segfoundry.modeling.seem.memory import Memory
-from segfoundry.modeling.seem.pass_draws import PassDraws
-from segfoundry.modeling.seem.prompts import SpatialPrompt
-from segfoundry.modeling.seem.strokes import StrokePixels, stroke_means
-from segfoundry.modeling.seem.variables import Variables
-from segfoundry.modeling.seem.visibility import Group
+from .decoder import SeemDecoder
+from .image_levels import DecoderFeatures
+from .memory import Memory
+from .pass_draws import PassDraws
+from .prompts import SpatialPrompt
+from .strokes import StrokePixels, stroke_means
+from .variables import Variables
+from .visibility import Group
 
 
 class SeemDecoderV0(SeemDecoder):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from segfoundry.modeling.seem.image_levels import DecoderFeatures
+from .image_levels import DecoderFeatures
 
 
 @dataclass

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.conv import PointwiseLinear
-from segfoundry.modeling.layers.drop_path import DropPath
-from segfoundry.modeling.layers.linear import Linear
-from segfoundry.modeling.layers.mlp import GELUFeedForward
+from ..layers.conv import PointwiseLinear
+from ..layers.drop_path import DropPath
+from ..layers.linear import Linear
+from ..layers.mlp import GELUFeedForward
 
 
 class FocalModulation(nn.Module):

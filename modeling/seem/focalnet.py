@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from segfoundry.modeling.layers.adapters import spatial_adapter
-from segfoundry.modeling.seem.focal_modulation import DepthwiseFocalBlock, FocalBlock, FocalModulation, channels_last
-from segfoundry.modeling.seem.focalnet_weights import fit_focal_weights, published_names
+from ..layers.adapters import spatial_adapter
+from .focal_modulation import DepthwiseFocalBlock, FocalBlock, FocalModulation, channels_last
+from .focalnet_weights import fit_focal_weights, published_names
 
 
 class PatchEmbed(nn.Module):

@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segfoundry.modeling.base import InferenceGraph
-from segfoundry.modeling.seem.language import TextEncoder
+from ..base import InferenceGraph
+from .language import TextEncoder
 
 
 class FixedVocabulary(TextEncoder):

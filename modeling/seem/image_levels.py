@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.position import sine_position_encoding
+from ..layers.position import sine_position_encoding
 
 NUM_LEVELS = 3
 

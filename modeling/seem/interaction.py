@@ -16,19 +16,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
-from segfoundry.modeling.seem.encoded import Encoded, EncodedGroup
-from segfoundry.modeling.seem.images import pad_masks
-from segfoundry.modeling.seem.mask_resize import MaskResizer
-from segfoundry.modeling.seem.outputs import DecoderOutput
-from segfoundry.modeling.seem.phrases import encode_phrases
-from segfoundry.modeling.seem.prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt
-from segfoundry.modeling.seem.selection import reference_masks, stroke_masks, text_masks
-from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import PromptedMasks, Prompts, Strokes
+from ...utils.draws import Draws
+from ...utils.errors import UserError
+from ...utils.structures import PromptedMasks, Prompts, Strokes
+from .decoder_base import QueryDecoder
+from .decoder_demo import SeemDecoderDemo
+from .encoded import Encoded, EncodedGroup
+from .images import pad_masks
+from .mask_resize import MaskResizer
+from .outputs import DecoderOutput
+from .phrases import encode_phrases
+from .prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt
+from .selection import reference_masks, stroke_masks, text_masks
+from .vocabulary import ClassEmbeddings
 
 # Mask logit everywhere of an object that no stroke points at.
 NOTHING = -10.0

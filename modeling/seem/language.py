@@ -10,11 +10,11 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.layers.attention import MultiheadAttention
-from segfoundry.modeling.layers.linear import Linear
-from segfoundry.modeling.layers.precision import full_precision
-from segfoundry.modeling.seem.prefix_tree import prefix_tree
-from segfoundry.modeling.seem.tokenizer import lengths
+from ..layers.attention import MultiheadAttention
+from ..layers.linear import Linear
+from ..layers.precision import full_precision
+from .prefix_tree import prefix_tree
+from .tokenizer import lengths
 
 LENGTH_EPS = 1e-7
 

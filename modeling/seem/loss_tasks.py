@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segfoundry.modeling.seem.outputs import LayerOutput, PromptedOutput
-from segfoundry.utils.structures import Targets
+from ...utils.structures import Targets
+from .outputs import LayerOutput, PromptedOutput
 
 MAX_LOGIT_SCALE = 100.0
 

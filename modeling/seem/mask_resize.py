@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from segfoundry.modeling.layers.linear import linear
+from ..layers.linear import linear
 
 # Values of all maps together in one band, 16 MiB of float32: bounds memory on large photographs, and what one step of
 # the post-processing writes is still in the processor's cache when the next one reads it.

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.seem.image_levels import ImageLevel
-from segfoundry.modeling.seem.pass_draws import PassDraws
+from .image_levels import ImageLevel
+from .pass_draws import PassDraws
 
 
 @dataclass

@@ -12,25 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.base import MetaArch, TrainPolicy
-from segfoundry.modeling.seem.backbone import build_backbone
-from segfoundry.modeling.seem.config import active_tasks
-from segfoundry.modeling.seem.criterion import SetCriterion
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.decoder_build import build_decoder
-from segfoundry.modeling.seem.encoded import Encoded, EncodedGroup
-from segfoundry.modeling.seem.graph import PanopticGraph
-from segfoundry.modeling.seem.image_levels import DecoderFeatures
-from segfoundry.modeling.seem.images import ImageNormalizer, pad_masks
-from segfoundry.modeling.seem.interaction import PromptAnswerer, full_masks
-from segfoundry.modeling.seem.outputs import DecoderOutput
-from segfoundry.modeling.seem.pixel_decoder import build_pixel_decoder
-from segfoundry.modeling.seem.policy import PARTS, PolicySettings, seem_policy
-from segfoundry.modeling.seem.postprocess import PostProcessor
-from segfoundry.modeling.seem.prompts import DecoderPrompts, ReferencePrompt
-from segfoundry.modeling.seem.text import build_text, text_cache
-from segfoundry.modeling.seem.tokenizer import Tokenizer
-from segfoundry.modeling.seem.training_prompts import (
+from ...utils.draws import Draws
+from ...utils.errors import ConfigError
+from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes, Targets
+from ..base import MetaArch, TrainPolicy
+from .backbone import build_backbone
+from .config import active_tasks
+from .criterion import SetCriterion
+from .decoder_base import QueryDecoder
+from .decoder_build import build_decoder
+from .encoded import Encoded, EncodedGroup
+from .graph import PanopticGraph
+from .image_levels import DecoderFeatures
+from .images import ImageNormalizer, pad_masks
+from .interaction import PromptAnswerer, full_masks
+from .outputs import DecoderOutput
+from .pixel_decoder import build_pixel_decoder
+from .policy import PARTS, PolicySettings, seem_policy
+from .postprocess import PostProcessor
+from .prompts import DecoderPrompts, ReferencePrompt
+from .text import build_text, text_cache
+from .tokenizer import Tokenizer
+from .training_prompts import (
     NamedMasks,
     StrokedObjects,
     TrainingTasks,
@@ -41,10 +44,7 @@ from segfoundry.modeling.seem.training_prompts import (
     text_targets,
     with_zero_of,
 )
-from segfoundry.modeling.seem.vocabulary import BACKGROUND, ClassEmbeddings
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.errors import ConfigError
-from segfoundry.utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes, Targets
+from .vocabulary import BACKGROUND, ClassEmbeddings
 
 
 class SegmentationHead(nn.Module):

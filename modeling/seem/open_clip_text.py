@@ -15,13 +15,13 @@ import torch
 from open_clip.model import _build_text_tower
 from torch import Tensor, nn
 
-from segfoundry.modeling.seem.language import TextEncoder
-from segfoundry.modeling.seem.open_clip_tokenizer import IdLayout, OpenClipTokenizer
-from segfoundry.modeling.seem.prefix_tree import prefix_tree
-from segfoundry.modeling.seem.tokenizer import Tokenizer, lengths
-from segfoundry.modeling.weight_files import read_state_dict
-from segfoundry.utils.errors import CheckpointError, ConfigError, did_you_mean
-from segfoundry.utils.paths import user_path
+from ...utils.errors import CheckpointError, ConfigError, did_you_mean
+from ...utils.paths import user_path
+from ..weight_files import read_state_dict
+from .language import TextEncoder
+from .open_clip_tokenizer import IdLayout, OpenClipTokenizer
+from .prefix_tree import prefix_tree
+from .tokenizer import Tokenizer, lengths
 
 _KEY = "MODEL.TEXT.OPEN_CLIP"
 _INITIAL_SCALE = math.log(1 / 0.07)  # CLIP (arXiv 2103.00020), section 2.5

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.seem.tokenizer import TruncationNotices, clean_text
-from segfoundry.utils.errors import ConfigError
+from ...utils.errors import ConfigError
+from .tokenizer import TruncationNotices, clean_text
 
 _KEY = "MODEL.TEXT.OPEN_CLIP"
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from segfoundry.utils.draws import Draws
+from ...utils.draws import Draws
 
 
 class PassDraws:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from segfoundry.modeling.seem.prompts import TextPrompt
-from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
+from .prompts import TextPrompt
+from .vocabulary import ClassEmbeddings
 
 
 @dataclass

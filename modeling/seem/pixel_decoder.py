@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import nn
 
-from segfoundry.modeling.seem.pixel_decoder_deform import DeformablePixelDecoder
-from segfoundry.modeling.seem.pixel_decoder_fpn import FPNPixelDecoder
-from segfoundry.utils.registry import Registry
+from ...utils.registry import Registry
+from .pixel_decoder_deform import DeformablePixelDecoder
+from .pixel_decoder_fpn import FPNPixelDecoder
 
 PIXEL_DECODERS: Registry[type[nn.Module]] = Registry("pixel decoder")
 PIXEL_DECODERS.register("transformer_encoder_fpn")(FPNPixelDecoder)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.conv import ConvNorm, init_conv
-from segfoundry.modeling.layers.linear import Linear
-from segfoundry.modeling.layers.ms_deform_attn import MSDeformAttn
-from segfoundry.modeling.layers.position import sine_position_encoding
-from segfoundry.modeling.layers.precision import full_precision
+from ..layers.conv import ConvNorm, init_conv
+from ..layers.linear import Linear
+from ..layers.ms_deform_attn import MSDeformAttn
+from ..layers.position import sine_position_encoding
+from ..layers.precision import full_precision
 
 # Fixed in the published models: DECODER.DIM_FEEDFORWARD does not reach this transformer.
 FEEDFORWARD_DIM = 1024

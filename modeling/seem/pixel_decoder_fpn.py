@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.layers.conv import ConvNorm, init_conv
-from segfoundry.modeling.layers.position import sine_position_encoding
-from segfoundry.modeling.layers.transformer_encoder import TransformerEncoder
+from ..layers.conv import ConvNorm, init_conv
+from ..layers.position import sine_position_encoding
+from ..layers.transformer_encoder import TransformerEncoder
 
 
 class FPNPixelDecoder(nn.Module):

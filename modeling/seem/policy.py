@@ -19,9 +19,9 @@ from typing import Any
 
 from torch import nn
 
-from segfoundry.modeling.base import TrainPolicy
-from segfoundry.modeling.finetune import OptimRules, parameter_kinds, parameter_owners
-from segfoundry.modeling.layers.adapters import Adapter
+from ..base import TrainPolicy
+from ..finetune import OptimRules, parameter_kinds, parameter_owners
+from ..layers.adapters import Adapter
 
 # Label -> prefix of the parameter names; the longest prefix wins.
 PARTS = {

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.boxes import mask_boxes
-from segfoundry.modeling.layers.linear import linear
-from segfoundry.modeling.seem.mask_resize import MaskResizer
-from segfoundry.utils.structures import InstanceResult, PanopticResult, Prediction, Segment
+from ...utils.structures import InstanceResult, PanopticResult, Prediction, Segment
+from ..boxes import mask_boxes
+from ..layers.linear import linear
+from .mask_resize import MaskResizer
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.tokenizer import lengths
+from .tokenizer import lengths
 
 
 @dataclass(frozen=True)

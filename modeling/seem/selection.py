@@ -11,8 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.language import normalize
-from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput, mask_logits
+from .language import normalize
+from .outputs import DecoderOutput, LayerOutput, PromptedOutput, mask_logits
 
 
 def stroke_scores(layer: LayerOutput, means: Tensor) -> Tensor:

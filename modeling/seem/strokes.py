@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from segfoundry.modeling.seem.pass_draws import PassDraws
-from segfoundry.modeling.seem.prompts import SpatialPrompt
-from segfoundry.modeling.seem.variables import StrokeMeans
+from .pass_draws import PassDraws
+from .prompts import SpatialPrompt
+from .variables import StrokeMeans
 
 POSITIVE, NEGATIVE = 0, 1
 SIGN_NAMES = ("positive", "negative")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from segfoundry.modeling.seem.language import LanguageEncoder, TextEncoder
-from segfoundry.modeling.seem.tokenizer import ClipTokenizer, Tokenizer
-from segfoundry.utils.array_cache import ArrayCache, cache_folder
+from ...utils.array_cache import ArrayCache, cache_folder
+from .language import LanguageEncoder, TextEncoder
+from .tokenizer import ClipTokenizer, Tokenizer
 
 
 def build_text(cfg: Any, tokenizer: Tokenizer | None = None) -> tuple[TextEncoder, Tokenizer]:
@@ -26,7 +26,7 @@ def build_text(cfg: Any, tokenizer: Tokenizer | None = None) -> tuple[TextEncode
     text, dim_proj = cfg.MODEL.TEXT, cfg.MODEL.DIM_PROJ
     if text.ARCH == "open_clip":
         # Loads the whole package, which takes seconds.
-        from segfoundry.modeling.seem.open_clip_text import build_open_clip
+        from .open_clip_text import build_open_clip
 
         return build_open_clip(text.OPEN_CLIP.NAME, text.OPEN_CLIP.PRETRAINED, dim_proj, text.OPEN_CLIP.DOWNLOAD)
     tokenizer = tokenizer or ClipTokenizer(text.CONTEXT_LENGTH)

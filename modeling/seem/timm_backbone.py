@@ -13,8 +13,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.seem.config_backbone import LEVELS
-from segfoundry.utils.errors import ConfigError, did_you_mean
+from ...utils.errors import ConfigError, did_you_mean
+from .config_backbone import LEVELS
 
 STRIDES = (4, 8, 16, 32)
 KEY = "MODEL.BACKBONE.TIMM"

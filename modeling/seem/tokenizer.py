@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.logging import get_logger
+from ...utils.errors import UserError
+from ...utils.logging import get_logger
 
 log = get_logger(__name__)
 

@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segfoundry.modeling.clicks import next_click
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.image_levels import DecoderFeatures
-from segfoundry.modeling.seem.loss_tasks import GroundingTargets
-from segfoundry.modeling.seem.phrases import encode_phrases, text_groups
-from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
-from segfoundry.modeling.seem.selection import stroke_masks
-from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import SpatialTargets, Strokes, Targets, TextTargets
+from ...utils.draws import Draws
+from ...utils.structures import SpatialTargets, Strokes, Targets, TextTargets
+from ..clicks import next_click
+from .decoder_base import QueryDecoder
+from .image_levels import DecoderFeatures
+from .loss_tasks import GroundingTargets
+from .phrases import encode_phrases, text_groups
+from .prompts import DecoderPrompts, SpatialPrompt, TextPrompt
+from .selection import stroke_masks
+from .vocabulary import ClassEmbeddings
 
 
 @dataclass(frozen=True)

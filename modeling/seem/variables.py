@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.memory import Memory
-from segfoundry.modeling.seem.visibility import AttentionArch, Group
+from .memory import Memory
+from .visibility import AttentionArch, Group
 
 
 @dataclass

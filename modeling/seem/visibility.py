@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segfoundry.utils.errors import ConfigError
+from ...utils.errors import ConfigError
 
 # Numbers of variables that belong to no object.
 _PADDING = -1

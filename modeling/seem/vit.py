@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segfoundry.modeling.layers.image_encoder_vit import SIZES, ImageEncoderViT, fit_positions
-from segfoundry.modeling.seem.config_backbone import LEVELS
+from ..layers.image_encoder_vit import SIZES, ImageEncoderViT, fit_positions
+from .config_backbone import LEVELS
 
 # Channels of res2..res5 for every size of the encoder.
 PYRAMID_CHANNELS = (128, 256, 512, 1024)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from segfoundry.modeling.seem.language import TextEncoder, normalize
-from segfoundry.modeling.seem.tokenizer import Tokenizer, lengths
-from segfoundry.utils.array_cache import ArrayCache
-from segfoundry.utils.draws import Draws
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
+from ...utils.array_cache import ArrayCache
+from ...utils.draws import Draws
+from ...utils.logging import get_logger
+from ...utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
+from .language import TextEncoder, normalize
+from .tokenizer import Tokenizer, lengths
 
 log = get_logger(__name__)
 

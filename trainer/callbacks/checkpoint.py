@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.checkpoints import Checkpoint, CheckpointStore
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.logging import get_logger
+from ...utils.errors import UserError
+from ...utils.logging import get_logger
+from ..checkpoints import Checkpoint, CheckpointStore
+from .base import Callback
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 log = get_logger(__name__)
 

@@ -9,14 +9,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.callbacks.checkpoint import crosses
-from segfoundry.trainer.checkpoints import write_weights
-from segfoundry.utils.errors import ConfigError, did_you_mean
-from segfoundry.utils.logging import get_logger
+from ...utils.errors import ConfigError, did_you_mean
+from ...utils.logging import get_logger
+from ..checkpoints import write_weights
+from .base import Callback
+from .checkpoint import crosses
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 log = get_logger(__name__)
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.memory import peak_memory
-from segfoundry.utils.files import atomic_write_text, human_size
-from segfoundry.utils.logging import get_logger
+from ...utils.files import atomic_write_text, human_size
+from ...utils.logging import get_logger
+from ..memory import peak_memory
+from .base import Callback
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 log = get_logger(__name__)
 

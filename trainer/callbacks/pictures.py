@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from segfoundry.datasets.evaluation.foreground_metrics import confusion, count_scores
-from segfoundry.utils.image_io import read_image, write_png
-from segfoundry.utils.structures import Category, PanopticResult, Prediction, Sample
-from segfoundry.utils.visualizer import comparison, error_share, foreground_comparison
+from ...datasets.evaluation.foreground_metrics import confusion, count_scores
+from ...utils.image_io import read_image, write_png
+from ...utils.structures import Category, PanopticResult, Prediction, Sample
+from ...utils.visualizer import comparison, error_share, foreground_comparison
 
 
 @dataclass(order=True)

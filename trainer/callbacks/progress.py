@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.utils.files import human_size
-from segfoundry.utils.logging import console
+from ...utils.files import human_size
+from ...utils.logging import console
+from .base import Callback
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 
 class ProgressCallback(Callback):

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.finetune import parameter_kinds
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.trainer.callbacks.checkpoint import crosses
-from segfoundry.utils.errors import ConfigError
-from segfoundry.utils.files import atomic_write, check_free_space, disk_errors
-from segfoundry.utils.logging import get_logger
+from ...modeling.base import MetaArch
+from ...modeling.finetune import parameter_kinds
+from ...utils.errors import ConfigError
+from ...utils.files import atomic_write, check_free_space, disk_errors
+from ...utils.logging import get_logger
+from .base import Callback
+from .checkpoint import crosses
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 log = get_logger(__name__)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.logging import get_logger
-from segfoundry.utils.report import write_report
+from ...utils.errors import UserError
+from ...utils.logging import get_logger
+from ...utils.report import write_report
+from .base import Callback
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 log = get_logger(__name__)
 

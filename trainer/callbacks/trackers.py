@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.trainer.callbacks.base import Callback
-from segfoundry.utils.files import atomic_write_text
-from segfoundry.utils.logging import get_logger
+from ...utils.files import atomic_write_text
+from ...utils.logging import get_logger
+from .base import Callback
 
 if TYPE_CHECKING:
-    from segfoundry.trainer.loop import Loop
+    from ..loop import Loop
 
 log = get_logger(__name__)
 

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from segfoundry import __version__
-from segfoundry.utils.errors import UserError, did_you_mean
+from ...utils.errors import UserError, did_you_mean
+from ...utils.version import __version__
 
 if TYPE_CHECKING:
-    from segfoundry.utils.config.engine import Resolved
+    from ...utils.config.engine import Resolved
 
 # options that take every word up to the next known option, "-0.1" and "--x" included
 _GREEDY = ("--overrides", "--config_overrides")
@@ -200,7 +200,7 @@ def resolve(args: argparse.Namespace, conf_files: Sequence[str] | None = None) -
     Raises:
         ConfigError: see ``load_config``.
     """
-    from segfoundry.utils.config.engine import load_config
+    from ...utils.config.engine import load_config
 
     resolved = load_config(args.conf_files or conf_files or [], args.overrides, args.config_overrides)
     notices = list(resolved.notices)

@@ -6,12 +6,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, resolve
-from segfoundry.utils.errors import ConfigError
+from ...utils.errors import ConfigError
+from .common import UsageError, add_config_arguments, resolve
 
 if TYPE_CHECKING:
-    from segfoundry.utils.config.engine import Resolved
-    from segfoundry.utils.config.schema import Leaf
+    from ...utils.config.engine import Resolved
+    from ...utils.config.schema import Leaf
 
 HELP = "Show the resolved configuration with the origin of each value, compare two, or explain a key."
 EXAMPLES = """
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     if args.document:
-        from segfoundry.utils.config.document import document
+        from ...utils.config.document import document
 
         sys.stdout.write(document())
     elif args.explain:
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     elif args.diff:
         _print_diff(args)
     else:
-        from segfoundry.utils.config.dump import dump
+        from ...utils.config.dump import dump
 
         if not args.conf_files:
             raise UsageError("config needs --conf_files (or --diff, --explain KEY, --document)")
@@ -55,8 +55,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_diff(args: argparse.Namespace) -> None:
-    from segfoundry.utils.config.dump import scalar
-    from segfoundry.utils.config.engine import diff, load_config
+    from ...utils.config.dump import scalar
+    from ...utils.config.engine import diff, load_config
 
     if args.conf_files and len(args.diff) == 1:
         left = resolve(args)
@@ -74,10 +74,10 @@ def _print_diff(args: argparse.Namespace) -> None:
 
 def _explain(args: argparse.Namespace) -> str:
     """Returns what the schema and, with --conf_files, the configuration say about one key."""
-    from segfoundry.utils.config.architectures import architectures
-    from segfoundry.utils.config.dump import scalar
-    from segfoundry.utils.config.engine import closest_keys
-    from segfoundry.utils.config.values import type_name
+    from ...utils.config.architectures import architectures
+    from ...utils.config.dump import scalar
+    from ...utils.config.engine import closest_keys
+    from ...utils.config.values import type_name
 
     name = args.explain
     resolved = resolve(args) if args.conf_files else None
@@ -112,8 +112,8 @@ def _holds(leaf: Leaf, name: str) -> bool:
 
 
 def _value_rows(resolved: Resolved, name: str) -> dict[str, str]:
-    from segfoundry.utils.config.dump import scalar
-    from segfoundry.utils.config.engine import find_value
+    from ...utils.config.dump import scalar
+    from ...utils.config.engine import find_value
 
     value = find_value(resolved.cfg, name)
     if isinstance(value, dict) and value:

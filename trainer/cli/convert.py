@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, is_first_process
+from .common import UsageError, add_config_arguments, is_first_process
 
 HELP = "Rewrite weights of any kind as one .safetensors file with configuration and names, or in another layout."
 EXAMPLES = """
@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
     if args.to != "segfoundry" and (args.classes or args.record):
         raise UsageError(f"a file --to {args.to} holds no names: leave out --classes and --record")
 
-    from segfoundry.trainer.convert import check_target, convert
+    from ..convert import check_target, convert
 
     check_target(args.output, args.to, args.force)
 
-    from segfoundry.trainer.loading import parse_classes, record_categories
-    from segfoundry.utils.files import human_size
-    from segfoundry.utils.logging import setup_logging
+    from ...utils.files import human_size
+    from ...utils.logging import setup_logging
+    from ..loading import parse_classes, record_categories
 
     setup_logging()
     vocabulary = None

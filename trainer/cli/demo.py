@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, add_weights_argument, is_first_process
+from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 HELP = (
     "Serve a page on this machine: load an image, click, draw or type, see masks at once, download them. "
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--images {args.images}: expected 1 or more")
     if not is_first_process():
         raise UsageError("demo runs in one process; start it without a launcher")
-    from segfoundry.trainer.environment import check_torch
-    from segfoundry.trainer.predictor import load_predictor
-    from segfoundry.utils.logging import setup_logging
+    from ...utils.logging import setup_logging
+    from ..environment import check_torch
+    from ..predictor import load_predictor
 
     setup_logging()
     check_torch()
     predictor = load_predictor(args.weights, args.conf_files or (), args.overrides, args.config_overrides, args.classes)
-    from segfoundry.trainer.demo.server import DemoLimits, DemoServer
+    from ..demo.server import DemoLimits, DemoServer
 
     limits = DemoLimits(int(args.max_upload * _MEGA), int(args.max_pixels * _MEGA), args.images)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segfoundry.trainer.cli.common import (
+from .common import (
     UsageError,
     add_config_arguments,
     add_weights_argument,
@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     if args.output.exists() and not (args.force and args.output.is_file()):
         raise UsageError(f"--output {args.output} exists; name another file, or add --force to replace it")
 
-    from segfoundry.trainer.export import check_format, export
-    from segfoundry.trainer.predictor import load_predictor
-    from segfoundry.utils.files import human_size
-    from segfoundry.utils.logging import setup_logging
+    from ...utils.files import human_size
+    from ...utils.logging import setup_logging
+    from ..export import check_format, export
+    from ..predictor import load_predictor
 
     setup_logging()
     check_format(args.output)

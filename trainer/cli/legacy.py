@@ -8,10 +8,10 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from segfoundry.trainer.cli.common import UsageError, VerbParser, is_first_process, program
-from segfoundry.trainer.legacy import sam_finetune
-from segfoundry.trainer.legacy.table import LegacyCommand, split_words, train_parser, translate
-from segfoundry.utils.errors import did_you_mean
+from ...utils.errors import did_you_mean
+from ..legacy import sam_finetune
+from ..legacy.table import LegacyCommand, split_words, train_parser, translate
+from .common import UsageError, VerbParser, is_first_process, program
 
 COMMANDS: dict[str, LegacyCommand] = {c.name: c for c in (sam_finetune.COMMAND,)}
 
@@ -62,8 +62,8 @@ def _parser() -> VerbParser:
 
 def run(args: argparse.Namespace) -> int:
     """Translates the command, says so, and trains; returns the exit code of ``train``."""
-    from segfoundry.trainer.cli import train
-    from segfoundry.trainer.launch import read_ranks
+    from ..launch import read_ranks
+    from . import train
 
     translation = translate(args.command, args, args.further, os.environ)
     if is_first_process() and read_ranks().source != "--num-gpus":  # whoever started the processes has said it

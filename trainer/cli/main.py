@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from segfoundry import __version__
-from segfoundry.trainer.cli.common import UsageError, VerbParser
-from segfoundry.utils.errors import UserError, did_you_mean
+from ...utils.errors import UserError, did_you_mean
+from ...utils.version import __version__
+from .common import UsageError, VerbParser
 
 # verb -> what it does; its module is trainer/cli/<verb>.py
 VERBS = {
@@ -114,7 +114,7 @@ def _run(words: list[str]) -> int:
     # Must stand before torch is loaded. On two idle cores threads that spin while they wait gain nothing measurable;
     # beside one other busy process a training step takes 1.7 times as long with them (docs/benchmarks.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    module = importlib.import_module(f"segfoundry.trainer.cli.{verb}")
+    module = importlib.import_module(f".{verb}", __package__)
     parse = getattr(module, "parse", None)  # a verb whose options depend on its first word
     try:
         args = parse(words[1:]) if parse else _parse(verb, module, words[1:])
@@ -131,7 +131,7 @@ def _parse(verb: str, module: ModuleType, words: Sequence[str]) -> Namespace:
 
 def overview() -> str:
     """Returns the text of ``--help`` without a verb."""
-    from segfoundry.trainer.cli.common import program
+    from .common import program
 
     name = program()
     verbs = "\n".join(f"  {verb:<10}{text}" for verb, text in VERBS.items())

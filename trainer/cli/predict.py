@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, add_weights_argument, is_first_process
+from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 if TYPE_CHECKING:
-    from segfoundry.datasets.inputs import InputFile
-    from segfoundry.trainer.predict_prompts import ObjectsOf
+    from ...datasets.inputs import InputFile
+    from ..predict_prompts import ObjectsOf
 
 HELP = (
     "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files, masks of "
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    from segfoundry.datasets.inputs import find_inputs
+    from ...datasets.inputs import find_inputs
 
     tasks = parse_tasks(args.tasks)
     if args.batch is not None and args.batch < 1:
@@ -93,11 +93,11 @@ def run(args: argparse.Namespace) -> int:
     prompted = any((args.text, args.point, args.box, args.prompts))
     objects_of = _objects(args, inputs) if prompted else None
 
-    from segfoundry.trainer.environment import check_torch
-    from segfoundry.trainer.predict import predict_files
-    from segfoundry.trainer.predict_prompts import check_objects, predict_prompted
-    from segfoundry.trainer.predictor import load_predictor
-    from segfoundry.utils.logging import setup_logging
+    from ...utils.logging import setup_logging
+    from ..environment import check_torch
+    from ..predict import predict_files
+    from ..predict_prompts import check_objects, predict_prompted
+    from ..predictor import load_predictor
 
     setup_logging()
     check_torch()
@@ -128,8 +128,8 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     Raises:
         UserError: options contradict each other, or the file of prompts is wrong.
     """
-    from segfoundry.datasets.formats.prompts import PromptedObject, read_prompt_file
-    from segfoundry.utils.prompts import Box, Point, Prompt
+    from ...datasets.formats.prompts import PromptedObject, read_prompt_file
+    from ...utils.prompts import Box, Point, Prompt
 
     for option in ("tasks", "batch", "png", "probability"):
         if getattr(args, option) not in (None, False):

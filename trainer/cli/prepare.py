@@ -6,8 +6,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from segfoundry.trainer.cli.common import whole_number
-from segfoundry.utils.errors import UserError, did_you_mean
+from ...utils.errors import UserError, did_you_mean
+from .common import whole_number
 
 HELP = "Turn masks or COCO annotations into a data set (record, panoptic and semantic PNGs, sentences)."
 EXAMPLES = """
@@ -164,8 +164,8 @@ def _aliases(words: list[str]) -> dict[str, str | None]:
 
 
 def _prepare_options(given: dict):
-    from segfoundry.datasets.convert.color_masks import MaskRules
-    from segfoundry.datasets.convert.prepare_dataset import PrepareOptions
+    from ...datasets.convert.color_masks import MaskRules
+    from ...datasets.convert.prepare_dataset import PrepareOptions
 
     rules = {k: given[k] for k in ("instances", "min_area", "tolerance") if k in given}
     keys = ("name", "split", "seed", "mask_suffix", "copy", "skip_orphans", "force", "workers")
@@ -174,9 +174,9 @@ def _prepare_options(given: dict):
 
 
 def _run_masks(given: dict) -> int:
-    from segfoundry.datasets.convert.prepare_dataset import prepare_color_masks
-    from segfoundry.datasets.formats.color_table import read_color_table
-    from segfoundry.datasets.formats.grounding import read_sentences
+    from ...datasets.convert.prepare_dataset import prepare_color_masks
+    from ...datasets.formats.color_table import read_color_table
+    from ...datasets.formats.grounding import read_sentences
 
     table = read_color_table(given["colors"])
     sentences = read_sentences(given["sentences"], table.categories) if "sentences" in given else None
@@ -189,11 +189,11 @@ def _run_masks(given: dict) -> int:
 def _run_embedded(given: dict) -> int:
     output, options = Path(given["output"]), _prepare_options(given)
     if given["embedded"] == "cables":
-        from segfoundry.datasets.embedded.cables import DATA_FILE, prepare_cables
+        from ...datasets.embedded.cables import DATA_FILE, prepare_cables
 
         _report(prepare_cables(output, options), DATA_FILE)
     else:
-        from segfoundry.datasets.embedded.scenes import prepare_scenes
+        from ...datasets.embedded.scenes import prepare_scenes
 
         _report(prepare_scenes(output, options))
     return 0
@@ -223,14 +223,14 @@ def _report(summary, data_file: str = "") -> None:
 
 
 def _run_convert(kind: str, given: dict) -> int:
-    from segfoundry.datasets.convert.to_panoptic import ConvertOptions
+    from ...datasets.convert.to_panoptic import ConvertOptions
 
     options = ConvertOptions(**{k: given[k] for k in ("seed", "force", "workers") if k in given})
     output = Path(given["output"])
     if kind == "panoptic2semantic":
         _to_semantic(given, output, options)
     elif kind == "panoptic2detection":
-        from segfoundry.datasets.convert.from_panoptic import panoptic_to_detection
+        from ...datasets.convert.from_panoptic import panoptic_to_detection
 
         output = output if output.suffix == ".json" else output / "instances.json"
         count = panoptic_to_detection(*_panoptic(given), output, options, things_only=given.get("things_only", False))
@@ -248,7 +248,7 @@ def _panoptic(given: dict) -> tuple[Path, Path]:
 
 
 def _to_semantic(given: dict, output: Path, options) -> None:
-    from segfoundry.datasets.convert import from_panoptic
+    from ...datasets.convert import from_panoptic
 
     other = given.get("things_other", False)
     if output.suffix == ".json":
@@ -262,12 +262,12 @@ def _to_semantic(given: dict, output: Path, options) -> None:
 
 
 def _to_panoptic(kind: str, given: dict, output: Path, options) -> None:
-    from segfoundry.datasets.convert.categories import read_categories
+    from ...datasets.convert.categories import read_categories
 
     source, folder = Path(given["input"]), output.with_suffix("")
     categories = read_categories(given["categories"]) if "categories" in given else ()
     if kind == "detection2panoptic":
-        from segfoundry.datasets.convert.to_panoptic import detection_to_panoptic
+        from ...datasets.convert.to_panoptic import detection_to_panoptic
 
         stuff = Path(given["stuff"]) if "stuff" in given else None
         rule = given.get("overlap", "error")
@@ -277,12 +277,12 @@ def _to_panoptic(kind: str, given: dict, output: Path, options) -> None:
         if hidden:
             print(f"{hidden} segments were left out: nothing of them is visible")
     elif kind == "2channels2panoptic":
-        from segfoundry.datasets.convert.to_panoptic import two_channel_to_panoptic
+        from ...datasets.convert.to_panoptic import two_channel_to_panoptic
 
         void = given.get("void", 0)
         two_channel_to_panoptic(Path(given["masks"]), source, output, folder, categories, options, void=void)
     else:
-        from segfoundry.datasets.convert.combine import combine_predictions
+        from ...datasets.convert.combine import combine_predictions
 
         semantic, images = Path(given["stuff"]), Path(given["image_list"])
         combine_predictions(semantic, source, images, output, folder, categories, options)

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    from segfoundry.utils.report import write_report
+    from ...utils.report import write_report
 
     print(write_report(args.run))
     return 0

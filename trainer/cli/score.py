@@ -71,8 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Scores the files, prints the table, writes the JSON."""
-    from segfoundry.utils.allocator import keep_freed_memory
-    from segfoundry.utils.files import atomic_write_json
+    from ...utils.allocator import keep_freed_memory
+    from ...utils.files import atomic_write_json
 
     _check(args)
     keep_freed_memory()
@@ -90,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuses options that are missing, or that the task does not read."""
-    from segfoundry.trainer.cli.common import UsageError, check_result_file
+    from .common import UsageError, check_result_file
 
     missing = [f"--{name}" for name in _NEEDED[args.task] if getattr(args, name) is None]
     if args.task == "semantic":
@@ -112,9 +112,9 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _panoptic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from segfoundry.datasets.evaluation.panoptic_quality import PanopticProtocol
-    from segfoundry.datasets.evaluation.score_panoptic import PanopticFiles, panoptic_table, score_panoptic
-    from segfoundry.datasets.formats.json_file import read_json
+    from ...datasets.evaluation.panoptic_quality import PanopticProtocol
+    from ...datasets.evaluation.score_panoptic import PanopticFiles, panoptic_table, score_panoptic
+    from ...datasets.formats.json_file import read_json
 
     result = score_panoptic(
         PanopticFiles.at(args.gt_json, args.gt_folder),
@@ -128,10 +128,10 @@ def _panoptic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _semantic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from segfoundry.datasets.catalog import find_record
-    from segfoundry.datasets.evaluation.score_semantic import score_semantic
-    from segfoundry.datasets.evaluation.semantic import semantic_table
-    from segfoundry.utils.structures import Category
+    from ...datasets.catalog import find_record
+    from ...datasets.evaluation.score_semantic import score_semantic
+    from ...datasets.evaluation.semantic import semantic_table
+    from ...utils.structures import Category
 
     if args.record is not None:
         categories = find_record(args.record, "val")[0].categories
@@ -149,32 +149,32 @@ def _semantic(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _instances(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from segfoundry.datasets.evaluation.instance import instance_table
-    from segfoundry.datasets.evaluation.score_instances import score_instances
+    from ...datasets.evaluation.instance import instance_table
+    from ...datasets.evaluation.score_instances import score_instances
 
     result = score_instances(args.gt_json, args.pred_json, accelerate=not args.no_accelerator)
     return result, instance_table(result, "0..1")
 
 
 def _referring(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from segfoundry.datasets.evaluation.referring import referring_table
-    from segfoundry.datasets.evaluation.score_prompted import score_referring
+    from ...datasets.evaluation.referring import referring_table
+    from ...datasets.evaluation.score_prompted import score_referring
 
     result = score_referring(args.record, args.pred_json, sentences=args.sentences or "first")
     return result, referring_table(result, "0..1")
 
 
 def _interactive(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from segfoundry.datasets.evaluation.interactive import click_table
-    from segfoundry.datasets.evaluation.score_prompted import score_interactive
+    from ...datasets.evaluation.interactive import click_table
+    from ...datasets.evaluation.score_prompted import score_interactive
 
     result = score_interactive(args.pred_json)
     return result, click_table(result)
 
 
 def _foreground(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from segfoundry.datasets.evaluation.foreground import foreground_table
-    from segfoundry.datasets.evaluation.score_foreground import score_foreground
+    from ...datasets.evaluation.foreground import foreground_table
+    from ...datasets.evaluation.score_foreground import score_foreground
 
     result = score_foreground(args.gt_folder, args.pred_folder, workers=args.workers)
     return result, foreground_table(result, "0..1")

@@ -20,7 +20,7 @@ Running the same command again continues the run; SIGTERM, SIGINT and SIGUSR1 wr
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this verb."""
-    from segfoundry.trainer.cli.common import add_config_arguments
+    from .common import add_config_arguments
 
     add_config_arguments(parser)
     parser.add_argument(
@@ -35,19 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks everything that needs no model, then trains."""
-    from segfoundry.trainer.cli.common import resolve
-    from segfoundry.trainer.launch import launched
-    from segfoundry.trainer.preflight import check_start, check_training
+    from ..launch import launched
+    from ..preflight import check_start, check_training
+    from .common import resolve
 
     if args.num_gpus is not None and not launched():
         return _launch(args)
     plan = check_training(resolve(args))
     resume = check_start(plan.cfg, args.resume)
     if args.dry_run:
-        from segfoundry.trainer.dry_run import dry_run
+        from ..dry_run import dry_run
 
         return dry_run(plan)
-    from segfoundry.trainer.run import train
+    from ..run import train
 
     return train(plan, name=Path(args.conf_files[0]).stem, resume=resume)
 
@@ -56,9 +56,9 @@ def _launch(args: argparse.Namespace) -> int:
     """Starts local processes; the configuration is checked once, here, before."""
     import sys
 
-    from segfoundry.trainer.cli.common import resolve
-    from segfoundry.trainer.launch import launch_local, process_count
-    from segfoundry.trainer.preflight import check_start, check_training
+    from ..launch import launch_local, process_count
+    from ..preflight import check_start, check_training
+    from .common import resolve
 
     count = process_count(args.num_gpus)
     plan = check_training(resolve(args))

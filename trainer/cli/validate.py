@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from segfoundry.datasets.formats.record import Record
-    from segfoundry.datasets.formats.split import Split
+    from ...datasets.formats.record import Record
+    from ...datasets.formats.split import Split
 
-from segfoundry.trainer.cli.common import UsageError, add_config_arguments, check_result_file, resolve, whole_number
+from .common import UsageError, add_config_arguments, check_result_file, resolve, whole_number
 
 HELP = "Check a data set before training: files, sizes, ids, areas, categories, balance."
 EXAMPLES = """
@@ -57,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    from segfoundry.datasets.validate.scan import Limits
-    from segfoundry.datasets.validate.validate import validate_record
-    from segfoundry.utils.errors import UserError
-    from segfoundry.utils.files import atomic_write_json
+    from ...datasets.validate.scan import Limits
+    from ...datasets.validate.validate import validate_record
+    from ...utils.errors import UserError
+    from ...utils.files import atomic_write_json
 
     if not 0 <= args.max_void <= 1:
         raise UserError(f"--max-void {args.max_void}: expected a share between 0 and 1")
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         atomic_write_json(args.json, result.as_json())
         print(f"JSON: {args.json}")
     if args.report:
-        from segfoundry.datasets.validate.report import write_html
+        from ...datasets.validate.report import write_html
 
         print(f"report: {write_html(result, Path(args.report), args.samples)}")
     return 0 if result.ok else 1
@@ -83,9 +83,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _named(dataset: str) -> tuple[Record, list[Split]]:
     """Finds a record and the splits that are to be checked."""
-    from segfoundry.datasets.catalog import find_data_set
-    from segfoundry.datasets.validate.validate import distinct_splits
-    from segfoundry.utils.errors import DataError
+    from ...datasets.catalog import find_data_set
+    from ...datasets.validate.validate import distinct_splits
+    from ...utils.errors import DataError
 
     record, name = find_data_set(dataset)
     if name is not None and name not in record.splits:
@@ -98,7 +98,7 @@ def _named(dataset: str) -> tuple[Record, list[Split]]:
 
 def _section_file(dataset: str) -> bool:
     """Tells whether a file holds the section `dataset:` instead of a record."""
-    from segfoundry.datasets.formats.yaml_file import read_yaml
+    from ...datasets.formats.yaml_file import read_yaml
 
     path = Path(dataset)
     if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
@@ -109,8 +109,8 @@ def _section_file(dataset: str) -> bool:
 
 def _configured(args: argparse.Namespace) -> tuple[Record, list[Split]]:
     """Returns the folders that a configuration names, as one data set."""
-    from segfoundry.datasets.formats.dlo import dlo_sets, validation_record
-    from segfoundry.utils.errors import DataError
+    from ...datasets.formats.dlo import dlo_sets, validation_record
+    from ...utils.errors import DataError
 
     if not args.conf_files:
         args.overrides = ["MODEL.NAME", "sam", *args.overrides]

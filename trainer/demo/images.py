@@ -12,17 +12,17 @@ from typing import Any
 import cv2
 import numpy as np
 
-from segfoundry.datasets.formats.prompts import PromptedObject, describe, parse_prompts
-from segfoundry.datasets.prompted_writer import object_entry
-from segfoundry.trainer.loading import parse_classes
-from segfoundry.trainer.predictor import Predictor
-from segfoundry.trainer.result_memory import check_mask_memory
-from segfoundry.trainer.session import InteractiveSession
-from segfoundry.utils.errors import UserError
-from segfoundry.utils.image_io import encode_png
-from segfoundry.utils.masks import decode_masks, encode_masks
-from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category, Prediction
+from ...datasets.formats.prompts import PromptedObject, describe, parse_prompts
+from ...datasets.prompted_writer import object_entry
+from ...utils.errors import UserError
+from ...utils.image_io import encode_png
+from ...utils.masks import decode_masks, encode_masks
+from ...utils.palette import distinct_color
+from ...utils.structures import Category, Prediction
+from ..loading import parse_classes
+from ..predictor import Predictor
+from ..result_memory import check_mask_memory
+from ..session import InteractiveSession
 
 MAX_OBJECTS = 1000
 MAX_TEXT = 1000  # characters

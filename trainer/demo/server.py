@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from segfoundry.trainer.demo.images import NoImageError, OpenImages
-from segfoundry.trainer.predictor import Predictor
-from segfoundry.utils.errors import DataError, UserError
-from segfoundry.utils.image_io import decode_image
-from segfoundry.utils.logging import get_logger
+from ...utils.errors import DataError, UserError
+from ...utils.image_io import decode_image
+from ...utils.logging import get_logger
+from ..predictor import Predictor
+from .images import NoImageError, OpenImages
 
 log = get_logger(__name__)
 

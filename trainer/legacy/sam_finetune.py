@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from segfoundry.trainer.legacy.table import Flag, Given, LegacyCommand, Values, require
-from segfoundry.utils.config.values import Plain, convert
+from ...utils.config.values import Plain, convert
+from .table import Flag, Given, LegacyCommand, Values, require
 
 _DATA_KEYS = ("SAM.DLO.TRAIN", "DATASETS.TRAIN")
 _ENVIRONMENT = {

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from segfoundry.trainer.cli.common import UsageError, VerbParser
-from segfoundry.utils.config.engine import Resolved, load_config, origin_is_user
-from segfoundry.utils.config.values import Plain, convert
-from segfoundry.utils.errors import ConfigError
+from ...utils.config.engine import Resolved, load_config, origin_is_user
+from ...utils.config.values import Plain, convert
+from ...utils.errors import ConfigError
+from ..cli.common import UsageError, VerbParser
 
 Values = Mapping[str, str]
 """Dotted key -> value, as words of ``--overrides``."""
@@ -193,7 +193,7 @@ def translate(
 
 def train_parser() -> VerbParser:
     """Returns the parser of the verb ``train``."""
-    from segfoundry.trainer.cli import train
+    from ..cli import train
 
     parser = VerbParser("train", train.HELP, train.EXAMPLES)
     train.add_arguments(parser)

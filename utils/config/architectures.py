@@ -10,11 +10,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from segfoundry.utils.config.foreign import ForeignSection
-from segfoundry.utils.config.schema import Leaf, collect
-from segfoundry.utils.config.sections import Shared
-from segfoundry.utils.errors import ConfigError, did_you_mean
-from segfoundry.utils.paths import configs_root, product_root
+from ..errors import ConfigError, did_you_mean
+from ..paths import configs_root, product_root
+from .foreign import ForeignSection
+from .schema import Leaf, collect
+from .sections import Shared
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from segfoundry.utils.config.architectures import Architecture, architectures
-from segfoundry.utils.config.dump import scalar
-from segfoundry.utils.config.schema import Leaf, collect, section_texts
-from segfoundry.utils.config.sections import Shared
-from segfoundry.utils.config.values import type_name
+from .architectures import Architecture, architectures
+from .dump import scalar
+from .schema import Leaf, collect, section_texts
+from .sections import Shared
+from .values import type_name
 
 _INTRO = """# Configuration keys
 

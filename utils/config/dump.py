@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from yacs.config import CfgNode
 
-from segfoundry.utils.config.values import Plain, convert
+from .values import Plain, convert
 
 if TYPE_CHECKING:
-    from segfoundry.utils.config.engine import Resolved
+    from .engine import Resolved
 
 _TITLE = "# Resolved configuration of Segfoundry: a valid configuration file. Comments: where a value was written."
 _DIGEST = "# digest "
@@ -56,7 +56,7 @@ def _digest(body: str) -> str:
 
 def _defaults(cfg: CfgNode) -> dict[str, Any]:
     """Returns the default of each free mapping: what a dump leaves out of one must be taken out explicitly."""
-    from segfoundry.utils.config.architectures import find_architecture
+    from .architectures import find_architecture
 
     leaves = find_architecture(cfg.MODEL.NAME).leaves.values()
     return {leaf.name: leaf.default for leaf in leaves if leaf.is_mapping}

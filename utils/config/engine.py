@@ -14,9 +14,10 @@ from typing import Any, get_args
 
 from yacs.config import CfgNode
 
-from segfoundry.utils.config.architectures import Architecture, architectures, find_architecture
-from segfoundry.utils.config.foreign import translate
-from segfoundry.utils.config.reader import (
+from ..errors import ConfigError, did_you_mean, nearest
+from .architectures import Architecture, architectures, find_architecture
+from .foreign import translate
+from .reader import (
     BASE_KEY,
     Block,
     Entry,
@@ -27,10 +28,9 @@ from segfoundry.utils.config.reader import (
     read_mapping,
     read_words,
 )
-from segfoundry.utils.config.schema import Leaf
-from segfoundry.utils.config.sections import check as check_shared
-from segfoundry.utils.config.values import Plain, check_range, convert, is_null, mappings
-from segfoundry.utils.errors import ConfigError, did_you_mean, nearest
+from .schema import Leaf
+from .sections import check as check_shared
+from .values import Plain, check_range, convert, is_null, mappings
 
 DEFAULT_ORIGIN = "default"
 

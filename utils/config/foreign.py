@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segfoundry.utils.config.reader import Block, Entry
-from segfoundry.utils.config.values import is_null
-from segfoundry.utils.errors import ConfigError, did_you_mean
-from segfoundry.utils.paths import user_path
+from ..errors import ConfigError, did_you_mean
+from ..paths import user_path
+from .reader import Block, Entry
+from .values import is_null
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from segfoundry.utils.config.values import NULL_WORDS, Plain
-from segfoundry.utils.errors import ConfigError, UserError
-from segfoundry.utils.paths import configs_root, product_root, user_path
+from ..errors import ConfigError, UserError
+from ..paths import configs_root, product_root, user_path
+from .values import NULL_WORDS, Plain
 
 BASE_KEY = "_BASE_"
 MAX_NODES = 100_000  # far above any configuration; aliases can blow a small file up without end
@@ -170,7 +170,7 @@ def _find_file(name: str | os.PathLike[str]) -> Path:
 
 
 def _similar_file(path: Path) -> str:
-    from segfoundry.utils.errors import did_you_mean
+    from ..errors import did_you_mean
 
     for folder in (path.parent, product_root() / path.parent):
         if folder.is_dir():
@@ -197,7 +197,7 @@ def _read_file(path: Path, including: tuple[Path, ...]) -> list[Entry]:
 
 
 def _with_bases(path: Path, label: str, text: str, found: list, including: tuple[Path, ...]) -> list[Entry]:
-    from segfoundry.utils.config.dump import kept_origins
+    from .dump import kept_origins
 
     kept = kept_origins(text)
     bases: list[Entry] = []

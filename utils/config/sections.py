@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.errors import ConfigError
+from ..errors import ConfigError
+from .schema import key, section
 
 
 @dataclass(kw_only=True)

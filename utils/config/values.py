@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
-from segfoundry.utils.config.schema import Leaf
+from .schema import Leaf
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "y"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0", "n", "", "none", "null", "~"})
@@ -135,7 +135,7 @@ def mappings(value: Any) -> list[Mapping[str, Any]]:
 
 def parse_sequence(text: Plain) -> list[Any]:
     """Reads ``[a, b]`` as a YAML list, empty text as no element and any other text as one element."""
-    from segfoundry.utils.config.reader import parse_text
+    from .reader import parse_text
 
     stripped = text.strip()
     if not stripped:
@@ -156,7 +156,7 @@ def _to_any(value: Any) -> Any:
         return value
     text = value.strip()
     if text and text[0] in "[{'\"":
-        from segfoundry.utils.config.reader import parse_text
+        from .reader import parse_text
 
         return _to_any(parse_text(text))
     if text.lower() in ("true", "yes", "on", "false", "no", "off"):
