@@ -65,7 +65,6 @@ class MetaArch(nn.Module, ABC):
         monitors: figures for people (never part of the objective); filled by ``losses``, read by the log.
         parts: label -> prefix of parameter names, for the table printed at start; the longest prefix wins. Empty: the
             top-level modules.
-        mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
         prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
         result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
             "everything" among them means that :meth:`everything` works.
@@ -75,7 +74,6 @@ class MetaArch(nn.Module, ABC):
     """
 
     parts: ClassVar[dict[str, str]] = {}
-    mapper: str = "panoptic"
     prompt_kinds: frozenset[str] = frozenset()
     result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
     mask_stride: int = 4

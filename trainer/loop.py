@@ -18,7 +18,7 @@ from ..utils.structures import Batch
 from .callbacks.base import Callback
 from .distributed import Processes
 from .environment import seed_step
-from .memory import TRAINING_KEYS, memory_errors
+from .memory import memory_errors
 from .optim import set_lr
 from .signals import StopSignals
 from .state import TrainState
@@ -36,6 +36,7 @@ class LoopSettings:
         lr_factor: factor on all learning rates, by step.
         clip_norm: largest global gradient norm, or None.
         nonfinite_max: steps with non-finite numbers that are skipped before the run stops.
+        memory_keys: keys that lower the need for memory, for the message when there is too little.
     """
 
     seed: int
@@ -43,6 +44,7 @@ class LoopSettings:
     lr_factor: Callable[[int], float]
     clip_norm: float | None = None
     nonfinite_max: int = 10
+    memory_keys: tuple[str, ...] = ()
 
 
 class NonFiniteError(UserError):
@@ -150,7 +152,7 @@ class Loop:
             return signal
         self.data_seconds = time.perf_counter() - started
         self.settled = False
-        with memory_errors(self.processes.device, TRAINING_KEYS):
+        with memory_errors(self.processes.device, self.settings.memory_keys):
             self._train_step(micro_batches, totals)
         self.settled = True
         self.step_seconds = time.perf_counter() - started

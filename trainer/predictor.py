@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from ..datasets.collate import collate
-from ..datasets.mappers import build as _registrations  # noqa: F401  (fills the table of resizes)
-from ..datasets.mappers.registry import EVAL_RESIZES
+from ..datasets.pipelines.base import find_pipeline
 from ..datasets.transforms.resize import FixedResize
 from ..modeling.base import MetaArch
-from ..utils.config.engine import find_value
+from ..utils.config.architectures import find_architecture
+from ..utils.config.sections import Shared
 from ..utils.errors import UserError
 from ..utils.image_io import to_rgb
 from ..utils.logging import get_logger
@@ -54,8 +54,6 @@ log = get_logger(__name__)
 
 _Result = TypeVar("_Result")
 
-_MEMORY_KEYS = ("--batch", "SAM.AMG.POINTS_PER_BATCH (everything mode)", "the size of the images", "PRECISION bf16")
-
 
 @dataclass
 class Predictor:
@@ -72,7 +70,7 @@ class Predictor:
     """
 
     model: MetaArch
-    cfg: Any
+    cfg: Shared
     categories: tuple[Category, ...]
     resize: FixedResize
     precision: Precision
@@ -181,8 +179,12 @@ class Predictor:
     @contextmanager
     def running(self) -> Iterator[None]:
         """What every pass of the network runs under: evaluation mode, no gradients, precision, clear memory errors."""
-        with evaluation_mode(self.model), memory_errors(self.device, _MEMORY_KEYS), self.precision.autocast():
+        with evaluation_mode(self.model), memory_errors(self.device, self._memory_keys()), self.precision.autocast():
             yield
+
+    def _memory_keys(self) -> tuple[str, ...]:
+        own = find_architecture(self.cfg.MODEL.NAME).prediction_memory
+        return ("--batch", *own, "the size of the images", "PRECISION bf16")
 
     def batch(self, images: Sequence[np.ndarray]) -> Batch:
         """Returns images (H, W, 3) uint8 as the network takes them, on its device."""
@@ -203,8 +205,8 @@ class Predictor:
         for task in chosen:
             if task not in known:
                 offers = f"it offers {', '.join(sorted(known))}" if known else "it answers prompts only"
-                if task == "foreground" and find_value(self.cfg, "SAM.TASK"):
-                    offers += "; weights that were trained for it without saying so: --overrides SAM.TASK dlo"
+                if hint := find_architecture(self.cfg.MODEL.NAME).result_hint(task):
+                    offers += f"; {hint}"
                 raise UserError(f"{self.cfg.MODEL.NAME} ({self.source}) gives no {task} result; {offers}")
         return chosen
 
@@ -276,8 +278,8 @@ def load_predictor(
     vocabulary = None if classes is None else parse_classes(classes)
     loaded = load_model(weights, conf_files, overrides, config_overrides, vocabulary)
     log.log(logging.INFO if loaded.report.complete else logging.WARNING, "%s", loaded.report.text())
-    cfg = loaded.resolved.cfg
+    cfg: Shared = loaded.resolved.typed
     device = pick_device(cfg.DEVICE, Ranks())
     model = loaded.model.to(device)
-    resize = EVAL_RESIZES.get(model.mapper)(cfg, loaded.record)
+    resize = find_pipeline(cfg).eval_resize(loaded.record)
     return Predictor(model, cfg, loaded.vocabulary, resize, build_precision(cfg, device), device, loaded.file)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..utils.config.engine import find_value
+from ..utils.config.architectures import find_architecture
 from ..utils.errors import UserError
 from ..utils.logging import get_logger
 from ..utils.masks import Rle, decode_masks, encode_masks
@@ -29,12 +29,6 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 _KINDS = {"stroke": "points, boxes and other strokes", "text": "texts", "reference": "objects shown on other images"}
-
-# Kind -> the keys and values that say that weights did not learn it; else a network learns what it understands.
-_UNTRAINED: dict[str, dict[str, Any]] = {
-    "stroke": {"MODEL.DECODER.SPATIAL.ENABLED": False, "SAM.TASK": "dlo"},
-    "text": {"MODEL.DECODER.GROUNDING.ENABLED": False},
-}
 
 
 @dataclass(frozen=True)
@@ -141,9 +135,9 @@ class EncodedImage:
             raise UserError(
                 f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts; it understands {understood}"
             )
-        for key, value in _UNTRAINED.get(kind, {}).items():
-            if find_value(self.predictor.cfg, key) == value:
-                _warn_untrained(str(self.predictor.source), f"{key} {value}", kind)
+        cfg = self.predictor.cfg
+        if setting := find_architecture(cfg.MODEL.NAME).untrained_prompts(cfg).get(kind):
+            _warn_untrained(str(self.predictor.source), setting, kind)
 
     def _strokes(self, prompts: Sequence[Prompt]) -> Strokes:
         """Returns one object's prompts as the network takes them."""

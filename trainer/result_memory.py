@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ..utils.config.sections import Shared
 from ..utils.errors import UserError
 from ..utils.files import human_size
 
@@ -17,7 +17,7 @@ _INSTANCE = 2  # per instance: the mask, and its copy in the order of the scores
 _BANDS = 600_000_000  # the resized mask logits of one band of rows, and what is computed from them
 
 
-def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> int:
+def result_memory(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> int:
     """Returns the bytes that computing results takes at most, beside the network's own.
 
     Args:
@@ -36,14 +36,14 @@ def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images:
     return images * size[0] * size[1] * sum(per_pixel.get(task, 0) for task in tasks) + _BANDS
 
 
-def largest_batch(cfg: Any, size: tuple[int, int], tasks: Sequence[str], wanted: int) -> int:
+def largest_batch(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], wanted: int) -> int:
     """Returns how many images, at most ``wanted`` and at least 1, stay below TEST.MAX_RESULT_GB together."""
     spare = cfg.TEST.MAX_RESULT_GB * 1e9 - _BANDS
     each = result_memory(cfg, size, tasks) - _BANDS
     return max(1, min(wanted, int(spare // each) if each else wanted))
 
 
-def check_result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> None:
+def check_result_memory(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> None:
     """Refuses images whose results would need more than TEST.MAX_RESULT_GB; arguments as :func:`result_memory`.
 
     Raises:
@@ -59,7 +59,7 @@ def check_result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], i
         )
 
 
-def check_mask_memory(cfg: Any, size: tuple[int, int], masks: int) -> None:
+def check_mask_memory(cfg: Shared, size: tuple[int, int], masks: int) -> None:
     """Refuses ``masks`` masks (H, W) bool that would need more than TEST.MAX_RESULT_GB.
 
     Raises:

@@ -341,6 +341,25 @@ class Request:
     texts: Sequence[Sequence[str]] | None = None
 
 
+@dataclass(frozen=True)
+class ClickProtocol:
+    """How clicks are simulated in an evaluation.
+
+    Attributes:
+        max_clicks: R, the first prompt included.
+        mode: "best" or "best_random" (``modeling/clicks.py``).
+        dilation: side of a click in pixels of the network's input.
+        texts: give each object's text along (``ObjectTruth.texts``); the object alone sees it.
+        boxes: the first prompt is the object's bounding box, not the sample's stroke; for networks that take shapes.
+    """
+
+    max_clicks: int = 20
+    mode: str = "best"
+    dilation: int = 3
+    texts: bool = False
+    boxes: bool = False
+
+
 @dataclass
 class Prompts:
     """What a user points at in one image: N objects by strokes, T by texts, one after the other.

@@ -90,8 +90,7 @@ class SamSegmenter(Sam, MetaArch):
         keys = cfg.SAM
         custom = None
         if keys.TYPE == "custom":
-            values = {name.lower(): value for name, value in keys.CUSTOM.items()}
-            custom = CustomSize(**values | {"global_blocks": tuple(keys.CUSTOM.GLOBAL_BLOCKS)})
+            custom = CustomSize.from_config(keys.CUSTOM)
         sam = build_sam(keys.TYPE, keys.IMAGE_SIZE, keys.ATTENTION, keys.USE_CHECKPOINT, custom)
         cache = None
         if keys.CACHE_EMBEDDINGS:
@@ -111,11 +110,6 @@ class SamSegmenter(Sam, MetaArch):
 
     # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
     forward = MetaArch.forward  # type: ignore[assignment]
-
-    @property
-    def mapper(self) -> str:  # type: ignore[override]  # of an instance: the task decides
-        """Name of the mappers that make the task's samples."""
-        return "foreground" if isinstance(self.task, DloTask) else "promptable"
 
     def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
         """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``."""

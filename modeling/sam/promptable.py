@@ -9,8 +9,6 @@ columns of the padded batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +19,7 @@ from ..base import MetaArch
 from ..losses.cl_dice import mask_cl_dice
 from ..losses.dice import mask_dice
 from ..losses.focal import mask_focal
+from .config import SamConfig
 from .loss_settings import LossSettings
 from .mask_quality import overlaps
 from .network import Sam
@@ -86,7 +85,7 @@ class PromptableTask:
         self.weights = losses
 
     @classmethod
-    def from_config(cls, cfg: Any) -> PromptableTask:
+    def from_config(cls, cfg: SamConfig) -> PromptableTask:
         """Reads sections SAM.PROMPTABLE and SAM.LOSS."""
         return cls(PromptSettings.from_config(cfg.SAM.PROMPTABLE), MaskLosses.from_config(cfg.SAM.LOSS))
 

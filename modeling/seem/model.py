@@ -78,7 +78,6 @@ class Seem(MetaArch):
     """
 
     parts = PARTS
-    mapper = "interactive"
 
     def __init__(
         self,
