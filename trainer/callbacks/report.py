@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ...utils.errors import UserError
 from ...utils.logging import get_logger
 from ...utils.report import write_report
-from .base import Callback
-
-if TYPE_CHECKING:
-    from ..loop import Loop
+from ..loop import Callback, Loop
 
 log = get_logger(__name__)
 

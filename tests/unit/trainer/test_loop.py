@@ -5,10 +5,9 @@ import signal
 import pytest
 import torch
 
-from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.callbacks.log import LogCallback
 from segfoundry.trainer.environment import seed_step
-from segfoundry.trainer.loop import DataFailure, NonFiniteError
+from segfoundry.trainer.loop import Callback, DataFailure, NonFiniteError
 from segfoundry.utils.errors import DataError, UserError
 
 from ...support.toy import batch, copy, equal, toy_loop, toy_state
