@@ -17,6 +17,7 @@ from ..datasets.catalog import Record, Split
 from ..datasets.evaluation.base import METRIC_VERSION, Evaluator
 from ..datasets.evaluation.build import build_evaluators, possible_kinds
 from ..datasets.mappers.build import first_prompt
+from ..datasets.tasks.registry import find_task, prompt_of
 from ..modeling.base import MetaArch
 from ..utils.errors import ConfigError, UserError
 from ..utils.files import atomic_write_json, atomic_write_text
@@ -40,8 +41,6 @@ _SWITCHES = {
     "referring": "GROUNDING.ENABLED",
 }
 """Kind -> its switch below MODEL.DECODER; the others have none."""
-_PROMPTS = {"interactive": "stroke", "referring": "text"}
-"""Kind -> the prompts that a model must take for it."""
 
 
 def evaluation_kinds(
@@ -68,16 +67,16 @@ def evaluation_kinds(
     """
     asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
     wanted = asked or list(record.evaluators_for(split))
-    if not asked and result_kinds is not None and not any(k in _PROMPTS or k in result_kinds for k in wanted):
+    if not asked and result_kinds is not None and not any(prompt_of(k) or k in result_kinds for k in wanted):
         results = [k for k in possible if k in result_kinds]
-        wanted = results or [k for k in possible if k in _PROMPTS] or wanted
+        wanted = results or [k for k in possible if prompt_of(k)] or wanted
     kinds = []
     for kind in wanted:
         obstacle = _obstacle(cfg, kind, prompt_kinds, result_kinds)
         if asked and kind not in possible:
             _note(f"{record.name}: no {kind} evaluation, its annotations do not allow it ({', '.join(possible)} only)")
         elif not _is_on(cfg, kind):
-            if kind in _PROMPTS:
+            if prompt_of(kind):
                 _note(f"{record.name}: no {kind} evaluation, MODEL.DECODER.{_SWITCHES[kind]} is off")
         elif obstacle:
             if asked:
@@ -92,7 +91,7 @@ def evaluation_kinds(
 
 def _obstacle(cfg: Any, kind: str, prompt_kinds: Collection[str], result_kinds: Collection[str] | None) -> str | None:
     """Returns why a model cannot be measured by a kind of evaluator, or None."""
-    prompt = _PROMPTS.get(kind)
+    prompt = prompt_of(kind)
     if prompt:
         verb, needed, offered = "takes", f"{prompt} prompts", prompt_kinds
         missing = prompt not in prompt_kinds
@@ -205,8 +204,8 @@ def evaluate(
     evaluators = build_evaluators(record, split, kinds, evaluator_options(cfg, split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]
-    tasks = tuple(evaluator.task for evaluator in evaluators.values())
-    passes = EvaluationPasses(model, tasks, click_protocol(cfg, split), processes.device)
+    asked = tuple(find_task(kind).asks for kind in kinds)
+    passes = EvaluationPasses(model, asked, click_protocol(cfg, split), processes.device)
     started = time.perf_counter()
     complete, failure = False, None
     try:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from ..datasets.collate import collate
+from ..datasets.tasks.registry import result_tasks
 from ..datasets.transforms.resize import FixedResize
 from ..modeling.base import MetaArch
-from ..utils.config.engine import find_value
 from ..utils.errors import UserError
 from ..utils.image_io import to_rgb
 from ..utils.structures import Batch, Category, Prediction, Request, Sample
@@ -67,10 +67,15 @@ class LoadedNetwork:
         with evaluation_mode(self.model), memory_errors(self.device, _MEMORY_KEYS), self.precision.autocast():
             yield
 
-    def batch(self, images: Sequence[np.ndarray]) -> Batch:
-        """Returns images (H, W, 3) uint8 as the network takes them, on its device."""
+    def batch(self, images: Sequence[np.ndarray], *, originals: bool = False) -> Batch:
+        """Returns images (H, W, 3) uint8 as the network takes them, on its device; with the images themselves if asked.
+
+        Args:
+            images: the images.
+            originals: hand them over at their own size, too (``Sample.original``).
+        """
         samples = [
-            Sample(self.resize(image), index, index, "", (image.shape[0], image.shape[1]))
+            Sample(self.resize(image), index, index, "", image.shape[:2], original=image if originals else None)
             for index, image in enumerate(images)
         ]
         return collate(samples).to(self.device)
@@ -86,8 +91,7 @@ class LoadedNetwork:
         for task in chosen:
             if task not in known:
                 offers = f"it offers {', '.join(sorted(known))}" if known else "it answers prompts only"
-                if task == "foreground" and find_value(self.cfg, "SAM.TASK"):
-                    offers += "; weights that were trained for it without saying so: --overrides SAM.TASK dlo"
+                offers += f"; {hint}" if (hint := self.model.absent_hints.get(task)) else ""
                 raise UserError(f"{self.cfg.MODEL.NAME} ({self.source}) gives no {task} result; {offers}")
         return chosen
 
@@ -97,8 +101,7 @@ class LoadedNetwork:
         Args:
             images: (H, W, 3) uint8 RGB each. Images of different sizes would be padded to the largest one, and a
                 network that pools over the whole image would answer differently; so they must not differ.
-            tasks: any of "panoptic", "semantic", "instance", "foreground", "everything"; None: what the configuration
-                switches on.
+            tasks: names of tasks, see :mod:`segfoundry.datasets.tasks`; None: what the configuration switches on.
 
         Returns:
             One prediction per image, at the image's size.
@@ -113,12 +116,6 @@ class LoadedNetwork:
         asked = self.result_tasks(tasks)
         for size in sizes:
             check_result_memory(self.cfg, size, asked, len(images))
-        together = tuple(task for task in asked if task != "everything")
-        predictions = [Prediction() for _ in images]
+        originals = any(task.needs_original for task in result_tasks() if task.name in asked)
         with self.running():
-            if together:
-                predictions = self.model(self.batch(images), request=Request(tasks=together))
-            if "everything" in asked:  # asks about each image many times, at the image's own size
-                for image, prediction in zip(images, predictions, strict=True):
-                    prediction.everything = self.model.everything(image)
-        return predictions
+            return self.model(self.batch(images, originals=originals), request=Request(tasks=asked))

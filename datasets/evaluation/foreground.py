@@ -39,7 +39,6 @@ class ForegroundEvaluator(ImageEvaluator):
     """
 
     kind = "foreground"
-    task = "foreground"
     table_file = "foreground.txt"
 
     def __init__(self, categories: Sequence[Category] = (), keep_predictions: bool = True) -> None:

@@ -30,7 +30,6 @@ class InstanceEvaluator(Evaluator):
     """
 
     kind = "instance"
-    task = "instance"
     table_file = "instance_per_class.txt"
 
     def __init__(self, categories: Sequence[Category], accelerate: bool = True) -> None:

@@ -33,7 +33,6 @@ class InteractiveEvaluator(ImageEvaluator):
     """
 
     kind = "interactive"
-    task = "clicks"
     table_file = "interactive.txt"
 
     def __init__(

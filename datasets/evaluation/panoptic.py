@@ -35,7 +35,6 @@ class PanopticEvaluator(Evaluator):
     """
 
     kind = "panoptic"
-    task = "panoptic"
     table_file = "panoptic_per_class.txt"
 
     def __init__(

@@ -30,7 +30,6 @@ class ReferringEvaluator(ImageEvaluator):
     """
 
     kind = "referring"
-    task = "phrases"
     table_file = "referring.txt"
 
     def __init__(

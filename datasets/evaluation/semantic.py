@@ -39,7 +39,6 @@ class SemanticEvaluator(Evaluator):
     """
 
     kind = "semantic"
-    task = "semantic"
     table_file = "semantic_per_class.txt"
 
     def __init__(self, categories: Sequence[Category], boundary: bool = False, keep_predictions: bool = True) -> None:

@@ -10,6 +10,7 @@ import torch
 from segfoundry.datasets.build import build_eval_loader
 from segfoundry.datasets.catalog import Split, find_record
 from segfoundry.datasets.evaluation.build import build_evaluators
+from segfoundry.datasets.tasks.registry import find_task
 from segfoundry.trainer.distributed import Processes
 from segfoundry.trainer.evaluate import click_protocol, evaluate, evaluation_kinds, evaluator_options, scalars
 from segfoundry.trainer.evaluation_passes import EvaluationPasses
@@ -139,7 +140,8 @@ def test_two_shards_merge_to_the_same_bits(data):
 
     def shard(rank):
         evaluators = build_evaluators(*data, kinds, evaluator_options(cfg, data[1], kinds))
-        passes = EvaluationPasses(Fair().eval(), tuple(e.task for e in evaluators.values()), click_protocol(cfg), CPU)
+        asked = tuple(find_task(kind).asks for kind in kinds)
+        passes = EvaluationPasses(Fair().eval(), asked, click_protocol(cfg), CPU)
         for batch in build_eval_loader(cfg, *data, rank=rank, world=2, mapper="interactive", kinds=kinds):
             for sample, prediction in zip(batch.samples, passes(batch), strict=True):
                 for evaluator in evaluators.values():
