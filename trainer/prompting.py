@@ -115,7 +115,7 @@ class EncodedImage:
         """Returns what the network predicts without prompts.
 
         Args:
-            tasks: any of "panoptic", "semantic", "instance".
+            tasks: names of tasks (:mod:`segfoundry.datasets.tasks`) that the features are enough for.
             categories: vocabulary; None: the predictor's.
 
         Raises:

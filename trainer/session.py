@@ -219,7 +219,7 @@ class InteractiveSession:
         """Returns what the network predicts without prompts, from the same features.
 
         Args:
-            tasks: any of "panoptic", "semantic", "instance".
+            tasks: names of tasks (:mod:`segfoundry.datasets.tasks`) that the features are enough for.
             categories: vocabulary; None: the predictor's.
         """
         return self._encoded.decode(tasks, categories)
