@@ -26,7 +26,7 @@ from ..utils.files import atomic_write_json
 from ..utils.structures import Category, InstanceResult, PanopticResult, Prediction
 from .formats.panoptic import segment_stats
 from .tasks.base import PredictedImage, ResultTask, ResultWriter
-from .tasks.registry import result_tasks, results_of
+from .tasks.registry import all_result_tasks, results_of
 
 
 class PredictionWriter:
@@ -64,17 +64,16 @@ class PredictionWriter:
         """
         found = results_of(prediction)
         if not found:
-            raise ValueError(f"the prediction is empty: none of {', '.join(task.name for task in result_tasks())}")
+            raise ValueError(f"the prediction is empty: none of {', '.join(task.name for task in all_result_tasks())}")
         image = PredictedImage(place, name, image_id, file_name)
         for task, result in found:
-            self._writer(task).add(image, result)
+            writer = self._writers.get(task.name) or self._begin(task)
+            writer.add(image, result)
+            self._writers[task.name] = writer  # now that it has something to close
 
-    def _writer(self, task: ResultTask) -> ResultWriter:
-        """Returns the writer of a task, made for its first result."""
-        if task.name not in self._writers:
-            own = {o.keyword: self._options[o.keyword] for o in task.options if o.keyword in self._options}
-            self._writers[task.name] = task.writer(self.folder, self.categories, **own)
-        return self._writers[task.name]
+    def _begin(self, task: ResultTask) -> ResultWriter:
+        own = {o.keyword: self._options[o.keyword] for o in task.options if o.keyword in self._options}
+        return task.writer(self.folder, self.categories, **own)
 
     def close(self) -> list[Path]:
         """Writes the JSON files and returns their paths."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..datasets.collate import collate
-from ..datasets.tasks.registry import result_tasks
+from ..datasets.tasks.registry import all_result_tasks
 from ..datasets.transforms.resize import FixedResize
 from ..modeling.base import MetaArch
 from ..utils.errors import UserError
@@ -58,7 +58,11 @@ class LoadedNetwork:
     source: Path
 
     def read(self, image: Picture) -> np.ndarray:
-        """Returns any picture as (H, W, 3) uint8 RGB; errors as panoptic."""
+        """Returns any picture as (H, W, 3) uint8 RGB.
+
+        Raises:
+            UserError: it is unreadable, or has more pixels than INPUT.MAX_PIXELS.
+        """
         return to_rgb(image, int(self.cfg.INPUT.MAX_PIXELS))
 
     @contextmanager
@@ -116,6 +120,6 @@ class LoadedNetwork:
         asked = self.result_tasks(tasks)
         for size in sizes:
             check_result_memory(self.cfg, size, asked, len(images))
-        originals = any(task.needs_original for task in result_tasks() if task.name in asked)
+        originals = any(task.needs_original for task in all_result_tasks() if task.name in asked)
         with self.running():
             return self.model(self.batch(images, originals=originals), request=Request(tasks=asked))

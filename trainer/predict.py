@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ..datasets.inputs import InputFile
-from ..datasets.tasks.registry import result_tasks, results_of
+from ..datasets.tasks.registry import all_result_tasks, results_of
 from ..datasets.writers import PredictionWriter
 from ..utils.errors import DataError, UserError
 from ..utils.files import atomic_write
@@ -94,7 +94,7 @@ def predict_files(
         work.writer.close()
     if work.summary.images + work.summary.frames == 0:
         raise DataError(f"none of the {len(inputs)} inputs could be read; the first: {work.summary.skipped[0]}")
-    for task in result_tasks():
+    for task in all_result_tasks():
         if count := work.summary.empty[task.name]:
             note = task.empty_note.format(empty=count, images=work.summary.images + work.summary.frames)
             hint = predictor.model.empty_hints.get(task.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..datasets.tasks.registry import result_tasks
+from ..datasets.tasks.registry import all_result_tasks
 from ..utils.errors import UserError
 from ..utils.files import human_size
 
@@ -21,7 +21,7 @@ def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images:
         tasks: names of tasks.
         images: images of this size in one batch.
     """
-    per_pixel = sum(task.memory(cfg.TEST) for task in result_tasks() if task.name in tasks)
+    per_pixel = sum(task.memory(cfg.TEST) for task in all_result_tasks() if task.name in tasks)
     return int(images * size[0] * size[1] * per_pixel) + _BANDS
 
 
@@ -40,7 +40,7 @@ def check_result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], i
     """
     needed = result_memory(cfg, size, tasks, images)
     if needed > cfg.TEST.MAX_RESULT_GB * 1e9:
-        advice = [task.memory_advice for task in result_tasks() if task.name in tasks and task.memory_advice]
+        advice = [task.memory_advice for task in all_result_tasks() if task.name in tasks and task.memory_advice]
         raise UserError(
             f"the {', '.join(tasks)} results of {_count(images)} of {size[1]} x {size[0]} pixels would take about "
             f"{human_size(needed)} of memory, the limit is {cfg.TEST.MAX_RESULT_GB:g} GB "

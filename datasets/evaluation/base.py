@@ -22,12 +22,10 @@ class Evaluator(ABC):
     summary does not depend on how the images were spread over processes.
 
     Attributes:
-        kind: name of the task that it measures (:mod:`segfoundry.datasets.tasks`).
         table_file: name of the file with the table.
         truth_files: ground-truth files whose digests go into :meth:`protocol`.
     """
 
-    kind: ClassVar[str]
     table_file: ClassVar[str]
     truth_files: tuple[Path, ...] = ()
 

@@ -34,7 +34,6 @@ class PanopticEvaluator(Evaluator):
         keep_predictions: remember the predictions (packed) for :meth:`write`.
     """
 
-    kind = "panoptic"
     table_file = "panoptic_per_class.txt"
 
     def __init__(

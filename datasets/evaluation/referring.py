@@ -29,7 +29,6 @@ class ReferringEvaluator(ImageEvaluator):
         keep_predictions: remember the masks (run-length coded) for :meth:`write`.
     """
 
-    kind = "referring"
     table_file = "referring.txt"
 
     def __init__(

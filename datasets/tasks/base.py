@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ...utils.errors import ConfigError
 from ...utils.report import Colors, Curve
 
 if TYPE_CHECKING:
@@ -108,9 +109,9 @@ class Task(ABC):
         """Returns the class of the evaluator, called with the categories and, by name, its options.
 
         Raises:
-            TypeError: the task is not measured (it has no ``annotations``).
+            ConfigError: the task is not measured (it has no :attr:`annotations`).
         """
-        raise TypeError(f"{self.name} is not measured")
+        raise ConfigError(f"{self.name} is not measured")
 
 
 class PromptedTask(Task):
@@ -219,7 +220,7 @@ class ResultTask(Task):
         options: of ``predict``.
         comparison: pictures of the worst images, or None.
         memory_advice: what helps where the results of an image need too much memory, beside smaller images.
-        empty_note: sentence about images without any result, with ``{empty}`` and ``{images}`` for their numbers.
+        empty_note: sentence about images where :meth:`is_empty`, with ``{empty}`` and ``{images}`` for their numbers.
     """
 
     by_category: ClassVar[bool] = False

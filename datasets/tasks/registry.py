@@ -56,14 +56,14 @@ def prompt_of(name: str) -> str | None:
     return task.prompt if isinstance(task, PromptedTask) else None
 
 
-def result_tasks() -> tuple[ResultTask, ...]:
+def all_result_tasks() -> tuple[ResultTask, ...]:
     """Returns the tasks that networks answer unasked."""
     return tuple(task for task in all_tasks() if isinstance(task, ResultTask))
 
 
 def results_of(prediction: Prediction) -> list[tuple[ResultTask, Any]]:
     """Returns the parts of a prediction that are there, with their tasks."""
-    found = ((task, task.result(prediction)) for task in result_tasks())
+    found = ((task, task.result(prediction)) for task in all_result_tasks())
     return [(task, result) for task, result in found if result is not None]
 
 

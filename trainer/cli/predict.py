@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...datasets.tasks.registry import result_tasks
+from ...datasets.tasks.registry import all_result_tasks
 from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", metavar="NAMES", help="other category names: person,car,road:stuff (things unless :stuff)"
     )
-    names = ",".join(task.name for task in result_tasks())
+    names = ",".join(task.name for task in all_result_tasks())
     parser.add_argument("--tasks", metavar="LIST", help=f"any of {names}; default: what the configuration does")
     for option in _writer_options():
         parser.add_argument(f"--{option.name}", action="store_true", help=option.text, **option.arguments)
@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _writer_options() -> list[WriterOption]:
-    return [option for task in result_tasks() for option in task.options]
+    return [option for task in all_result_tasks() for option in task.options]
 
 
 def _chosen_options(args: argparse.Namespace, asked: Sequence[str]) -> dict[str, bool]:
@@ -124,7 +124,7 @@ def _chosen_options(args: argparse.Namespace, asked: Sequence[str]) -> dict[str,
     Raises:
         UsageError: an option is about a task that is not predicted.
     """
-    for task in result_tasks():
+    for task in all_result_tasks():
         for option in task.options:
             if getattr(args, option.name) and task.name not in asked:
                 raise UsageError(option.misplaced)
@@ -185,7 +185,7 @@ def parse_tasks(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     found = tuple(word.strip() for word in text.split(",") if word.strip())
-    known = [task.name for task in result_tasks()]
+    known = [task.name for task in all_result_tasks()]
     if not found or not set(found) <= set(known):
         raise UsageError(f"--tasks {text}: expected some of {', '.join(known)}, separated by commas")
     return found

@@ -15,7 +15,7 @@ import numpy as np
 from ...datasets.formats.prompts import PromptedObject, describe, parse_prompts
 from ...datasets.prompted_writer import object_entry
 from ...datasets.tasks.base import ResultTask
-from ...datasets.tasks.registry import result_tasks
+from ...datasets.tasks.registry import all_result_tasks
 from ...utils.errors import UserError
 from ...utils.image_io import encode_png
 from ...utils.masks import decode_masks
@@ -219,7 +219,7 @@ class OpenImages:
 def unasked_task(predictor: Predictor) -> ResultTask | None:
     """Returns what the page shows of what a network finds without prompts: its first task; None: it finds nothing."""
     found = predictor.result_tasks() or predictor.model.result_kinds
-    return next((task for task in result_tasks() if task.name in found), None)
+    return next((task for task in all_result_tasks() if task.name in found), None)
 
 
 def _whole(value: Any) -> int:

@@ -45,7 +45,6 @@ from .base import Comparison, Option, Region, ResultTask, ResultWriter, ScoreCom
 
 
 class BrightEvaluator(ImageEvaluator):
-    kind = "bright"
     table_file = "bright.txt"
 
     def __init__(self, categories=()):
