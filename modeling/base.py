@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..utils.draws import Draws
@@ -67,7 +66,8 @@ class MetaArch(nn.Module, ABC):
             top-level modules.
         prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
         result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
-            "everything" among them means that :meth:`everything` works.
+        absent_hints: kind of result -> what helps users whose weights do not give it, as the end of a sentence.
+        empty_hints: kind of result -> what helps where nothing is found in an image, as the end of a sentence.
         mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
         has_categories: it tells categories apart; weights without names of categories get those of COCO then.
         takes_shapes: ``prompted`` reads ``Prompts.shapes``, coordinates instead of pixels; simulated clicks have some.
@@ -79,6 +79,8 @@ class MetaArch(nn.Module, ABC):
     mask_stride: int = 4
     takes_shapes: ClassVar[bool] = False
     has_categories: ClassVar[bool] = True
+    absent_hints: ClassVar[Mapping[str, str]] = {}
+    empty_hints: ClassVar[Mapping[str, str]] = {}
     monitors: dict[str, Tensor]
 
     def __init__(self) -> None:
@@ -181,17 +183,6 @@ class MetaArch(nn.Module, ABC):
             UserError: the architecture has no such prompt; says which has.
         """
         raise NotImplementedError(f"{type(self).__name__} takes no reference prompts")
-
-    def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in one image, without prompts and categories.
-
-        Args:
-            image: (H, W, 3) uint8 RGB at its original size.
-
-        Returns:
-            Records as :attr:`Prediction.everything` describes them.
-        """
-        raise NotImplementedError(f"{type(self).__name__} finds no masks without prompts")
 
     def inference_graph(self) -> InferenceGraph:
         """Returns the network with its present vocabulary as one graph, sharing the parameters.

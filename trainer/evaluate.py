@@ -17,6 +17,7 @@ from ..datasets.catalog import Item, Record, Split
 from ..datasets.evaluation.base import METRIC_VERSION, Evaluator
 from ..datasets.evaluation.build import build_evaluators, possible_kinds
 from ..datasets.pipelines.base import find_pipeline
+from ..datasets.tasks.registry import find_task, prompt_of
 from ..modeling.base import MetaArch
 from ..utils.config.architectures import find_architecture
 from ..utils.config.schema import value_at
@@ -34,8 +35,6 @@ log = get_logger(__name__)
 
 _MEMORY_KEYS = ("TEST.BATCH_SIZE_TOTAL", "the evaluation image size", "PRECISION bf16")
 _PROGRESS_SECONDS = 20.0
-_PROMPTS = {"interactive": "stroke", "referring": "text"}
-"""Kind -> the prompts that a model must take for it."""
 
 
 def evaluation_kinds(
@@ -63,16 +62,16 @@ def evaluation_kinds(
     switches = _Switches(cfg)
     asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
     wanted = asked or list(record.evaluators_for(split))
-    if not asked and result_kinds is not None and not any(k in _PROMPTS or k in result_kinds for k in wanted):
+    if not asked and result_kinds is not None and not any(prompt_of(k) or k in result_kinds for k in wanted):
         results = [k for k in possible if k in result_kinds]
-        wanted = results or [k for k in possible if k in _PROMPTS] or wanted
+        wanted = results or [k for k in possible if prompt_of(k)] or wanted
     kinds = []
     for kind in wanted:
         obstacle = _obstacle(cfg, kind, prompt_kinds, result_kinds)
         if asked and kind not in possible:
             _note(f"{record.name}: no {kind} evaluation, its annotations do not allow it ({', '.join(possible)} only)")
         elif not switches.on(kind):
-            if kind in _PROMPTS:
+            if prompt_of(kind):
                 _note(f"{record.name}: no {kind} evaluation, {switches.keys[kind]} is off")
         elif obstacle:
             if asked:
@@ -89,7 +88,7 @@ def _obstacle(
     cfg: Shared, kind: str, prompt_kinds: Collection[str], result_kinds: Collection[str] | None
 ) -> str | None:
     """Returns why a model cannot be measured by a kind of evaluator, or None."""
-    prompt = _PROMPTS.get(kind)
+    prompt = prompt_of(kind)
     if prompt:
         verb, needed, offered = "takes", f"{prompt} prompts", prompt_kinds
         missing = prompt not in prompt_kinds
@@ -184,8 +183,8 @@ def evaluate(
     evaluators = build_evaluators(record, split, kinds, pipeline.evaluator_options(split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]
-    tasks = tuple(evaluator.task for evaluator in evaluators.values())
-    passes = EvaluationPasses(model, tasks, pipeline.click_protocol(split), processes.device)
+    asked = tuple(find_task(kind).asks for kind in kinds)
+    passes = EvaluationPasses(model, asked, pipeline.click_protocol(split), processes.device)
     started = time.perf_counter()
     complete, failure = False, None
     try:

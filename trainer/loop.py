@@ -15,7 +15,6 @@ from ..utils.draws import Draws
 from ..utils.errors import UserError
 from ..utils.logging import get_logger
 from ..utils.structures import Batch
-from .callbacks.base import Callback
 from .distributed import Processes
 from .environment import seed_step
 from .memory import memory_errors
@@ -45,6 +44,22 @@ class LoopSettings:
     clip_norm: float | None = None
     nonfinite_max: int = 10
     memory_keys: tuple[str, ...] = ()
+
+
+class Callback:
+    """Does nothing; subclasses override what they need. Called on every process, in the same order."""
+
+    def start(self, loop: Loop) -> None:
+        """Called once, before the first step of this process's life."""
+
+    def step(self, loop: Loop) -> None:
+        """Called after each optimizer step; ``loop.step`` counts it already."""
+
+    def record(self, loop: Loop, record: dict[str, Any]) -> None:
+        """Called when there are figures: a dictionary with ``kind`` ("train" or "eval"), ``step`` and numbers."""
+
+    def stop(self, loop: Loop, error: BaseException | None) -> None:
+        """Called once at the end, also after an error or a stop signal."""
 
 
 class NonFiniteError(UserError):

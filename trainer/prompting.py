@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,10 +21,8 @@ from ..utils.logging import get_logger
 from ..utils.masks import Rle, decode_masks, encode_masks
 from ..utils.prompts import Point, Prompt, PromptError, rasterize, scaled
 from ..utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+from .loaded_network import LoadedNetwork
 from .result_memory import check_mask_memory, check_result_memory
-
-if TYPE_CHECKING:
-    from .predictor import Predictor
 
 log = get_logger(__name__)
 
@@ -57,7 +55,7 @@ class EncodedImage:
         UserError: the network takes no prompts.
     """
 
-    def __init__(self, predictor: Predictor, image: np.ndarray) -> None:
+    def __init__(self, predictor: LoadedNetwork, image: np.ndarray) -> None:
         if not predictor.model.prompt_kinds:
             raise UserError(
                 f"{_network(predictor)} takes no prompts: it was built or trained without them; use weights that were "
@@ -111,7 +109,7 @@ class EncodedImage:
         """Returns what the network predicts without prompts.
 
         Args:
-            tasks: any of "panoptic", "semantic", "instance".
+            tasks: names of tasks (:mod:`segfoundry.datasets.tasks`) that the features are enough for.
             categories: vocabulary; None: the predictor's.
 
         Raises:
@@ -164,7 +162,7 @@ class EncodedImage:
         return Answer(encode_masks(mask)[0], float(answer.scores[0]), answer.logits[0])
 
 
-def refer(predictor: Predictor, image: np.ndarray, texts: Sequence[str]) -> ReferResult:
+def refer(predictor: LoadedNetwork, image: np.ndarray, texts: Sequence[str]) -> ReferResult:
     """Finds what texts name; see ``Predictor.refer``."""
     for text in texts:
         check_text(text)
@@ -194,7 +192,7 @@ def innermost_point(mask: np.ndarray) -> Point | None:
     return Point(int(column) + 0.5, int(row) + 0.5)
 
 
-def _network(predictor: Predictor) -> str:
+def _network(predictor: LoadedNetwork) -> str:
     return f"{predictor.cfg.MODEL.NAME} ({predictor.source})"
 
 

@@ -25,7 +25,6 @@ from ..utils.errors import ConfigError
 from ..utils.files import atomic_write_json
 from ..utils.logging import add_log_file, get_logger, remove_log_file, setup_logging
 from ..utils.structures import Batch
-from .callbacks.base import Callback
 from .callbacks.checkpoint import CheckpointCallback
 from .callbacks.evaluate import EvaluateCallback
 from .callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
@@ -39,7 +38,7 @@ from .ema import Ema
 from .environment import check_torch, describe, seed_all, set_deterministic
 from .evaluate import evaluate, evaluation_kinds, scalars
 from .launch import read_ranks
-from .loop import Loop, LoopSettings
+from .loop import Callback, Loop, LoopSettings
 from .memory import training_keys
 from .optim import build_optimizer, parameter_names
 from .precision import build_precision

@@ -187,12 +187,6 @@ class SamArchitecture(Architecture[SamConfig]):
         """Networks for foreground never saw a stroke."""
         return {"stroke": "SAM.TASK dlo"} if cfg.SAM.TASK == "dlo" else {}
 
-    def result_hint(self, task: str) -> str:
-        """Returns how weights that say nothing give the foreground."""
-        if task != "foreground":
-            return ""
-        return "weights that were trained for it without saying so: --overrides SAM.TASK dlo"
-
 
 def tiny() -> dict[str, Any]:
     """Returns the smallest configuration that trains: dotted key -> value."""

@@ -57,6 +57,8 @@ class SamSegmenter(Sam, MetaArch):
     prompt_kinds = frozenset({"stroke"})
     takes_shapes = True
     has_categories = False
+    absent_hints = {"foreground": "weights that were trained for it without saying so: --overrides SAM.TASK dlo"}
+    empty_hints = {"everything": "lower SAM.AMG.PRED_IOU_THRESH or SAM.AMG.STABILITY_SCORE_THRESH"}
 
     def __init__(
         self,
@@ -133,12 +135,22 @@ class SamSegmenter(Sam, MetaArch):
 
     @torch.no_grad()
     def predict(self, batch: Batch, request: Request) -> list[Prediction]:
-        """Returns one prediction per image at its output size, with the loss where there is ground truth.
+        """Returns one prediction per image at its output size, with the loss where there is foreground ground truth.
 
         Raises:
-            ValueError: another task than "foreground" is asked for; :meth:`everything` looks at whole images.
+            ValueError: an unknown task is asked for, or "everything" without ``Sample.original``.
         """
-        return self.decode(self.encode(batch), request)
+        tasks = self._asked(request)
+        encoded = tuple(task for task in tasks if task != "everything")
+        predictions = [Prediction() for _ in batch.samples]
+        if encoded:
+            predictions = self.decode(self.encode(batch), Request(encoded))
+        if "everything" in tasks:
+            for sample, prediction in zip(batch.samples, predictions, strict=True):
+                if sample.original is None:
+                    raise ValueError("everything mode looks at the image itself, Sample.original, which is missing")
+                prediction.everything = self.everything(sample.original)
+        return predictions
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Encoded:
@@ -149,10 +161,13 @@ class SamSegmenter(Sam, MetaArch):
     @torch.no_grad()
     def decode(self, encoded: Encoded, request: Request) -> list[Prediction]:  # type: ignore[override]
         """Returns one prediction per encoded image, at its output size; errors as :meth:`predict`."""
-        tasks = self.tasks if request.tasks is None else tuple(request.tasks)
+        tasks = self._asked(request)
         if tasks != ("foreground",) or not isinstance(self.task, DloTask):
-            raise ValueError(f"from encoded images SAM gives no {', '.join(tasks)}; see MetaArch.everything")
+            raise ValueError(f"from encoded images this SAM gives no {', '.join(tasks)}")
         return [Prediction(foreground=found) for found in self.task.predict(self, encoded)]
+
+    def _asked(self, request: Request) -> tuple[str, ...]:
+        return self.tasks if request.tasks is None else tuple(request.tasks)
 
     def select(self, encoded: Encoded, places: Sequence[int]) -> Encoded:
         """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
@@ -175,7 +190,7 @@ class SamSegmenter(Sam, MetaArch):
         return answered_masks(self, encoded, answers)
 
     def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, see ``MetaArch.everything``."""
+        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, as ``Prediction.everything``."""
         return find_everything(self, image, self.everything_settings)
 
     def compile_parts(self) -> list[nn.Module]:

@@ -107,10 +107,6 @@ class Architecture(ABC, Generic[C]):
         """Returns the prompts that were not trained with this configuration: "stroke", "text" -> key and its value."""
         return {}
 
-    def result_hint(self, task: str) -> str:
-        """Returns how weights are made to give the results of a task that they do not say they give, or nothing."""
-        return ""
-
 
 @functools.cache
 def architectures() -> dict[str, Architecture[Any]]:

@@ -64,7 +64,7 @@ def key(
     default: Any,
     text: str,
     *,
-    choices: tuple[Any, ...] | None = None,
+    choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     no_effect: str | None = None,
@@ -75,7 +75,7 @@ def key(
     Args:
         default: value when nothing sets the key; lists and mappings are copied for each section object.
         text: what the key means, with its unit and the meaning of special values.
-        choices: the allowed values, when the set is closed.
+        choices: the allowed values, when the set is closed; or a function that finds them when the schema is read.
         minimum: smallest allowed number; for a list, of each element.
         maximum: largest allowed number; for a list, of each element.
         no_effect: the key exists so that published configurations and job scripts run unchanged, but nothing reads it;
@@ -117,7 +117,13 @@ def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
         if _is_section(hint):
             found.update(collect(hint, name + "."))
         else:
-            found[name] = Leaf(name, hint, getattr(defaults, item.name), **item.metadata)
+            choices = item.metadata["choices"]
+            found[name] = Leaf(
+                name,
+                hint,
+                getattr(defaults, item.name),
+                **{**item.metadata, "choices": choices() if callable(choices) else choices},
+            )
     return found
 
 

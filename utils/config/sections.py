@@ -6,12 +6,18 @@ declared here too, with the reason.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 from ..errors import ConfigError
 from .schema import key, section
+
+
+def evaluator_names() -> tuple[str, ...]:
+    """Returns the tasks that can be measured: files of their own, found by name as the architectures are."""
+    return importlib.import_module("...datasets.tasks.registry", __package__).evaluator_names()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +113,9 @@ class Test:
     )
     EVALUATORS: list[str] = key(
         [],
-        "What is measured: panoptic, instance, semantic, interactive (clicks), referring (phrases), foreground, as far as "
-        "a data set's annotations and the network allow; empty: what its record says, or else panoptic, instance and "
-        "semantic, or foreground.",
-        choices=("panoptic", "instance", "semantic", "interactive", "referring", "foreground"),
+        "What is measured, as far as a data set's annotations and the network allow; empty: what its record says, or else "
+        "what its annotations are made for.",
+        choices=evaluator_names,
     )
     SENTENCES: str = key(
         "first",

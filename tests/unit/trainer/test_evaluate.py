@@ -11,6 +11,7 @@ from segfoundry.datasets.build import build_eval_loader
 from segfoundry.datasets.catalog import Split, find_record
 from segfoundry.datasets.evaluation.build import build_evaluators
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.tasks.registry import find_task
 from segfoundry.trainer.distributed import Processes
 from segfoundry.trainer.evaluate import evaluate, evaluation_kinds, scalars
 from segfoundry.trainer.evaluation_passes import EvaluationPasses
@@ -139,11 +140,11 @@ def test_two_shards_merge_to_the_same_bits(data):
     whole = run(Fair(), data, cfg)
 
     def shard(rank):
-        evaluators = build_evaluators(*data, kinds, find_pipeline(cfg).evaluator_options(data[1], kinds))
-        passes = EvaluationPasses(
-            Fair().eval(), tuple(e.task for e in evaluators.values()), find_pipeline(cfg).click_protocol(), CPU
-        )
-        for batch in build_eval_loader(find_pipeline(cfg), *data, rank=rank, world=2, kinds=kinds):
+        pipeline = find_pipeline(cfg)
+        evaluators = build_evaluators(*data, kinds, pipeline.evaluator_options(data[1], kinds))
+        asked = tuple(find_task(kind).asks for kind in kinds)
+        passes = EvaluationPasses(Fair().eval(), asked, pipeline.click_protocol(), CPU)
+        for batch in build_eval_loader(pipeline, *data, rank=rank, world=2, kinds=kinds):
             for sample, prediction in zip(batch.samples, passes(batch), strict=True):
                 for evaluator in evaluators.values():
                     evaluator.process(sample, prediction)

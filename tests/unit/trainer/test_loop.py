@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.callbacks.log import LogCallback
 from segfoundry.trainer.environment import seed_step
-from segfoundry.trainer.loop import DataFailure, NonFiniteError
+from segfoundry.trainer.loop import Callback, DataFailure, NonFiniteError
 from segfoundry.trainer.run import loop_settings
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError, UserError
