@@ -1,4 +1,8 @@
-"""What every meta-architecture offers to the trainer."""
+"""What every meta-architecture offers to the trainer.
+
+What only some can do is a class of its own, which an architecture also extends and a caller looks for with isinstance:
+prompts (``promptable.py``), export (``exportable.py``), layouts of published files (``published.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
 from torch import Tensor, nn
 
 from ..utils.draws import Draws
-from ..utils.errors import UserError
-from ..utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes
+from ..utils.structures import Batch, Category, Prediction, Request
 
 
 @dataclass
@@ -43,21 +45,6 @@ class TrainPolicy:
     unreached: list[str] = field(default_factory=list)
 
 
-class InferenceGraph(nn.Module):
-    """A network from one image to masks and their classes, without control flow on data: what ``export`` writes.
-
-    ``forward`` maps images (1, 3, H, W) float32 RGB 0..255 to class probabilities (1, Q, K + 1), the last one of "no
-    object", and mask logits (1, Q, h, w), both float32.
-
-    Args:
-        divisibility: H and W are multiples of this.
-    """
-
-    def __init__(self, divisibility: int) -> None:
-        super().__init__()
-        self.divisibility = divisibility
-
-
 class MetaArch(nn.Module, ABC):
     """A network with its losses and post-processing.
 
@@ -66,26 +53,22 @@ class MetaArch(nn.Module, ABC):
         parts: label -> prefix of parameter names, for the table printed at start; the longest prefix wins. Empty: the
             top-level modules.
         mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
-        prompt_kinds: what ``prompted`` understands: any of "stroke", "text", "reference"; empty: it takes no prompts.
-        result_kinds: tasks that ``predict`` and ``decode`` can be asked for; empty: the network answers prompts only.
-            "everything" among them means that :meth:`everything` works.
-        mask_stride: pixels of the padded input per pixel of the logits that ``prompted`` returns.
+        result_kinds: tasks that ``predict`` can be asked for; empty: the network answers prompts only.
+        tasks: those of ``result_kinds`` that ``predict`` does unasked; all of them unless the instance says otherwise.
         has_categories: it tells categories apart; weights without names of categories get those of COCO then.
-        takes_shapes: ``prompted`` reads ``Prompts.shapes``, coordinates instead of pixels; simulated clicks have some.
     """
 
     parts: ClassVar[dict[str, str]] = {}
     mapper: str = "panoptic"
-    prompt_kinds: frozenset[str] = frozenset()
     result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
-    mask_stride: int = 4
-    takes_shapes: ClassVar[bool] = False
     has_categories: ClassVar[bool] = True
     monitors: dict[str, Tensor]
+    tasks: tuple[str, ...]
 
     def __init__(self) -> None:
         super().__init__()
         self.monitors = {}
+        self.tasks = tuple(sorted(self.result_kinds))
 
     @classmethod
     @abstractmethod
@@ -132,77 +115,6 @@ class MetaArch(nn.Module, ABC):
     def set_vocabulary(self, categories: Sequence[Category]) -> None:  # noqa: B027
         """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it."""
 
-    def encode(self, batch: Batch) -> Any:
-        """Runs the part of the network that no prompt changes, once per image.
-
-        Args:
-            batch: B images of one padded size.
-
-        Returns:
-            An object for ``decode``, ``select``, ``prompted`` and ``reference``; it serves any number of rounds.
-        """
-        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
-
-    def decode(self, encoded: Any, request: Request) -> list[Prediction]:
-        """Returns what ``predict`` does, from encoded images."""
-        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
-
-    def select(self, encoded: Any, places: Sequence[int]) -> Any:
-        """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
-        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
-
-    def prompted(
-        self,
-        encoded: Any,
-        prompts: Sequence[Prompts],
-        previous: Sequence[Tensor | None] | None = None,
-        rng: Draws | None = None,
-    ) -> list[PromptedMasks]:
-        """Answers the prompts of each encoded image.
-
-        Args:
-            encoded: what ``encode`` returned for B images.
-            prompts: of each image; images may have different numbers of objects.
-            previous: per image, the logits (N, h, w) of the last round for its stroked objects, in the same order,
-                or None in the first round.
-            rng: source of random draws; None: a fixed one, so that equal prompts have equal answers.
-
-        Returns:
-            One answer per image.
-        """
-        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
-
-    def full_masks(self, encoded: Any, answers: Sequence[PromptedMasks]) -> list[Tensor]:
-        """Returns the answers' masks (N + T, H, W) bool at each image's original size."""
-        raise NotImplementedError(f"{type(self).__name__} takes no prompts")
-
-    def reference(self, encoded: Any, strokes: Strokes) -> Any:
-        """Returns what strokes of one object on one encoded image show, to look for it in other images.
-
-        Raises:
-            UserError: the architecture has no such prompt; says which has.
-        """
-        raise NotImplementedError(f"{type(self).__name__} takes no reference prompts")
-
-    def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in one image, without prompts and categories.
-
-        Args:
-            image: (H, W, 3) uint8 RGB at its original size.
-
-        Returns:
-            Records as :attr:`Prediction.everything` describes them.
-        """
-        raise NotImplementedError(f"{type(self).__name__} finds no masks without prompts")
-
-    def inference_graph(self) -> InferenceGraph:
-        """Returns the network with its present vocabulary as one graph, sharing the parameters.
-
-        Raises:
-            UserError: this architecture cannot be exported.
-        """
-        raise UserError("this architecture cannot be exported; networks of SEEM can")
-
     def compile_parts(self) -> list[nn.Module]:
         """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""
         return list(self.children())
@@ -219,29 +131,6 @@ class MetaArch(nn.Module, ABC):
         """
         return state
 
-    def check_plain(self) -> None:  # noqa: B027
-        """Makes sure that published files have a place for every tensor; called after LoRA updates were merged.
-
-        Raises:
-            UserError: fine-tuning added modules that they do not know.
-        """
-
-    def to_transformers(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Returns the tensors under the names of this network's class in transformers, and the class's configuration.
-
-        Raises:
-            UserError: there is no such class.
-        """
-        raise UserError(f"{type(self).__name__} has no class in transformers; convert --to published or segfoundry")
-
     def key_map(self, name: str) -> str:
         """Maps a published checkpoint's parameter name to ours; identity unless an architecture says otherwise."""
         return name
-
-    def published_state(self) -> dict[str, Tensor]:
-        """Returns the weights under published names, for other programs.
-
-        Here these are the network's own names, translated by no part. An architecture that knows better overrides
-        this; one with low-rank updates may merge them, into copies.
-        """
-        return self.state_dict()

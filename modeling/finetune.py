@@ -77,6 +77,11 @@ def parameter_kinds(model: nn.Module) -> dict[str, str]:
     return kinds
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """True if no parameter of the module trains."""
+    return not any(p.requires_grad for p in module.parameters())
+
+
 def apply_policy(model: nn.Module, policy: TrainPolicy) -> None:
     """Sets ``requires_grad`` of every parameter by the policy.
 

@@ -18,6 +18,7 @@ from ..datasets.evaluation.base import METRIC_VERSION, Evaluator
 from ..datasets.evaluation.build import build_evaluators, possible_kinds
 from ..datasets.mappers.build import first_prompt
 from ..modeling.base import MetaArch
+from ..modeling.promptable import prompt_kinds
 from ..utils.errors import ConfigError, UserError
 from ..utils.files import atomic_write_json, atomic_write_text
 from ..utils.logging import get_logger
@@ -60,7 +61,7 @@ def evaluation_kinds(
         cfg: configuration tree.
         record: the data set.
         split: its part.
-        prompt_kinds: prompts that the model takes (``MetaArch.prompt_kinds``).
+        prompt_kinds: prompts that the model takes (``Promptable.prompt_kinds``).
         result_kinds: results that the model gives (``MetaArch.result_kinds``); None: all.
 
     Raises:
@@ -201,7 +202,7 @@ def evaluate(
     Raises:
         UserError: on all processes, when one of them cannot read its data or has too little memory.
     """
-    kinds = evaluation_kinds(cfg, record, split, model.prompt_kinds, model.result_kinds)
+    kinds = evaluation_kinds(cfg, record, split, prompt_kinds(model), model.result_kinds)
     evaluators = build_evaluators(record, split, kinds, evaluator_options(cfg, split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]

@@ -239,8 +239,9 @@ class Predictor:
             if together:
                 predictions = self.model(self.batch(images), request=Request(tasks=together))
             if "everything" in asked:  # asks about each image many times, at the image's own size
+                model: Any = self.model
                 for image, prediction in zip(images, predictions, strict=True):
-                    prediction.everything = self.model.everything(image)
+                    prediction.everything = model.everything(image)
         return predictions
 
 

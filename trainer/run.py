@@ -18,6 +18,7 @@ from ..modeling.base import MetaArch
 from ..modeling.build import build_model
 from ..modeling.checkpoint import find_weights, load_state, read_state_dict
 from ..modeling.finetune import apply_policy, param_groups, param_table
+from ..modeling.promptable import prompt_kinds
 from ..utils.config.architectures import lacks_parts
 from ..utils.config.dump import dump
 from ..utils.errors import ConfigError
@@ -307,7 +308,8 @@ def _evaluators(
     model = state.model
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
     for record, split in plan.test:
-        evaluation_kinds(plan.cfg, record, split, model.prompt_kinds, model.result_kinds)  # answered before training
+        kinds = prompt_kinds(model), model.result_kinds
+        evaluation_kinds(plan.cfg, record, split, *kinds)  # answered before training
         name = dataset_label(found, record.name, split.name)
 
         def run(record: Any = record, split: Any = split, name: str = name) -> dict[str, float] | None:

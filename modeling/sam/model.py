@@ -6,7 +6,7 @@ Letters in shapes: B images, C channels, g rows and columns of the image embeddi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from ...utils.array_cache import cache_folder
 from ...utils.draws import Draws
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
 from ..base import MetaArch, TrainPolicy
+from ..finetune import is_frozen
+from ..promptable import Promptable
+from ..published import PublishedLayout, TransformersLayout
 from .answers import answer_prompts, answered_masks
 from .build import CustomSize, build_sam
 from .cache import EmbeddingCache
@@ -25,30 +28,18 @@ from .everything import EverythingSettings, find_everything
 from .network import Sam
 from .promptable import PromptableTask
 from .published import adapt_state, load_base
+from .task import Task
 from .tiny_vit import TinyViT
 from .to_transformers import to_transformers
 from .tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
 
 
-class Task(Protocol):
-    """What is trained: :class:`DloTask` or :class:`PromptableTask`."""
-
-    def losses(self, model: Sam, batch: Batch, embeddings: Tensor, rng: Draws) -> dict[str, Tensor]:
-        """Returns the weighted losses of a micro-batch, as shares of the step's."""
-
-    def normalizers(self, batch: Batch) -> dict[str, float]:
-        """Returns the batch's share of the loss normalisers."""
-
-    def unreached(self, name: str) -> bool:
-        """Tells whether no loss depends on the parameter of this name."""
-
-
-class SamSegmenter(Sam, MetaArch):
+class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayout):
     """SAM (arXiv 2304.02643) with its training tasks; the state dict has the names of the published files.
 
     Args:
         sam: the network, whose parts become this one's.
-        task: what is trained, and in the case of foregrounds predicted.
+        task: what is trained, and predicted without prompts.
         everything_settings: of everything mode.
         cache: embeddings on the disk, for a frozen image encoder; or None.
         tuning: which parameters train.
@@ -71,9 +62,8 @@ class SamSegmenter(Sam, MetaArch):
         self.everything_settings = everything_settings or EverythingSettings()
         self.cache = cache
         self.mask_stride = self.image_size // self.prompt_encoder.mask_input_size
-        foreground = isinstance(task, DloTask)
-        self.result_kinds = frozenset({"foreground", "everything"} if foreground else {"everything"})
-        self.tasks = ("foreground",) if foreground else ("everything",)
+        self.result_kinds = task.result_kinds | {"everything"}
+        self.tasks = tuple(sorted(task.result_kinds)) or ("everything",)
         self.tuning = tuning or TuningSettings()
 
     @classmethod
@@ -115,7 +105,7 @@ class SamSegmenter(Sam, MetaArch):
     @property
     def mapper(self) -> str:  # type: ignore[override]  # of an instance: the task decides
         """Name of the mappers that make the task's samples."""
-        return "foreground" if isinstance(self.task, DloTask) else "promptable"
+        return self.task.mapper
 
     def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
         """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``."""
@@ -142,7 +132,7 @@ class SamSegmenter(Sam, MetaArch):
         """Returns one prediction per image at its output size, with the loss where there is ground truth.
 
         Raises:
-            ValueError: another task than "foreground" is asked for; :meth:`everything` looks at whole images.
+            ValueError: the task does not give what is asked for; :meth:`everything` looks at whole images.
         """
         return self.decode(self.encode(batch), request)
 
@@ -156,9 +146,9 @@ class SamSegmenter(Sam, MetaArch):
     def decode(self, encoded: Encoded, request: Request) -> list[Prediction]:  # type: ignore[override]
         """Returns one prediction per encoded image, at its output size; errors as :meth:`predict`."""
         tasks = self.tasks if request.tasks is None else tuple(request.tasks)
-        if tasks != ("foreground",) or not isinstance(self.task, DloTask):
-            raise ValueError(f"from encoded images SAM gives no {', '.join(tasks)}; see MetaArch.everything")
-        return [Prediction(foreground=found) for found in self.task.predict(self, encoded)]
+        if not tasks or not self.task.result_kinds.issuperset(tasks):
+            raise ValueError(f"from encoded images SAM gives no {', '.join(tasks)}; see SamSegmenter.everything")
+        return self.task.predict(self, encoded)
 
     def select(self, encoded: Encoded, places: Sequence[int]) -> Encoded:
         """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
@@ -172,7 +162,7 @@ class SamSegmenter(Sam, MetaArch):
         previous: Sequence[Tensor | None] | None = None,
         rng: Draws | None = None,
     ) -> list[PromptedMasks]:
-        """Answers the prompts of each encoded image; scores are predicted IoUs (``MetaArch.prompted``)."""
+        """Answers the prompts of each encoded image; scores are predicted IoUs (``Promptable.prompted``)."""
         return answer_prompts(self, encoded, prompts, previous)
 
     @torch.no_grad()
@@ -181,12 +171,19 @@ class SamSegmenter(Sam, MetaArch):
         return answered_masks(self, encoded, answers)
 
     def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, see ``MetaArch.everything``."""
+        """Returns masks of all that can be told apart in one image, without prompts and categories.
+
+        Args:
+            image: (H, W, 3) uint8 RGB at its original size.
+
+        Returns:
+            Records as :attr:`Prediction.everything` describes them.
+        """
         return find_everything(self, image, self.everything_settings)
 
     def compile_parts(self) -> list[nn.Module]:
-        """Returns the parts whose inputs keep their form: simulated prompts change their numbers from step to step."""
-        return [self.image_encoder, self.mask_decoder] if isinstance(self.task, DloTask) else [self.image_encoder]
+        """Returns the parts whose inputs keep their form from step to step, as the task says."""
+        return self.task.compile_parts(self)
 
     def train_policy(self) -> TrainPolicy:
         """Returns which parameters train (see ``modeling/sam/tuning.py``)."""
@@ -211,11 +208,6 @@ class SamSegmenter(Sam, MetaArch):
     def to_transformers(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns tensors and configuration of ``transformers.SamModel``."""
         return to_transformers(self)
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """True if no parameter of the module trains."""
-    return not any(p.requires_grad for p in module.parameters())
 
 
 def reinitialise(decoder: nn.Module) -> None:

@@ -16,6 +16,9 @@ from ...utils.draws import Draws
 from ...utils.errors import ConfigError
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes, Targets
 from ..base import MetaArch, TrainPolicy
+from ..exportable import Exportable
+from ..finetune import is_frozen
+from ..promptable import TakesReferences
 from .backbone import build_backbone
 from .config import active_tasks
 from .criterion import SetCriterion
@@ -61,7 +64,7 @@ class SegmentationHead(nn.Module):
         self.predictor = predictor
 
 
-class Seem(MetaArch):
+class Seem(MetaArch, TakesReferences, Exportable):
     """SEEM (Segment Everything Everywhere All at Once, arXiv 2304.06718), variants v1, v0 and demo.
 
     Args:
@@ -290,7 +293,7 @@ class Seem(MetaArch):
         previous: Sequence[Tensor | None] | None = None,
         rng: Draws | None = None,
     ) -> list[PromptedMasks]:
-        """Answers the prompts of each encoded image (``MetaArch.prompted``).
+        """Answers the prompts of each encoded image (``Promptable.prompted``).
 
         A score is the mean probability inside the mask. An object that no stroke points at gets an empty mask.
         """
@@ -376,11 +379,6 @@ CANNOT_TRAIN = (
 def class_names(categories: Sequence[Category]) -> list[str]:
     """Returns the texts of the K + 1 classes: the names, and "background"."""
     return [category.name for category in categories] + [BACKGROUND]
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """True if no parameter of the module trains."""
-    return not any(p.requires_grad for p in module.parameters())
 
 
 def _targets(batch: Batch) -> list[Targets]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...datasets.formats.prompts import PromptedObject, describe, parse_prompts
 from ...datasets.prompted_writer import object_entry
+from ...modeling.promptable import prompt_kinds
 from ...utils.errors import UserError
 from ...utils.image_io import encode_png
 from ...utils.masks import decode_masks, encode_masks
@@ -195,7 +196,7 @@ class OpenImages:
             del self._images[key]
         while len(self._images) >= self.most:
             self._images.popitem(last=False)
-        session = InteractiveSession(self.predictor, image) if self.predictor.model.prompt_kinds else None
+        session = InteractiveSession(self.predictor, image) if prompt_kinds(self.predictor.model) else None
         key = secrets.token_urlsafe(24)
         self._images[key] = opened = OpenImage(name, image, session, used=now)
         return key, opened
