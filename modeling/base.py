@@ -45,6 +45,22 @@ class TrainPolicy:
     unreached: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Progress:
+    """Where a training step stands in its run: a pure function of the step, so that a resumed run sees the same.
+
+    Attributes:
+        step: optimizer steps done before it.
+        epoch: passes over the training data done before it, with the fraction of the present one.
+    """
+
+    step: int
+    epoch: float
+
+
+START = Progress(0, 0.0)
+
+
 class MetaArch(nn.Module, ABC):
     """A network with its losses and post-processing.
 
@@ -80,20 +96,28 @@ class MetaArch(nn.Module, ABC):
             categories: the training data set's categories, in index order.
         """
 
-    def forward(self, batch: Batch, *, rng: Draws | None = None, request: Request | None = None) -> Any:
+    def forward(
+        self, batch: Batch, *, rng: Draws | None = None, progress: Progress = START, request: Request | None = None
+    ) -> Any:
         """Single entrance, so that DistributedDataParallel works: ``losses`` in training mode, else ``predict``."""
         if self.training:
             if rng is None:
                 raise ValueError("training needs rng, the source of this step's random draws")
-            return self.losses(batch, rng)
+            return self.losses(batch, rng, progress)
         return self.predict(batch, request or Request())
 
     @abstractmethod
-    def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
         """Returns weighted scalar losses, float32; their sum is the objective.
 
         Normalisers are taken from ``batch.totals`` when given, so that the sums over the micro-batches and processes
         of a step equal the losses of the whole batch.
+
+        Args:
+            batch: images with targets.
+            rng: source of the step's random draws.
+            progress: where the step stands in the run, for weights and stages that change with it. It is part of the
+                interface: an architecture whose losses are the same at every step accepts and ignores it.
         """
 
     def normalizers(self, batch: Batch) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..modeling.base import Progress
 from ..utils.draws import Draws
 from ..utils.errors import UserError
 from ..utils.logging import get_logger
@@ -36,6 +38,7 @@ class LoopSettings:
         lr_factor: factor on all learning rates, by step.
         clip_norm: largest global gradient norm, or None.
         nonfinite_max: steps with non-finite numbers that are skipped before the run stops.
+        steps_per_epoch: steps of one pass over the data, perhaps a fraction; inf: epochs are not counted.
     """
 
     seed: int
@@ -43,6 +46,7 @@ class LoopSettings:
     lr_factor: Callable[[int], float]
     clip_norm: float | None = None
     nonfinite_max: int = 10
+    steps_per_epoch: float = math.inf
 
 
 class NonFiniteError(UserError):
@@ -211,6 +215,7 @@ class Loop:
         """Adds up the gradients of a step's objective; ``self.losses`` then holds this process's share of each term."""
         seed_step(self.settings.seed, self.step, self.processes.rank)
         rng = Draws(self.settings.seed, self.step)
+        progress = Progress(self.step, self.step / self.settings.steps_per_epoch)
         precision, device = self.state.precision, self.processes.device
         self.losses = {}
         for number, batch in enumerate(micro_batches, start=1):
@@ -218,7 +223,7 @@ class Loop:
             batch.totals = totals
             with self._sync(last=number == len(micro_batches)):
                 with precision.autocast():
-                    losses = self.model(batch, rng=rng)
+                    losses = self.model(batch, rng=rng, progress=progress)
                 # Distribution averages gradients; the terms are shares of the whole step's sum already.
                 precision.backward(torch.stack(list(losses.values())).sum() * self.processes.world)
             for name, value in losses.items():

@@ -179,8 +179,8 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     return TrainState(model, optimizer, build_precision(cfg, device), ema), "\n".join(report)
 
 
-def loop_settings(cfg: Any, steps: int) -> LoopSettings:
-    """Reads the loop's settings from the configuration."""
+def loop_settings(cfg: Any, steps: int, per_epoch: float = math.inf) -> LoopSettings:
+    """Reads the loop's settings from the configuration; ``steps`` and ``per_epoch`` are those of :class:`Length`."""
     clip = cfg.SOLVER.CLIP_GRADIENTS
     return LoopSettings(
         seed=cfg.SEED,
@@ -188,6 +188,7 @@ def loop_settings(cfg: Any, steps: int) -> LoopSettings:
         lr_factor=functools.partial(lr_factor, cfg.SOLVER, max_steps=steps, accumulate=cfg.GRADIENT_ACCUMULATE_STEP),
         clip_norm=clip.CLIP_VALUE if clip.ENABLED else None,
         nonfinite_max=cfg.TRAIN.NONFINITE_MAX,
+        steps_per_epoch=per_epoch,
     )
 
 
@@ -243,7 +244,7 @@ def _build_loop(
         model,
         state,
         train_data(plan, length.steps, processes, state.model.mapper),
-        loop_settings(cfg, length.steps),
+        loop_settings(cfg, length.steps, length.per_epoch),
         processes=processes,
         stop=stop,
         callbacks=_callbacks(plan, folder, length, state, processes, stop, resumed=checkpoint if own else None),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...utils.array_cache import cache_folder
 from ...utils.draws import Draws
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
-from ..base import MetaArch, TrainPolicy
+from ..base import START, MetaArch, Progress, TrainPolicy
 from ..finetune import is_frozen
 from ..promptable import Promptable
 from ..published import PublishedLayout, TransformersLayout
@@ -107,8 +107,14 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         """Name of the mappers that make the task's samples."""
         return self.task.mapper
 
-    def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
-        """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``."""
+    def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
+        """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``.
+
+        Args:
+            batch: images with the targets of the task.
+            rng: source of the task's draws.
+            progress: ignored; the losses are the same at every step.
+        """
         return self.task.losses(self, batch, self.embeddings(batch), rng)
 
     def normalizers(self, batch: Batch) -> dict[str, float]:

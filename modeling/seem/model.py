@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...utils.draws import Draws
 from ...utils.errors import ConfigError
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes, Targets
-from ..base import MetaArch, TrainPolicy
+from ..base import START, MetaArch, Progress, TrainPolicy
 from ..exportable import Exportable
 from ..finetune import is_frozen
 from ..promptable import TakesReferences
@@ -148,7 +148,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
             TrainingTasks(**tasks, max_rounds=model.DECODER.SPATIAL.MAX_ITER, click_side=cfg.STROKE_SAMPLER.DILATION),
         )
 
-    def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
         """Returns the weighted losses ``loss_{mask,spatial,grounding}_{ce,bce,dice}_{i}`` of the tasks that are on.
 
         0 is the final output, then back to that of the raw queries. A task without targets has zeros.
@@ -157,6 +157,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
             batch: images with targets.
             rng: source of the draws "template", "rounds", "match/...", "points/...", and of those of the decoder,
                 prefixed with "round{i}/" in the rounds of clicks before the losses.
+            progress: ignored; the losses are the same at every step.
         """
         criterion, on = self._criterion(), self.training_tasks
         images = self.normalizer(batch.images, batch.image_sizes)

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from segfoundry.modeling.base import MetaArch, TrainPolicy
+from segfoundry.modeling.base import START, MetaArch, TrainPolicy
 from segfoundry.modeling.promptable import Promptable
 from segfoundry.utils.structures import Batch, ObjectTruth, PhraseTruth, Prediction, PromptedMasks, Sample
 
@@ -29,7 +29,7 @@ class Oracle(MetaArch, Promptable):
     def from_config(cls, cfg, categories):
         return cls({})
 
-    def losses(self, batch, rng):
+    def losses(self, batch, rng, progress=START):
         raise NotImplementedError
 
     def train_policy(self):
