@@ -6,6 +6,7 @@ Letters in shapes: B images, C channels, g rows and columns of the image embeddi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,12 @@ from ...utils.array_cache import cache_folder
 from ...utils.draws import Draws
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
 from ..base import START, MetaArch, Progress, TrainPolicy
+from ..feature_cache import FeatureCache
 from ..finetune import is_frozen
 from ..promptable import Promptable
 from ..published import PublishedLayout, TransformersLayout
 from .answers import answer_prompts, answered_masks
 from .build import CustomSize, build_sam
-from .cache import EmbeddingCache
 from .dlo import DloTask
 from .encoded import Encoded
 from .everything import EverythingSettings, find_everything
@@ -54,7 +55,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         sam: Sam,
         task: Task,
         everything_settings: EverythingSettings | None = None,
-        cache: EmbeddingCache | None = None,
+        cache: FeatureCache | None = None,
         tuning: TuningSettings | None = None,
     ) -> None:
         super().__init__(sam.image_encoder, sam.prompt_encoder, sam.mask_decoder)
@@ -85,7 +86,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         sam = build_sam(keys.TYPE, keys.IMAGE_SIZE, keys.ATTENTION, keys.USE_CHECKPOINT, custom)
         cache = None
         if keys.CACHE_EMBEDDINGS:
-            cache = EmbeddingCache(sam.image_encoder, keys.IMAGE_SIZE, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
+            cache = feature_cache(sam, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
         if isinstance(sam.image_encoder, TinyViT):
             sam.image_encoder.train_batch_norm = keys.TRAIN_BN and keys.TRAIN.IMAGE_ENCODER == "full"
         settings = EverythingSettings.from_config(keys.AMG)
@@ -214,6 +215,11 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
     def to_transformers(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Returns tensors and configuration of ``transformers.SamModel``."""
         return to_transformers(self)
+
+
+def feature_cache(sam: Sam, folder: Path, max_bytes: int) -> FeatureCache:
+    """Returns the cache of the image encoder's embeddings in a folder of at most so many bytes."""
+    return FeatureCache(sam.image_encoder, folder, max_bytes, key="SAM.CACHE_GB", setting=str(sam.image_size))
 
 
 def reinitialise(decoder: nn.Module) -> None:
