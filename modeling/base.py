@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..utils.draws import Draws
+from ..utils.schedules import Schedule
 from ..utils.structures import Batch, Category, Prediction, Request
 
 
@@ -25,11 +26,15 @@ class ParamRule:
         lr_multiplier: factor on SOLVER.BASE_LR.
         weight_decay: decoupled weight decay.
         kind: "base", "adapter" or "lora"; for the table printed at start.
+        schedule: course of the learning rate, by name or as it is, in place of the run's; None: the run's. While its
+            factor is 0 the parameter rests: neither gradient nor weight decay nor momentum moves it, and its optimizer
+            state stays as it is.
     """
 
     lr_multiplier: float
     weight_decay: float
     kind: str = "base"
+    schedule: str | Schedule | None = None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigError, did_you_mean
 from ..paths import configs_root, product_root
 from .foreign import ForeignSection
-from .schema import Leaf, collect
+from .schema import Leaf, collect, with_choices
 from .sections import Shared
 
 
@@ -49,7 +49,9 @@ def architectures() -> dict[str, Architecture]:
     for path in sorted((product_root() / "modeling").glob("*/config.py")):
         name = path.parent.name
         module = importlib.import_module(f"segfoundry.modeling.{name}.config")
-        found[name] = Architecture(name, module, {**collect(Shared), **collect(module.Section)})
+        leaves = {**collect(Shared), **collect(module.Section)}
+        leaves = with_choices(leaves, "SOLVER.LR_SCHEDULER_NAME", getattr(module, "SCHEDULES", ()))
+        found[name] = Architecture(name, module, leaves)
     return found
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -112,6 +112,19 @@ def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
         else:
             found[name] = Leaf(name, hint, getattr(defaults, item.name), **item.metadata)
     return found
+
+
+def with_choices(leaves: Mapping[str, Leaf], name: str, more: Iterable[str]) -> dict[str, Leaf]:
+    """Returns declarations in which one key, whose values are a closed set, takes more values.
+
+    Args:
+        leaves: dotted key -> declaration.
+        name: the key.
+        more: the further values.
+    """
+    leaf = leaves[name]
+    choices = (*(leaf.choices or ()), *more)
+    return {**leaves, name: dataclasses.replace(leaf, choices=choices)}
 
 
 def section_texts(cls: type, prefix: str = "") -> dict[str, str]:
