@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -48,6 +49,19 @@ class TrainPolicy:
 
     rules: dict[str, ParamRule] = field(default_factory=dict)
     unreached: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PartFile:
+    """A weight file that a part of the network always comes from.
+
+    Attributes:
+        path: the file, or a folder with one.
+        key: the configuration key that names it, for messages.
+    """
+
+    path: Path
+    key: str
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,15 @@ class MetaArch(nn.Module, ABC):
     @abstractmethod
     def train_policy(self) -> TrainPolicy:
         """Returns which parameters train. Called once, before the optimizer is built."""
+
+    def reloadable(self) -> Mapping[str, PartFile]:
+        """Returns the frozen parts that always come from a file: prefix of their names ("backbone.") -> the file.
+
+        Whoever builds the network for use reads these files; ``from_config`` does not. Names are those of the part
+        (through its ``key_map``, if it has one). Checkpoints and best weights leave out what the files hold and keep
+        their digests instead, so none of it may train and no buffer of it may move.
+        """
+        return {}
 
     def set_vocabulary(self, categories: Sequence[Category]) -> None:  # noqa: B027
         """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it."""
