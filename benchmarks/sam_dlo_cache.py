@@ -50,10 +50,9 @@ def prepare(args: argparse.Namespace, folder: Path) -> Callable[[int], object]:
     from segfoundry.datasets.collate import collate
     from segfoundry.modeling.finetune import apply_policy
     from segfoundry.modeling.sam.build import build_sam
-    from segfoundry.modeling.sam.cache import EmbeddingCache
     from segfoundry.modeling.sam.dlo import DloTask
     from segfoundry.modeling.sam.loss_settings import LossSettings
-    from segfoundry.modeling.sam.model import SamSegmenter
+    from segfoundry.modeling.sam.model import SamSegmenter, feature_cache
     from segfoundry.modeling.sam.tuning import TuningSettings
     from segfoundry.utils.draws import Draws
     from segfoundry.utils.structures import Sample, Targets
@@ -61,7 +60,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Callable[[int], object]:
     sam, task = build_sam(args.type, args.image_size), DloTask(LossSettings())
     cache = None
     if args.side == CACHED:
-        cache = EmbeddingCache(sam.image_encoder, args.image_size, folder, 10**9)
+        cache = feature_cache(sam, folder, 10**9)
     tuning = TuningSettings(ways={"mask_decoder": "full"}, unreached=task.unreached)
     model = SamSegmenter(sam, task, tuning=tuning, cache=cache)
     apply_policy(model, model.train_policy())

@@ -86,12 +86,28 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = False) ->
     return load_state(model, read_state_dict(path), source=str(path), strict=strict)
 
 
-def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, strict: bool = False) -> LoadReport:
-    """Loads tensors that are in memory already; see :func:`load_weights`."""
+def load_state(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    source: str,
+    strict: bool = False,
+    parts: Mapping[str, Tensor] | None = None,
+) -> LoadReport:
+    """Loads tensors that are in memory already; see :func:`load_weights`.
+
+    Args:
+        model: see there.
+        state: name in the file -> tensor.
+        source: the file, for messages.
+        strict: see there.
+        parts: name in the network -> tensor from a file of its own, which takes the place of one in ``state``.
+    """
     if (adapt := getattr(model, "adapt_state", None)) is not None:
         state = adapt(state, source)
     names = own_names(model, state)
-    state = {names[name]: tensor for name, tensor in state.items()}
+    given = {names[name]: tensor for name, tensor in state.items()}
+    state = {**given, **(parts or {})}
     own = model.state_dict()
     kinds = parameter_kinds(model)
     report = LoadReport(source)
@@ -104,7 +120,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], *, source: str, st
             report.loaded.append(name)
     report.unexpected = [name for name in state if name not in own]
     report.new = [name for name in report.missing if kinds.get(name, "base") != "base"]
-    _refuse_foreign(report, model, state)
+    _refuse_foreign(report, model, given)
     if strict and not report.complete:
         raise CheckpointError(f"the weights do not fit exactly:\n{report.text()}")
     _refuse_not_finite(report, model, state)
@@ -148,7 +164,7 @@ def _refuse_not_finite(report: LoadReport, model: nn.Module, state: Mapping[str,
 def _refuse_foreign(report: LoadReport, model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Raises CheckpointError if not one parameter (buffers aside) of the network is in the file."""
     parameters = {name for name, _ in model.named_parameters()}
-    if parameters.isdisjoint(report.loaded):
+    if parameters.isdisjoint(name for name in report.loaded if name in state):
         raise CheckpointError(
             f"{report.source} holds weights of another architecture: none of its {len(state)} tensors fits the "
             f"network. It has names like {_first(list(state))}; the network like {_first(sorted(parameters))}. "

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..utils.errors import ConfigError
+from ..utils.schedules import SCHEDULES, Schedule
 from .base import ParamRule, TrainPolicy
 from .layers.adapters import Adapter
 from .layers.lora import LoraUpdate, is_lora
@@ -77,6 +78,11 @@ def parameter_kinds(model: nn.Module) -> dict[str, str]:
     return kinds
 
 
+def is_frozen(module: nn.Module) -> bool:
+    """True if no parameter of the module trains."""
+    return not any(p.requires_grad for p in module.parameters())
+
+
 def apply_policy(model: nn.Module, policy: TrainPolicy) -> None:
     """Sets ``requires_grad`` of every parameter by the policy.
 
@@ -115,18 +121,22 @@ def param_groups(model: nn.Module, policy: TrainPolicy, base_lr: float) -> list[
         base_lr: learning rate before multipliers.
 
     Returns:
-        Dicts with "params", "names" (in the same order), "lr" and "weight_decay".
+        Dicts with "params", "names" (in the same order), "lr" and "weight_decay", and "schedule" where the parameters
+        have one of their own.
 
     Raises:
         AssertionError: if a trainable parameter is in no group or in two.
+        ConfigError: there is no schedule of a name.
     """
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, float, Schedule | None], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         rule = policy.rules.get(name)
         if rule is None:
             continue
-        key = (base_lr * rule.lr_multiplier, rule.weight_decay)
+        key = (base_lr * rule.lr_multiplier, rule.weight_decay, own_schedule(rule))
         group = groups.setdefault(key, {"params": [], "names": [], "lr": key[0], "weight_decay": key[1]})
+        if key[2] is not None:
+            group["schedule"] = key[2]
         group["params"].append(parameter)
         group["names"].append(name)
     grouped = [id(p) for group in groups.values() for p in group["params"]]
@@ -136,8 +146,15 @@ def param_groups(model: nn.Module, policy: TrainPolicy, base_lr: float) -> list[
     return list(groups.values())
 
 
+def own_schedule(rule: ParamRule) -> Schedule | None:
+    """Returns the schedule that a rule has in place of the run's, or None; ConfigError for an unknown name."""
+    return SCHEDULES.get(rule.schedule) if isinstance(rule.schedule, str) else rule.schedule
+
+
 def param_table(model: nn.Module, policy: TrainPolicy, base_lr: float) -> str:
     """Returns a table of the parameters of each part of the network, one row per part and a total.
+
+    A learning rate with a schedule of its own has the schedule's name behind it.
 
     Args:
         model: the network; its ``parts`` (label -> name prefix), if any, decide the rows.
@@ -161,7 +178,7 @@ class _Row:
     total: int = 0
     trainable: int = 0
     adapters: int = 0
-    rates: set[float] = field(default_factory=set)
+    rates: set[tuple[float, str]] = field(default_factory=set)
     decays: set[float] = field(default_factory=set)
 
     def add(self, count: int, kind: str, rule: ParamRule | None, base_lr: float) -> None:
@@ -169,16 +186,17 @@ class _Row:
         self.adapters += count if kind != "base" else 0
         if rule is not None:
             self.trainable += count
-            self.rates.add(base_lr * rule.lr_multiplier)
+            schedule = own_schedule(rule)
+            self.rates.add((base_lr * rule.lr_multiplier, "" if schedule is None else f" ({schedule.name})"))
             self.decays.add(rule.weight_decay)
 
     def cells(self, label: str) -> tuple[str, ...]:
         counts = (self.total, self.trainable, self.total - self.trainable, self.adapters)
-        return (label, *(f"{count:,}" for count in counts), _values(self.rates), _values(self.decays))
+        return (label, *(f"{count:,}" for count in counts), _values(self.rates), _values((d, "") for d in self.decays))
 
 
-def _values(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:g}" for value in sorted(values)) or "-"
+def _values(values: Iterable[tuple[float, str]]) -> str:
+    return ", ".join(f"{value:g}{note}" for value, note in sorted(values)) or "-"
 
 
 def _format(rows: list[tuple[str, ...]]) -> str:

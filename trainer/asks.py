@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..modeling.base import MetaArch
+from ..modeling.promptable import Promptable
 from ..utils.structures import PromptedMasks, Prompts
 
 
@@ -27,7 +27,7 @@ class Ask:
     previous: Tensor | None = None
 
 
-def ask_apart(model: MetaArch, encoded: Any, asks: Sequence[Ask], together: int) -> list[PromptedMasks]:
+def ask_apart(model: Promptable, encoded: Any, asks: Sequence[Ask], together: int) -> list[PromptedMasks]:
     """Returns the answer to each ask, which does not depend on the others.
 
     Args:

@@ -1,8 +1,9 @@
 """Checkpoint folders: written completely or not at all, verified on load, without pickle.
 
-``step-00001000/`` holds ``model.safetensors`` (all weights), ``state.safetensors`` (optimizer and averaged weights) and
-``meta.json`` (counters, configuration, and size and CRC-32 of each file, its own included). The newest one is found by
-looking, so no pointer file can be stale.
+``step-00001000/`` holds ``model.safetensors`` (all weights, but for parts that come from files of their own),
+``state.safetensors`` (optimizer and averaged weights) and ``meta.json`` (counters, configuration, size and CRC-32 of
+each file, its own included, and the digests of the files that parts come from). The newest one is found by looking, so
+no pointer file can be stale.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class CheckpointStore:
         check_free_space(final, 2 * size)
         temporary = self.folder / f".{final.name}{TEMP_MARK}{os.getpid()}"
         about = {"config": config, "categories": json.dumps(categories), "step": str(step)}
+        about |= {name: json.dumps(value) for name, value in state.about().items()}
         try:
             with disk_errors(final, size):
                 temporary.mkdir(parents=True)

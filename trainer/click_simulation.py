@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..datasets.evaluation.interactive import STOP_IOU
-from ..modeling.base import MetaArch
 from ..modeling.boxes import mask_boxes
 from ..modeling.clicks import next_click
+from ..modeling.promptable import Promptable
 from ..utils.draws import Draws
 from ..utils.prompts import Box, Point, Prompt
 from ..utils.structures import ClickProtocol, ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
@@ -97,7 +97,7 @@ class _Record:
 
 
 def simulate_clicks(
-    model: MetaArch, encoded: Any, samples: Sequence[Sample], protocol: ClickProtocol, device: torch.device
+    model: Promptable, encoded: Any, samples: Sequence[Sample], protocol: ClickProtocol, device: torch.device
 ) -> list[np.ndarray]:
     """Segments all objects of a batch by simulated clicks.
 
@@ -132,7 +132,7 @@ def simulate_clicks(
     return [np.concatenate(rows) for rows in found]
 
 
-def _run(model: MetaArch, encoded: Any, records: Sequence[_Record], protocol: ClickProtocol) -> None:
+def _run(model: Promptable, encoded: Any, records: Sequence[_Record], protocol: ClickProtocol) -> None:
     """Fills the overlaps of records that run side by side."""
     active = list(records)
     view = model.select(encoded, [record.place for record in active])
@@ -153,7 +153,7 @@ def _run(model: MetaArch, encoded: Any, records: Sequence[_Record], protocol: Cl
         _click(active, model.mask_stride, click, protocol)
 
 
-def _answers(model: MetaArch, encoded: Any, view: Any, records: Sequence[_Record]) -> list[PromptedMasks]:
+def _answers(model: Promptable, encoded: Any, view: Any, records: Sequence[_Record]) -> list[PromptedMasks]:
     """Returns the masks of each record's objects; ``view`` holds the encoded images by record."""
     if not any(record.texts for record in records):
         asks = [ask for record in records for ask in record.asks]

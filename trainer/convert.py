@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..modeling.checkpoint import PER_CATEGORY
 from ..modeling.layers.lora import is_lora, merge_lora
+from ..modeling.published import PublishedLayout, TransformersLayout
 from ..utils.config.architectures import architectures
 from ..utils.config.dump import dump
 from ..utils.config.engine import load_mapping
@@ -120,7 +121,7 @@ def convert(
             state = _published(state, loaded)
             _write(output, state, lambda path: _write_bare(path, state, output))
         else:
-            state, about = loaded.model.to_transformers()
+            state, about = _to_transformers(loaded.model)
             _write_transformers(output, state, about)
     trained = tuple(c.name for c in loaded.trained)
     size = sum(file.stat().st_size for file in ([output] if output.is_file() else output.iterdir()))
@@ -176,7 +177,15 @@ def _check_plain(loaded: LoadedModel, layout: str) -> None:
     """Raises UserError if the network has LoRA updates or modules that the layout does not know."""
     if any(is_lora(name) for name in loaded.model.state_dict()):
         raise UserError(f"the {layout} layout has no LoRA updates; add --merge-lora")
-    loaded.model.check_plain()
+    if isinstance(loaded.model, PublishedLayout):
+        loaded.model.check_plain()
+
+
+def _to_transformers(model: nn.Module) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Returns tensors and configuration for transformers; UserError if the network has no class there."""
+    if not isinstance(model, TransformersLayout):
+        raise UserError(f"{type(model).__name__} has no class in transformers; convert --to published or segfoundry")
+    return model.to_transformers()
 
 
 def _published(state: dict[str, Tensor], loaded: LoadedModel) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ def dry_run(plan: Plan) -> int:
         log.info("model\n%s", report)
         model = processes.wrap(state.model, find_unused=cfg.FIND_UNUSED_PARAMETERS)
         data = train_data(plan, length.steps, processes)
-        settings = loop_settings(cfg, length.steps)
+        settings = loop_settings(cfg, length.steps, length.per_epoch)
         loop = _OneStep(model, state, data, settings, processes=processes, stop=StopSignals())
         with memory_errors(device, settings.memory_keys):
             fetching, computing, images = loop.measure()

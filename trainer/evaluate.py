@@ -19,6 +19,7 @@ from ..datasets.evaluation.build import build_evaluators, possible_kinds
 from ..datasets.pipelines.base import find_pipeline
 from ..datasets.tasks.registry import find_task, prompt_of
 from ..modeling.base import MetaArch
+from ..modeling.promptable import prompt_kinds
 from ..utils.config.architectures import find_architecture
 from ..utils.config.schema import value_at
 from ..utils.config.sections import Shared
@@ -53,7 +54,7 @@ def evaluation_kinds(
         cfg: configuration.
         record: the data set.
         split: its part.
-        prompt_kinds: prompts that the model takes (``MetaArch.prompt_kinds``).
+        prompt_kinds: prompts that the model takes (``Promptable.prompt_kinds``).
         result_kinds: results that the model gives (``MetaArch.result_kinds``); None: all.
 
     Raises:
@@ -178,7 +179,7 @@ def evaluate(
     Raises:
         UserError: on all processes, when one of them cannot read its data or has too little memory.
     """
-    kinds = evaluation_kinds(cfg, record, split, model.prompt_kinds, model.result_kinds)
+    kinds = evaluation_kinds(cfg, record, split, prompt_kinds(model), model.result_kinds)
     pipeline = find_pipeline(cfg)
     evaluators = build_evaluators(record, split, kinds, pipeline.evaluator_options(split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)

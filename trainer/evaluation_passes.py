@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from ..modeling.base import MetaArch
+from ..modeling.promptable import Promptable
 from ..utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Prompts, Request, Strokes
 from .asks import Ask, ask_apart
 from .click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
@@ -36,8 +37,10 @@ class EvaluationPasses:
         request = Request(tasks=tuple(asked for asked in self.asks if asked not in PASSES))
         if len(request.tasks or ()) == len(self.asks):
             return self.model(batch, request=request)
-        encoded = self.model.encode(batch)
-        predictions = self.model.decode(encoded, request) if request.tasks else [Prediction() for _ in batch.samples]
+        encoded = self._promptable.encode(batch)
+        predictions = [Prediction() for _ in batch.samples]
+        if request.tasks:
+            predictions = self._promptable.decode(encoded, request)
         for name, run in PASSES.items():
             if name in self.asks:
                 run(self, encoded, batch, predictions)
@@ -50,26 +53,33 @@ class EvaluationPasses:
 
     def add_clicks(self, encoded: Any, batch: Batch, predictions: Sequence[Prediction]) -> None:
         """Clicks on the objects of each image, round by round: ``Prediction.click_ious``."""
-        ious = simulate_clicks(self.model, encoded, batch.samples, self.clicks, self.device)
+        ious = simulate_clicks(self._promptable, encoded, batch.samples, self.clicks, self.device)
         for prediction, image in zip(predictions, ious, strict=True):
             prediction.click_ious = image
 
+    @property
+    def _promptable(self) -> Promptable:
+        """The model as what answers prompts; prompted tasks are chosen for networks that do."""
+        assert isinstance(self.model, Promptable)
+        return self.model
+
     def _phrases(self, encoded: Any, batch: Batch) -> list[np.ndarray]:
         """Returns the masks (T, H, W) bool of each image's phrases, (0, H, W) where it has none."""
+        model = self._promptable
         asked = {place: s.phrases for place, s in enumerate(batch.samples) if s.phrases is not None and s.phrases.texts}
         counts = [len(asked[place].texts) if place in asked else 0 for place in range(len(batch))]
         found = [np.zeros((n, *s.output_size), bool) for n, s in zip(counts, batch.samples, strict=True)]
         if any(truth.strokes for truth in asked.values()):
             sizes = [batch.image_sizes[place] for place in asked]
-            view = self.model.select(encoded, list(asked))
+            view = model.select(encoded, list(asked))
             answers = self._phrases_with_strokes(view, list(asked.values()), sizes)
             return [found[place] if place not in asked else answers.pop(0) for place in range(len(found))]
         turns = {place: sentence_turns(truth) for place, truth in asked.items()}
         for number in range(max(map(len, turns.values()), default=0)):
             rows = {place: turn[number] for place, turn in turns.items() if number < len(turn)}
             texts = [[asked[place].texts[row] for row in own] for place, own in rows.items()]
-            view = self.model.select(encoded, list(rows))
-            answers = self.model.decode(view, Request(tasks=("phrases",), texts=texts))
+            view = model.select(encoded, list(rows))
+            answers = model.decode(view, Request(tasks=("phrases",), texts=texts))
             for (place, own), answer in zip(rows.items(), answers, strict=True):
                 found[place][own] = answer.phrases
         for place, truth in asked.items():
@@ -88,13 +98,13 @@ class EvaluationPasses:
                 drawn = torch.from_numpy(positive).view(1, height, width).to(self.device)
                 strokes = Strokes(drawn, torch.zeros_like(drawn))
                 asks.append(Ask(place, Prompts(strokes, (text,), strokes_explain_texts=True)))
-        answers = iter(ask_apart(self.model, view, asks, OBJECTS_PER_RECORD))
+        answers = iter(ask_apart(self._promptable, view, asks, OBJECTS_PER_RECORD))
         found = []
         for truth in truths:
             own = [next(answers) for _ in truth.texts]
             logits, scores = ([getattr(answer, name)[1:] for answer in own] for name in ("logits", "scores"))
             found.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
-        return [masks.cpu().numpy() for masks in self.model.full_masks(view, found)]
+        return [masks.cpu().numpy() for masks in self._promptable.full_masks(view, found)]
 
 
 PASSES: dict[str, Callable[[EvaluationPasses, Any, Batch, Sequence[Prediction]], None]] = {

@@ -15,6 +15,7 @@ from ..datasets.formats.record import parse_categories
 from ..modeling.base import MetaArch
 from ..modeling.build import build_model
 from ..modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
+from ..modeling.part_files import missing_parts
 from ..utils.config.architectures import find_architecture
 from ..utils.config.sections import Shared
 from ..utils.errors import CheckpointError, ConfigError
@@ -25,7 +26,7 @@ from .distributed import Processes, pick_device
 from .environment import check_torch, seed_all
 from .evaluate import evaluate, scalars
 from .launch import read_ranks
-from .loading import read_header
+from .loading import part_sources, read_header
 from .precision import build_precision
 from .preflight import Plan, settle_classes
 from .run import dataset_label
@@ -125,9 +126,11 @@ def _load(plan: Plan, path: Path) -> tuple[MetaArch, LoadReport]:
     What this program wrote holds the whole network; a bare file may lack parts that have weights of their own.
     """
     state = read_state_dict(path)
-    parts = "config" not in read_header(path) and find_architecture(plan.cfg.MODEL.NAME).lacks_parts(state.keys())
+    header = read_header(path)
+    parts = "config" not in header and find_architecture(plan.cfg.MODEL.NAME).lacks_parts(state.keys())
     model = build_model(plan.cfg, plan.categories, part_weights=parts)
-    return model, load_state(model, state, source=str(path))
+    left_out = missing_parts(model, state, part_sources(header), str(path))
+    return model, load_state(model, state, source=str(path), parts=left_out.tensors)
 
 
 def _for_categories(plan: Plan, categories: Sequence[Category] | None) -> Plan:

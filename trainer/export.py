@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..modeling.base import InferenceGraph
+from ..modeling.exportable import Exportable, InferenceGraph
 from ..utils.errors import UserError
 from ..utils.files import TEMP_MARK, atomic_write_json, disk_errors, fsync_file, fsync_folder
 from ..utils.logging import get_logger
@@ -66,7 +66,7 @@ def export(predictor: Predictor, path: Path, size: tuple[int, int]) -> dict[str,
             network by more than 1e-3.
     """
     check_format(path)
-    graph = predictor.model.inference_graph()
+    graph = inference_graph(predictor.model)
     _check_size(size, graph.divisibility)
     example = _images(size, count=1)[0]
     with torch.no_grad(), warnings.catch_warnings():
@@ -88,6 +88,17 @@ def export(predictor: Predictor, path: Path, size: tuple[int, int]) -> dict[str,
         temporary.unlink(missing_ok=True)
     atomic_write_json(path.with_name(f"{path.name}.json"), about)
     return about
+
+
+def inference_graph(model: nn.Module) -> InferenceGraph:
+    """Returns a network as one graph, with its present vocabulary.
+
+    Raises:
+        UserError: the architecture cannot be exported.
+    """
+    if not isinstance(model, Exportable):
+        raise UserError("this architecture cannot be exported; networks of SEEM can")
+    return model.inference_graph()
 
 
 def compare(graph: InferenceGraph, exported: Run, size: tuple[int, int]) -> float:

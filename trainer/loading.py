@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from ..datasets.formats.record import Record, parse_categories
 from ..modeling.base import MetaArch
 from ..modeling.build import build_model, meta_arch
 from ..modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
+from ..modeling.part_files import Sources, missing_parts
 from ..utils.config.architectures import architectures, recognise
 from ..utils.config.engine import load_config
 from ..utils.config.resolved import Resolved
@@ -93,7 +94,8 @@ def load_model(
             trained = find_record(PUBLISHED_RECORD, "val")[0].categories
     parts = "config" not in header and architectures()[resolved.arch].lacks_parts(state.keys())
     model = build_model(resolved.typed, trained, part_weights=parts)
-    report = load_state(model, state, source=str(file))
+    left_out = missing_parts(model, state, part_sources(header), str(file))
+    report = load_state(model, state, source=str(file), parts=left_out.tensors)
     vocabulary = tuple(vocabulary or _header_categories(file, header, "vocabulary") or trained)
     model.set_vocabulary(vocabulary)
     model.eval().requires_grad_(False)
@@ -149,6 +151,11 @@ def read_header(file: Path) -> dict[str, str]:
             return opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is no readable safetensors file: {error}") from error
+
+
+def part_sources(header: Mapping[str, str]) -> Sources:
+    """Returns which parts a weight file leaves out and the files they come from, by its header."""
+    return json.loads(header.get("reloadable", "{}"))
 
 
 def configuration(

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..modeling.base import Progress
 from ..utils.draws import Draws
 from ..utils.errors import UserError
 from ..utils.logging import get_logger
+from ..utils.schedules import Schedule
 from ..utils.structures import Batch
 from .distributed import Processes
 from .environment import seed_step
 from .memory import memory_errors
-from .optim import set_lr
+from .optim import let_rest, set_lr
 from .signals import StopSignals
 from .state import TrainState
 
 log = get_logger(__name__)
+
+
+class LrFactor(Protocol):
+    """Factor on learning rates by step: of the run's schedule, or of another one."""
+
+    def __call__(self, step: int, *, schedule: Schedule | None = None) -> float:
+        """Returns the factor."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +42,20 @@ class LoopSettings:
     Attributes:
         seed: seed of the run.
         max_steps: length of the run in optimizer steps.
-        lr_factor: factor on all learning rates, by step.
+        lr_factor: factor on learning rates, by step; also takes a ``schedule``, for parameters with one of their own.
         clip_norm: largest global gradient norm, or None.
         nonfinite_max: steps with non-finite numbers that are skipped before the run stops.
         memory_keys: keys that lower the need for memory, for the message when there is too little.
+        steps_per_epoch: steps of one pass over the data, perhaps a fraction; inf: epochs are not counted.
     """
 
     seed: int
     max_steps: int
-    lr_factor: Callable[[int], float]
+    lr_factor: LrFactor
     clip_norm: float | None = None
     nonfinite_max: int = 10
     memory_keys: tuple[str, ...] = ()
+    steps_per_epoch: float = math.inf
 
 
 class Callback:
@@ -203,15 +215,19 @@ class Loop:
 
     def _train_step(self, micro_batches: list[Batch], totals: dict[str, float]) -> None:
         state, step = self.state, self.step
-        set_lr(state.optimizer, self.settings.lr_factor(step))
+        factor = self.settings.lr_factor
+        set_lr(state.optimizer, factor(step), lambda schedule: factor(step, schedule=schedule))
         self.forward_backward(micro_batches, totals)
-        state.precision.unscale(state.optimizer)
+        let_rest(state.optimizer)
         gradients = [p.grad for p in self._parameters if p.grad is not None]
-        self.grad_norm = torch.nn.utils.get_total_norm(gradients)
+        if gradients:
+            state.precision.unscale(state.optimizer)
+        self.grad_norm = torch.nn.utils.get_total_norm(gradients).to(self.processes.device)
         bad = self._not_finite()
         if bad is None and self.settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self._parameters, self.settings.clip_norm, self.grad_norm)
-        state.precision.step(state.optimizer, update=bad is None)
+        if gradients:
+            state.precision.step(state.optimizer, update=bad is None)
         state.optimizer.zero_grad(set_to_none=True)
         counters = state.counters
         if bad is None:
@@ -228,6 +244,7 @@ class Loop:
         """Adds up the gradients of a step's objective; ``self.losses`` then holds this process's share of each term."""
         seed_step(self.settings.seed, self.step, self.processes.rank)
         rng = Draws(self.settings.seed, self.step)
+        progress = Progress(self.step, self.step / self.settings.steps_per_epoch)
         precision, device = self.state.precision, self.processes.device
         self.losses = {}
         for number, batch in enumerate(micro_batches, start=1):
@@ -235,7 +252,7 @@ class Loop:
             batch.totals = totals
             with self._sync(last=number == len(micro_batches)):
                 with precision.autocast():
-                    losses = self.model(batch, rng=rng)
+                    losses = self.model(batch, rng=rng, progress=progress)
                 # Distribution averages gradients; the terms are shares of the whole step's sum already.
                 precision.backward(torch.stack(list(losses.values())).sum() * self.processes.world)
             for name, value in losses.items():

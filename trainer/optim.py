@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..utils.errors import ConfigError
+from ..utils.schedules import Schedule
 
 
 def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
@@ -15,7 +17,7 @@ def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.dev
 
     Args:
         solver: section SOLVER.
-        groups: parameter groups with ``params``, ``lr`` and ``weight_decay``.
+        groups: parameter groups with ``params``, ``lr`` and ``weight_decay``, and perhaps a ``schedule`` of their own.
         device: where the parameters lie.
 
     Raises:
@@ -33,6 +35,7 @@ def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.dev
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     optimizer.register_step_post_hook(_count_versions)
+    optimizer.register_state_dict_post_hook(_without_schedules)
     return optimizer
 
 
@@ -41,10 +44,41 @@ def _count_versions(optimizer: torch.optim.Optimizer, *_: Any) -> None:
     torch.autograd.graph.increment_version(p for group in optimizer.param_groups for p in group["params"])
 
 
-def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Sets each group's learning rate to its initial one times ``factor``."""
+def _without_schedules(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Takes the schedules, which are functions, out of what is written for other programs."""
+    for group in state["param_groups"]:
+        group.pop("schedule", None)
+
+
+def set_lr(
+    optimizer: torch.optim.Optimizer, factor: float, own_factor: Callable[[Schedule], float] | None = None
+) -> None:
+    """Sets each group's learning rate to its initial one times the factor of its schedule.
+
+    Args:
+        optimizer: the optimizer.
+        factor: that of the run's schedule.
+        own_factor: returns that of a group's own schedule; needed where a group has one.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] * factor
+        schedule = group.get("schedule")
+        chosen = factor
+        if schedule is not None:
+            assert own_factor is not None, "a group has a schedule of its own"
+            chosen = own_factor(schedule)
+        group["lr"] = group["initial_lr"] * chosen
+
+
+def let_rest(optimizer: torch.optim.Optimizer) -> None:
+    """Drops the gradients of parameters whose own schedule is at 0, so that the step leaves them and their state alone.
+
+    They count in no gradient norm either. A run's schedule that is at 0 does not let parameters rest: their averages of
+    the gradient go on, as in the published trainings.
+    """
+    for group in optimizer.param_groups:
+        if "schedule" in group and group["lr"] == 0:
+            for parameter in group["params"]:
+                parameter.grad = None
 
 
 def parameter_names(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:

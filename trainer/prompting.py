@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..modeling.promptable import Promptable, TakesReferences
 from ..utils.config.architectures import find_architecture
 from ..utils.errors import UserError
 from ..utils.logging import get_logger
@@ -56,17 +57,19 @@ class EncodedImage:
     """
 
     def __init__(self, predictor: LoadedNetwork, image: np.ndarray) -> None:
-        if not predictor.model.prompt_kinds:
+        model = predictor.model
+        if not isinstance(model, Promptable) or not model.prompt_kinds:
             raise UserError(
                 f"{_network(predictor)} takes no prompts: it was built or trained without them; use weights that were "
                 "trained with clicks or phrases, or its panoptic, semantic and instance results"
             )
         self.predictor = predictor
+        self.model = model
         self.size = (image.shape[0], image.shape[1])
         batch = predictor.batch([image])
         self.input_size = batch.image_sizes[0]
         with predictor.running():
-            self.features: Any = predictor.model.encode(batch)
+            self.features: Any = model.encode(batch)
 
     def answer(self, prompts: Sequence[Prompt], text: str | None = None, previous: Tensor | None = None) -> Answer:
         """Returns the mask of one object.
@@ -97,8 +100,10 @@ class EncodedImage:
             UserError: the architecture has no such prompt, or the strokes say nothing.
         """
         strokes = self._strokes(prompts)
+        if not isinstance(self.model, TakesReferences):
+            raise self._refusal("reference")
         with self.predictor.running():
-            return self.predictor.model.reference(self.features, strokes)
+            return self.model.reference(self.features, strokes)
 
     def like(self, example: Any) -> Answer:
         """Returns the mask of the object that looks like an :meth:`example`; UserError as there."""
@@ -117,7 +122,7 @@ class EncodedImage:
         """
         check_result_memory(self.predictor.cfg, self.size, self.predictor.result_tasks(tasks))
         with self.predictor.running():
-            return self.predictor.model.decode(self.features, Request(tuple(tasks), categories))[0]
+            return self.model.decode(self.features, Request(tuple(tasks), categories))[0]
 
     def require(self, kind: str) -> None:
         """Refuses a kind of prompt, "stroke" or "text", that the network does not understand.
@@ -127,15 +132,16 @@ class EncodedImage:
         Raises:
             UserError: it does not; says which it does.
         """
-        known = self.predictor.model.prompt_kinds
-        if kind not in known:
-            understood = ", ".join(_KINDS[k] for k in _KINDS if k in known)
-            raise UserError(
-                f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts; it understands {understood}"
-            )
+        if kind not in self.model.prompt_kinds:
+            raise self._refusal(kind)
         cfg = self.predictor.cfg
         if setting := find_architecture(cfg.MODEL.NAME).untrained_prompts(cfg).get(kind):
             _warn_untrained(str(self.predictor.source), setting, kind)
+
+    def _refusal(self, kind: str) -> UserError:
+        """Returns the error for a kind of prompt that the network does not understand."""
+        understood = ", ".join(text for known, text in _KINDS.items() if known in self.model.prompt_kinds)
+        return UserError(f"{_network(self.predictor)} takes no {_KINDS[kind]} as prompts; it understands {understood}")
 
     def _strokes(self, prompts: Sequence[Prompt]) -> Strokes:
         """Returns one object's prompts as the network takes them."""
@@ -153,7 +159,7 @@ class EncodedImage:
 
     def _ask(self, prompts: Prompts, previous: Tensor | None) -> Answer:
         """Returns the first answer to the prompts."""
-        model = self.predictor.model
+        model = self.model
         with self.predictor.running():
             memory = None if previous is None else [previous[None]]
             answer = model.prompted(self.features, [prompts], memory)[0]

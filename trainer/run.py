@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..datasets.build import build_train_loader, steps_per_epoch
 from ..datasets.catalog import Item, Record, Split
 from ..datasets.formats.record import category_mapping
 from ..datasets.pipelines.base import find_pipeline
+from ..modeling.base import MetaArch
 from ..modeling.build import build_model
 from ..modeling.checkpoint import find_weights, load_state, read_state_dict
 from ..modeling.finetune import apply_policy, param_groups, param_table
+from ..modeling.part_files import LoadedParts, check_frozen, read_parts
+from ..modeling.promptable import prompt_kinds
+from ..modeling.weight_files import weights_in_folder
 from ..utils.config.architectures import find_architecture
 from ..utils.config.dump import dump
 from ..utils.config.sections import Shared
@@ -38,6 +43,7 @@ from .ema import Ema
 from .environment import check_torch, describe, seed_all, set_deterministic
 from .evaluate import evaluate, evaluation_kinds, scalars
 from .launch import read_ranks
+from .loading import part_sources, read_header
 from .loop import Callback, Loop, LoopSettings
 from .memory import training_keys
 from .optim import build_optimizer, parameter_names
@@ -155,7 +161,7 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
         plan: the checked configuration.
         device: where the model goes.
         load: load the weight files that the configuration names (WEIGHT and RESUME_FROM, and those of parts); not
-            needed when a checkpoint follows.
+            needed when a checkpoint follows, which lacks re-loadable parts only: their files are always read.
 
     Returns:
         The state at step 0, and the report for people: loaded weights and parameter table.
@@ -167,18 +173,38 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     state = None if file is None else read_state_dict(file)
     parts = load and (state is None or find_architecture(cfg.MODEL.NAME).lacks_parts(state.keys()))
     model = build_model(cfg, plan.categories, part_weights=parts)
-    report = [] if state is None else [load_state(model, state, source=str(file)).text()]
+    fixed, report = _load_weights(model, file, state)
     policy = model.train_policy()
     apply_policy(model, policy)
+    check_frozen(fixed, policy.rules)
     report.append(param_table(model, policy, cfg.SOLVER.BASE_LR))
     model.to(device)
     optimizer = build_optimizer(cfg.SOLVER, param_groups(model, policy, cfg.SOLVER.BASE_LR), device)
     ema = Ema(parameter_names(model, optimizer), cfg.TRAIN.EMA) if cfg.TRAIN.EMA > 0 else None
-    return TrainState(model, optimizer, build_precision(cfg, device), ema), "\n".join(report)
+    return TrainState(model, optimizer, build_precision(cfg, device), ema, fixed), "\n".join(report)
 
 
-def loop_settings(cfg: Shared, steps: int) -> LoopSettings:
-    """Reads the loop's settings from the configuration."""
+def _load_weights(
+    model: MetaArch, file: Path | None, state: Mapping[str, Tensor] | None
+) -> tuple[LoadedParts, list[str]]:
+    """Loads the tensors of a weight file, if there is one, and the files of re-loadable parts, which come after it.
+
+    Returns:
+        What the files of the parts hold, and the report's paragraphs.
+    """
+    if file is None or state is None:
+        parts = read_parts(model, {}, "the configuration")
+        model.load_state_dict(parts.tensors, strict=False)
+        report = []
+    else:
+        header = read_header(weights_in_folder(file) if file.is_dir() else file)
+        parts = read_parts(model, part_sources(header), str(file))
+        report = [load_state(model, state, source=str(file), parts=parts.tensors).text()]
+    return parts, [*report, *([parts.text()] if parts.sources else [])]
+
+
+def loop_settings(cfg: Shared, steps: int, per_epoch: float = math.inf) -> LoopSettings:
+    """Reads the loop's settings from the configuration; ``steps`` and ``per_epoch`` are those of :class:`Length`."""
     clip = cfg.SOLVER.CLIP_GRADIENTS
     return LoopSettings(
         seed=cfg.SEED,
@@ -187,6 +213,7 @@ def loop_settings(cfg: Shared, steps: int) -> LoopSettings:
         clip_norm=clip.CLIP_VALUE if clip.ENABLED else None,
         nonfinite_max=cfg.TRAIN.NONFINITE_MAX,
         memory_keys=training_keys(cfg),
+        steps_per_epoch=per_epoch,
     )
 
 
@@ -240,7 +267,7 @@ def _build_loop(
         model,
         state,
         train_data(plan, length.steps, processes),
-        loop_settings(cfg, length.steps),
+        loop_settings(cfg, length.steps, length.per_epoch),
         processes=processes,
         stop=stop,
         callbacks=_callbacks(plan, folder, length, state, processes, stop, resumed=checkpoint if own else None),
@@ -304,8 +331,9 @@ def _evaluators(
     """Returns for each evaluation set a function that evaluates the current weights on it."""
     model = state.model
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
+    kinds = prompt_kinds(model), model.result_kinds
     for (record, split), items in zip(plan.test, plan.test_items, strict=True):
-        evaluation_kinds(plan.cfg, record, split, model.prompt_kinds, model.result_kinds)  # answered before training
+        evaluation_kinds(plan.cfg, record, split, *kinds)  # answered before training
         name = dataset_label(found, record.name, split.name)
 
         def run(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..modeling.base import MetaArch
+from ..modeling.part_files import LoadedParts, check_sources
 from ..utils.errors import CheckpointError
 from .ema import Ema
 from .optim import parameter_names
@@ -44,21 +45,33 @@ class TrainState:
         optimizer: its optimizer.
         precision: holder of the loss scale.
         ema: averaged weights, or None.
+        parts: what was read from the files of re-loadable parts; it is in the model and stays out of checkpoints.
     """
 
     def __init__(
-        self, model: MetaArch, optimizer: torch.optim.Optimizer, precision: Precision, ema: Ema | None = None
+        self,
+        model: MetaArch,
+        optimizer: torch.optim.Optimizer,
+        precision: Precision,
+        ema: Ema | None = None,
+        parts: LoadedParts | None = None,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.precision = precision
         self.ema = ema
         self.counters = Counters()
+        parts = parts or LoadedParts()
+        self.sources, self._left_out = parts.sources, frozenset(parts.tensors)
         self.trained = parameter_names(model, optimizer)
 
     def weights(self) -> dict[str, Tensor]:
-        """Returns the model's state dict."""
-        return self.model.state_dict()
+        """Returns the model's state dict without what comes from files of its own."""
+        return {name: tensor for name, tensor in self.model.state_dict().items() if name not in self._left_out}
+
+    def about(self) -> dict[str, Any]:
+        """Returns what must be known to complete :meth:`weights`: ``reloadable``, unless they are complete."""
+        return {"reloadable": self.sources} if self.sources else {}
 
     def tensors(self) -> dict[str, Tensor]:
         """Returns the other tensors: ``optimizer/<entry>/<parameter>`` and ``ema/<parameter>``."""
@@ -73,16 +86,19 @@ class TrainState:
 
     def scalars(self) -> dict[str, Any]:
         """Returns the numbers, as JSON values."""
-        return {"counters": asdict(self.counters), "loss_scale": self.precision.state()}
+        return {"counters": asdict(self.counters), "loss_scale": self.precision.state(), **self.about()}
 
     def load(self, weights: dict[str, Tensor], tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Restores what :meth:`weights`, :meth:`tensors` and :meth:`scalars` returned.
 
         Raises:
-            CheckpointError: if the names or shapes are not those of this model and optimizer.
+            CheckpointError: if the names or shapes are not those of this model and optimizer, or the parts that were
+                left out came from other files.
         """
+        check_sources(self.sources, scalars.get("reloadable", {}), "the checkpoint")
+        kept = {name: tensor for name, tensor in self.model.state_dict().items() if name in self._left_out}
         try:
-            self.model.load_state_dict(weights, strict=True)
+            self.model.load_state_dict(kept | weights, strict=True)
         except RuntimeError as error:
             raise CheckpointError(f"the checkpoint does not fit the model of this configuration: {error}") from error
         averages = {n.removeprefix("ema/"): t for n, t in tensors.items() if n.startswith("ema/")}

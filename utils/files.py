@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -157,6 +158,12 @@ def atomic_write_json(path: str | Path, value: Any, *, indent: int | None = 2) -
     with atomic_write(path, "w") as file:
         json.dump(value, file, indent=indent, default=_plain, ensure_ascii=False)
         file.write("\n")
+
+
+def sha256(path: str | Path) -> str:
+    """Returns the SHA-256 digest of a file's content as 64 lower-case hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def crc32(path: str | Path) -> str:

@@ -373,7 +373,7 @@ class Prompts:
             in pixels of the network's input; empty where strokes come as pixels only (simulated clicks). For networks
             that take coordinates.
         texts: T sentences.
-        reference: an object shown on another image (``MetaArch.reference``), or None.
+        reference: an object shown on another image (``TakesReferences.reference``), or None.
         texts_explain_strokes: the texts also describe the stroked objects, which may look at them.
         strokes_explain_texts: the strokes also show what the texts name, which may look at them.
     """

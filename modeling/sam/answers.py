@@ -45,7 +45,7 @@ def answer_prompts(
     prompts: Sequence[Prompts],
     previous: Sequence[Tensor | None] | None = None,
 ) -> list[PromptedMasks]:
-    """Returns the masks of the prompted objects of each image (``MetaArch.prompted``).
+    """Returns the masks of the prompted objects of each image (``Promptable.prompted``).
 
     A single point may mean several things: of three masks the one with the best predicted IoU is the answer. Later
     rounds, boxes and several points get one mask; the logits of the round before go in as a mask prompt. Scores are

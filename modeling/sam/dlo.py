@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...utils.draws import Draws
-from ...utils.structures import Batch, ForegroundResult
+from ...utils.structures import Batch, ForegroundResult, Prediction
 from ..boxes import mask_boxes
 from ..losses.cl_dice import mask_cl_dice
 from ..losses.dice import mask_dice
@@ -40,6 +40,8 @@ class DloTask:
         invert_target: the network's mask is the background.
         prompt: "full_box", "image_box", "none" or "mask_box", see SAM.DLO.PROMPT.
     """
+
+    result_kinds = frozenset({"foreground"})
 
     def __init__(
         self,
@@ -101,11 +103,16 @@ class DloTask:
         pixels = sum(target.numel() for target in foregrounds(batch))
         return {"images": float(len(batch)), "pixels": float(pixels)}
 
-    def predict(self, model: Sam, encoded: Encoded) -> list[ForegroundResult]:
+    def predict(self, model: Sam, encoded: Encoded) -> list[Prediction]:
         """Returns the foreground of encoded images at their output sizes, with the loss where the truth is known."""
         low_res, _ = self._answer(model, encoded.embeddings, encoded.input_sizes)
         logits = upscaled(model, low_res, encoded.input_sizes, encoded.output_sizes)
-        return [self._result(one, truth) for one, truth in zip(logits, encoded.truths, strict=True)]
+        results = [self._result(one, truth) for one, truth in zip(logits, encoded.truths, strict=True)]
+        return [Prediction(foreground=result) for result in results]
+
+    def compile_parts(self, model: Sam) -> list[nn.Module]:
+        """Returns image encoder and mask decoder: each image has one prompt of the same form."""
+        return [model.image_encoder, model.mask_decoder]
 
     def boxes(self, side: int, sizes: Sequence[Size], targets: Sequence[Tensor] | None = None) -> Tensor:
         """Returns the box x0, y0, x1, y1 that each image is prompted with, (B, 4) float32 pixels of the padded input.

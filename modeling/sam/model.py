@@ -6,7 +6,8 @@ Letters in shapes: B images, C channels, g rows and columns of the image embeddi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,40 +16,31 @@ from torch import Tensor, nn
 from ...utils.array_cache import cache_folder
 from ...utils.draws import Draws
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
-from ..base import MetaArch, TrainPolicy
+from ..base import START, MetaArch, Progress, TrainPolicy
+from ..feature_cache import FeatureCache
+from ..finetune import is_frozen
+from ..promptable import Promptable
+from ..published import PublishedLayout, TransformersLayout
 from .answers import answer_prompts, answered_masks
 from .build import CustomSize, build_sam
-from .cache import EmbeddingCache
 from .dlo import DloTask
 from .encoded import Encoded
 from .everything import EverythingSettings, find_everything
 from .network import Sam
 from .promptable import PromptableTask
 from .published import adapt_state, load_base
+from .task import Task
 from .tiny_vit import TinyViT
 from .to_transformers import to_transformers
 from .tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
 
 
-class Task(Protocol):
-    """What is trained: :class:`DloTask` or :class:`PromptableTask`."""
-
-    def losses(self, model: Sam, batch: Batch, embeddings: Tensor, rng: Draws) -> dict[str, Tensor]:
-        """Returns the weighted losses of a micro-batch, as shares of the step's."""
-
-    def normalizers(self, batch: Batch) -> dict[str, float]:
-        """Returns the batch's share of the loss normalisers."""
-
-    def unreached(self, name: str) -> bool:
-        """Tells whether no loss depends on the parameter of this name."""
-
-
-class SamSegmenter(Sam, MetaArch):
+class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayout):
     """SAM (arXiv 2304.02643) with its training tasks; the state dict has the names of the published files.
 
     Args:
         sam: the network, whose parts become this one's.
-        task: what is trained, and in the case of foregrounds predicted.
+        task: what is trained, and predicted without prompts.
         everything_settings: of everything mode.
         cache: embeddings on the disk, for a frozen image encoder; or None.
         tuning: which parameters train.
@@ -65,7 +57,7 @@ class SamSegmenter(Sam, MetaArch):
         sam: Sam,
         task: Task,
         everything_settings: EverythingSettings | None = None,
-        cache: EmbeddingCache | None = None,
+        cache: FeatureCache | None = None,
         tuning: TuningSettings | None = None,
     ) -> None:
         super().__init__(sam.image_encoder, sam.prompt_encoder, sam.mask_decoder)
@@ -73,9 +65,8 @@ class SamSegmenter(Sam, MetaArch):
         self.everything_settings = everything_settings or EverythingSettings()
         self.cache = cache
         self.mask_stride = self.image_size // self.prompt_encoder.mask_input_size
-        foreground = isinstance(task, DloTask)
-        self.result_kinds = frozenset({"foreground", "everything"} if foreground else {"everything"})
-        self.tasks = ("foreground",) if foreground else ("everything",)
+        self.result_kinds = task.result_kinds | {"everything"}
+        self.tasks = tuple(sorted(task.result_kinds)) or ("everything",)
         self.tuning = tuning or TuningSettings()
 
     @classmethod
@@ -96,7 +87,7 @@ class SamSegmenter(Sam, MetaArch):
         sam = build_sam(keys.TYPE, keys.IMAGE_SIZE, keys.ATTENTION, keys.USE_CHECKPOINT, custom)
         cache = None
         if keys.CACHE_EMBEDDINGS:
-            cache = EmbeddingCache(sam.image_encoder, keys.IMAGE_SIZE, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
+            cache = feature_cache(sam, cache_folder("sam"), int(keys.CACHE_GB * 1e9))
         if isinstance(sam.image_encoder, TinyViT):
             sam.image_encoder.train_batch_norm = keys.TRAIN_BN and keys.TRAIN.IMAGE_ENCODER == "full"
         settings = EverythingSettings.from_config(keys.AMG)
@@ -113,8 +104,14 @@ class SamSegmenter(Sam, MetaArch):
     # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
     forward = MetaArch.forward  # type: ignore[assignment]
 
-    def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
-        """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``."""
+    def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
+        """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``.
+
+        Args:
+            batch: images with the targets of the task.
+            rng: source of the task's draws.
+            progress: ignored; the losses are the same at every step.
+        """
         return self.task.losses(self, batch, self.embeddings(batch), rng)
 
     def normalizers(self, batch: Batch) -> dict[str, float]:
@@ -138,7 +135,7 @@ class SamSegmenter(Sam, MetaArch):
         """Returns one prediction per image at its output size, with the loss where there is foreground ground truth.
 
         Raises:
-            ValueError: an unknown task is asked for, or "everything" without ``Sample.original``.
+            ValueError: the task does not give what is asked for, or "everything" lacks ``Sample.original``.
         """
         tasks = self._asked(request)
         encoded = tuple(task for task in tasks if task != "everything")
@@ -162,9 +159,9 @@ class SamSegmenter(Sam, MetaArch):
     def decode(self, encoded: Encoded, request: Request) -> list[Prediction]:  # type: ignore[override]
         """Returns one prediction per encoded image, at its output size; errors as :meth:`predict`."""
         tasks = self._asked(request)
-        if tasks != ("foreground",) or not isinstance(self.task, DloTask):
+        if not tasks or not self.task.result_kinds.issuperset(tasks):
             raise ValueError(f"from encoded images this SAM gives no {', '.join(tasks)}")
-        return [Prediction(foreground=found) for found in self.task.predict(self, encoded)]
+        return self.task.predict(self, encoded)
 
     def _asked(self, request: Request) -> tuple[str, ...]:
         return self.tasks if request.tasks is None else tuple(request.tasks)
@@ -181,7 +178,7 @@ class SamSegmenter(Sam, MetaArch):
         previous: Sequence[Tensor | None] | None = None,
         rng: Draws | None = None,
     ) -> list[PromptedMasks]:
-        """Answers the prompts of each encoded image; scores are predicted IoUs (``MetaArch.prompted``)."""
+        """Answers the prompts of each encoded image; scores are predicted IoUs (``Promptable.prompted``)."""
         return answer_prompts(self, encoded, prompts, previous)
 
     @torch.no_grad()
@@ -190,12 +187,19 @@ class SamSegmenter(Sam, MetaArch):
         return answered_masks(self, encoded, answers)
 
     def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, as ``Prediction.everything``."""
+        """Returns masks of all that can be told apart in one image, without prompts and categories.
+
+        Args:
+            image: (H, W, 3) uint8 RGB at its original size.
+
+        Returns:
+            Records as :attr:`Prediction.everything` describes them.
+        """
         return find_everything(self, image, self.everything_settings)
 
     def compile_parts(self) -> list[nn.Module]:
-        """Returns the parts whose inputs keep their form: simulated prompts change their numbers from step to step."""
-        return [self.image_encoder, self.mask_decoder] if isinstance(self.task, DloTask) else [self.image_encoder]
+        """Returns the parts whose inputs keep their form from step to step, as the task says."""
+        return self.task.compile_parts(self)
 
     def train_policy(self) -> TrainPolicy:
         """Returns which parameters train (see ``modeling/sam/tuning.py``)."""
@@ -222,9 +226,9 @@ class SamSegmenter(Sam, MetaArch):
         return to_transformers(self)
 
 
-def is_frozen(module: nn.Module) -> bool:
-    """True if no parameter of the module trains."""
-    return not any(p.requires_grad for p in module.parameters())
+def feature_cache(sam: Sam, folder: Path, max_bytes: int) -> FeatureCache:
+    """Returns the cache of the image encoder's embeddings in a folder of at most so many bytes."""
+    return FeatureCache(sam.image_encoder, folder, max_bytes, key="SAM.CACHE_GB", setting=str(sam.image_size))
 
 
 def reinitialise(decoder: nn.Module) -> None:

@@ -10,16 +10,17 @@ columns of the padded batch.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...utils.draws import Draws
-from ...utils.structures import Batch
+from ...utils.structures import Batch, Prediction
 from ..base import MetaArch
 from ..losses.cl_dice import mask_cl_dice
 from ..losses.dice import mask_dice
 from ..losses.focal import mask_focal
 from .config import SamConfig
+from .encoded import Encoded
 from .loss_settings import LossSettings
 from .mask_quality import overlaps
 from .network import Sam
@@ -80,6 +81,8 @@ class PromptableTask:
         losses: weights of the losses.
     """
 
+    result_kinds: frozenset[str] = frozenset()
+
     def __init__(self, settings: PromptSettings, losses: MaskLosses) -> None:
         self.settings = settings
         self.weights = losses
@@ -123,6 +126,14 @@ class PromptableTask:
     def normalizers(self, batch: Batch) -> dict[str, float]:
         """Returns this batch's share of the step's objects."""
         return {"objects": float(count_objects(batch, self.settings))}
+
+    def predict(self, model: Sam, encoded: Encoded) -> list[Prediction]:
+        """Returns nothing for each image: masks need prompts."""
+        return [Prediction() for _ in range(len(encoded))]
+
+    def compile_parts(self, model: Sam) -> list[nn.Module]:
+        """Returns the image encoder: simulated prompts change their numbers from step to step."""
+        return [model.image_encoder]
 
     def unreached(self, name: str) -> bool:
         """Tells whether no loss ever depends on the parameter of this name."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..base import InferenceGraph
+from ..exportable import InferenceGraph
 from .language import TextEncoder
 
 

@@ -105,7 +105,7 @@ class PromptAnswerer:
         previous: Sequence[Tensor | None] | None = None,
         rng: Draws | None = None,
     ) -> list[PromptedMasks]:
-        """Answers the prompts of each encoded image; arguments as in ``MetaArch.prompted``."""
+        """Answers the prompts of each encoded image; arguments as in ``Promptable.prompted``."""
         if len(prompts) != len(encoded):
             raise ValueError(f"{len(prompts)} prompts for {len(encoded)} encoded images")
         self._check(prompts)

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 from ...utils.draws import Draws
 from ...utils.errors import ConfigError
 from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes, Targets
-from ..base import MetaArch, TrainPolicy
+from ..base import START, MetaArch, Progress, TrainPolicy
+from ..exportable import Exportable
+from ..finetune import is_frozen
+from ..promptable import TakesReferences
 from .backbone import build_backbone
 from .config import active_tasks
 from .criterion import SetCriterion
@@ -61,7 +64,7 @@ class SegmentationHead(nn.Module):
         self.predictor = predictor
 
 
-class Seem(MetaArch):
+class Seem(MetaArch, TakesReferences, Exportable):
     """SEEM (Segment Everything Everywhere All at Once, arXiv 2304.06718), variants v1, v0 and demo.
 
     Args:
@@ -144,7 +147,7 @@ class Seem(MetaArch):
             TrainingTasks(**tasks, max_rounds=model.DECODER.SPATIAL.MAX_ITER, click_side=cfg.STROKE_SAMPLER.DILATION),
         )
 
-    def losses(self, batch: Batch, rng: Draws) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
         """Returns the weighted losses ``loss_{mask,spatial,grounding}_{ce,bce,dice}_{i}`` of the tasks that are on.
 
         0 is the final output, then back to that of the raw queries. A task without targets has zeros.
@@ -153,6 +156,7 @@ class Seem(MetaArch):
             batch: images with targets.
             rng: source of the draws "template", "rounds", "match/...", "points/...", and of those of the decoder,
                 prefixed with "round{i}/" in the rounds of clicks before the losses.
+            progress: ignored; the losses are the same at every step.
         """
         criterion, on = self._criterion(), self.training_tasks
         images = self.normalizer(batch.images, batch.image_sizes)
@@ -289,7 +293,7 @@ class Seem(MetaArch):
         previous: Sequence[Tensor | None] | None = None,
         rng: Draws | None = None,
     ) -> list[PromptedMasks]:
-        """Answers the prompts of each encoded image (``MetaArch.prompted``).
+        """Answers the prompts of each encoded image (``Promptable.prompted``).
 
         A score is the mean probability inside the mask. An object that no stroke points at gets an empty mask.
         """
@@ -375,11 +379,6 @@ CANNOT_TRAIN = (
 def class_names(categories: Sequence[Category]) -> list[str]:
     """Returns the texts of the K + 1 classes: the names, and "background"."""
     return [category.name for category in categories] + [BACKGROUND]
-
-
-def is_frozen(module: nn.Module) -> bool:
-    """True if no parameter of the module trains."""
-    return not any(p.requires_grad for p in module.parameters())
 
 
 def _targets(batch: Batch) -> list[Targets]:

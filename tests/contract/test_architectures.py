@@ -7,6 +7,7 @@ import torch
 from segfoundry.datasets.build import build_eval_loader, build_train_loader
 from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.modeling.finetune import apply_policy, param_groups
+from segfoundry.modeling.promptable import prompt_kinds
 from segfoundry.trainer.distributed import Processes
 from segfoundry.trainer.dry_run import dry_run
 from segfoundry.trainer.environment import seed_step
@@ -220,7 +221,7 @@ def test_a_prediction_does_not_depend_on_its_batch(plan, state):
 
 def test_prompts_are_answered_per_image_in_rounds(plan, state):
     model = state.model
-    if "stroke" not in model.prompt_kinds:
+    if "stroke" not in prompt_kinds(model):
         pytest.skip("takes no strokes")
     record, split = plan.test[0]
     batch = next(iter(build_eval_loader(find_pipeline(plan.cfg), record, split, rank=0, world=1)))

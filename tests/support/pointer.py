@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from segfoundry.modeling.base import MetaArch, TrainPolicy
+from segfoundry.modeling.base import START, MetaArch, TrainPolicy
+from segfoundry.modeling.promptable import Promptable
 from segfoundry.utils.structures import (
     InstanceResult,
     PanopticResult,
@@ -16,7 +17,7 @@ from segfoundry.utils.structures import (
 COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
 
-class Pointer(MetaArch):
+class Pointer(MetaArch, Promptable):
     """Finds the pixels whose colour is near the mean colour of the strokes, or of the name in a text.
 
     Memory: the last round's logits are added with a small weight, so that a round differs from the same prompts asked
@@ -35,7 +36,7 @@ class Pointer(MetaArch):
     def from_config(cls, cfg, categories):
         return cls()
 
-    def losses(self, batch, rng):
+    def losses(self, batch, rng, progress=START):
         return {"loss": self.weight.sum()}
 
     def train_policy(self):
@@ -83,6 +84,10 @@ class Pointer(MetaArch):
             stack = torch.stack(logits)
             answers.append(PromptedMasks(stack, stack.amax((1, 2)).sigmoid()))
         return answers
+
+    def select(self, encoded, places):
+        assert list(places) == list(range(len(encoded))), "nothing here looks at parts of a batch"
+        return encoded
 
     def full_masks(self, encoded, answers):
         sizes = [s.output_size for s in encoded.samples]

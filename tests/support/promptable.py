@@ -3,11 +3,12 @@
 import numpy as np
 import torch
 
-from segfoundry.modeling.base import MetaArch, TrainPolicy
+from segfoundry.modeling.base import START, MetaArch, TrainPolicy
+from segfoundry.modeling.promptable import Promptable
 from segfoundry.utils.structures import Batch, ObjectTruth, PhraseTruth, Prediction, PromptedMasks, Sample
 
 
-class Oracle(MetaArch):
+class Oracle(MetaArch, Promptable):
     """Predicts a growing part of what it is asked for, without mistakes beyond it.
 
     After click k an object of an image has the overlap ``speed[object] * k`` (at most 1); a phrase's mask is whole.
@@ -28,7 +29,7 @@ class Oracle(MetaArch):
     def from_config(cls, cfg, categories):
         return cls({})
 
-    def losses(self, batch, rng):
+    def losses(self, batch, rng, progress=START):
         raise NotImplementedError
 
     def train_policy(self):

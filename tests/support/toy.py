@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from segfoundry.modeling.base import MetaArch, ParamRule, TrainPolicy
+from segfoundry.modeling.base import START, MetaArch, ParamRule, TrainPolicy
 from segfoundry.trainer.distributed import Processes
 from segfoundry.trainer.ema import Ema
 from segfoundry.trainer.launch import Ranks
@@ -42,7 +42,7 @@ class Toy(MetaArch):
             x = self.frozen(x)
         return self.out(self.dropout(torch.tanh(self.hidden(x))))[:, 0]
 
-    def losses(self, batch, rng):
+    def losses(self, batch, rng, progress=START):
         target = torch.tensor([float(s.index % 5) for s in batch.samples])
         noise = torch.stack([rng.uniform("noise", (), sample=p) for p in batch.positions])
         value = self._value(batch)
@@ -92,9 +92,11 @@ def toy_state(*, seed=0, ema=0.0, dropout=0.0, optimizer="ADAMW", precision="fp3
     return TrainState(model, built, Precision(precision, CPU), average)
 
 
-def toy_loop(state, max_steps, *, parts=((0, 1, 2, 3),), callbacks=(), source=None, seed=3, clip=1.0, nonfinite_max=2):
+def toy_loop(
+    state, max_steps, *, parts=((0, 1, 2, 3),), callbacks=(), source=None, seed=3, clip=1.0, nonfinite_max=2, **settings
+):
     """Returns a loop over a toy state, in one process."""
-    settings = LoopSettings(seed, max_steps, lambda step: 1.0 - step / (2 * max_steps), clip, nonfinite_max)
+    settings = LoopSettings(seed, max_steps, lambda step: 1.0 - step / (2 * max_steps), clip, nonfinite_max, **settings)
     processes = Processes(Ranks(), CPU)
     return Loop(
         state.model,

@@ -99,7 +99,8 @@ class EvaluateCallback(Callback):
                 return
         loop.state.counters.best = {"metric": name, "value": value, "step": loop.step}
         if loop.processes.main:
-            write_weights(self.best, loop.state.weights(), {**self.about, **loop.state.counters.best})
+            about = {**self.about, **loop.state.counters.best, **loop.state.about()}
+            write_weights(self.best, loop.state.weights(), about)
             shown = f"{name} {value:.2f}" if value is not None else "no metric"
             log.info("best weights so far (%s at step %d): %s", shown, loop.step, self.best)
 

@@ -57,7 +57,7 @@ class PublishedCallback(Callback):
 
     def _check(self, model: MetaArch) -> None:
         kinds = parameter_kinds(model)
-        foreign = [name for name in model.published_state() if kinds.get(name, "base") != "base"]
+        foreign = [name for name in model.state_dict() if kinds.get(name, "base") != "base"]
         if foreign:
             raise ConfigError(
                 f"CHECKPOINT.PUBLISHED {self.weights!r}: published files know no adapters and low-rank updates, and "
@@ -78,7 +78,7 @@ class PublishedCallback(Callback):
         if not (crosses(loop.step, self.period) or loop.done) or not loop.processes.main:
             return
         for pattern, state in (
-            (self.weights, loop.state.model.published_state),
+            (self.weights, loop.state.model.state_dict),
             (self.optimizer, loop.state.optimizer.state_dict),
         ):
             if pattern and (again or not self._path(pattern, loop.step).exists()):

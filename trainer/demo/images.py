@@ -16,6 +16,7 @@ from ...datasets.formats.prompts import PromptedObject, describe, parse_prompts
 from ...datasets.prompted_writer import object_entry
 from ...datasets.tasks.base import ResultTask
 from ...datasets.tasks.registry import all_result_tasks
+from ...modeling.promptable import prompt_kinds
 from ...utils.errors import UserError
 from ...utils.image_io import encode_png
 from ...utils.masks import decode_masks
@@ -193,7 +194,7 @@ class OpenImages:
             del self._images[key]
         while len(self._images) >= self.most:
             self._images.popitem(last=False)
-        session = InteractiveSession(self.predictor, image) if self.predictor.model.prompt_kinds else None
+        session = InteractiveSession(self.predictor, image) if prompt_kinds(self.predictor.model) else None
         key = secrets.token_urlsafe(24)
         self._images[key] = opened = OpenImage(name, image, session, used=now)
         return key, opened

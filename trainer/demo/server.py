@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from ...modeling.promptable import prompt_kinds
 from ...utils.errors import DataError, UserError
 from ...utils.image_io import decode_image
 from ...utils.logging import get_logger
@@ -147,7 +148,7 @@ class DemoServer(ThreadingHTTPServer):
         return {
             "model": predictor.cfg.MODEL.NAME,
             "weights": predictor.source.name,
-            "prompts": sorted(predictor.model.prompt_kinds),
+            "prompts": sorted(prompt_kinds(predictor.model)),
             "finds": task and {"name": task.name, "by_category": task.by_category},
             "categories": [{"name": c.name, "color": c.color} for c in predictor.categories],
             "limits": {"upload": self.limits.upload, "pixels": self.limits.pixels},

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ..errors import ConfigError, did_you_mean
 from ..paths import configs_root
 from .foreign import ForeignSection
-from .schema import Leaf, collect
+from .schema import Leaf, collect, with_choices
 from .sections import Shared
 
 C = TypeVar("C", bound=Shared)
@@ -64,7 +64,7 @@ class Architecture(ABC, Generic[C]):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.leaves: dict[str, Leaf] = collect(self.config)
+        self.leaves: dict[str, Leaf] = with_choices(collect(self.config), "SOLVER.LR_SCHEDULER_NAME", self.schedules)
 
     @property
     def foreign_sections(self) -> dict[str, ForeignSection]:

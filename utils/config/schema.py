@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -166,6 +166,19 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _copied(inner) for name, inner in value.items()}
     return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def with_choices(leaves: Mapping[str, Leaf], name: str, more: Iterable[str]) -> dict[str, Leaf]:
+    """Returns declarations in which one key, whose values are a closed set, takes more values.
+
+    Args:
+        leaves: dotted key -> declaration.
+        name: the key.
+        more: the further values.
+    """
+    leaf = leaves[name]
+    choices = (*(leaf.choices or ()), *more)
+    return {**leaves, name: dataclasses.replace(leaf, choices=choices)}
 
 
 def section_texts(cls: type, prefix: str = "") -> dict[str, str]:

@@ -188,7 +188,7 @@ def test_running_out_of_memory_names_the_keys_to_lower():
     state = toy_state()
 
     class Hungry(type(state.model)):
-        def losses(self, batch, rng):
+        def losses(self, batch, rng, progress):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     state.model.__class__ = Hungry

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from segfoundry.trainer.schedule import lr_factor, milestones, warmup_notice
+from segfoundry.trainer.schedule import lr_factor, warmup_notice
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import ConfigError
+from segfoundry.utils.schedules import milestones
 
 GOLDEN = Path(__file__).parents[2] / "goldens/sam/dlo_losses_lr.json"
 FINE_TUNING = {"LR_SCHEDULER_NAME": "WarmupStepExp", "WARMUP_ITERS": 1000, "GAMMA": 0.98946, "MIN_LR": 1e-7}

@@ -1,5 +1,6 @@
 """Embeddings on the disk: the same numbers, only the missing ones computed, names that follow from what matters."""
 
+import hashlib
 import logging
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
@@ -8,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from segfoundry.modeling.feature_cache import FILE_OVERHEAD, FeatureCache, WeightDigest
 from segfoundry.modeling.finetune import apply_policy
-from segfoundry.modeling.sam.cache import FILE_OVERHEAD, EmbeddingCache, WeightDigest
 from segfoundry.modeling.sam.dlo import DloTask
 from segfoundry.modeling.sam.loss_settings import LossSettings
-from segfoundry.modeling.sam.model import SamSegmenter
+from segfoundry.modeling.sam.model import SamSegmenter, feature_cache
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.utils.draws import Draws
 
-from ....support.tiny_sam import TINY, drawn_batch, recorded_sam
+from ...support.tiny_sam import TINY, drawn_batch, recorded_sam
 
 SIZES = [(36, 64), (64, 40), (20, 64)]
 ENTRY = 16 * 8 * 8 * 4 + FILE_OVERHEAD  # bytes of a file at most
@@ -25,7 +26,7 @@ ENTRY = 16 * 8 * 8 * 4 + FILE_OVERHEAD  # bytes of a file at most
 def segmenter(folder=None, max_bytes=10**8):
     torch.manual_seed(0)
     network, task = recorded_sam(TINY), DloTask(LossSettings())
-    cache = None if folder is None else EmbeddingCache(network.image_encoder, network.image_size, folder, max_bytes)
+    cache = None if folder is None else feature_cache(network, folder, max_bytes)
     tuning = TuningSettings(ways={"mask_decoder": "full"}, unreached=task.unreached)
     model = SamSegmenter(network, task, tuning=tuning, cache=cache)
     apply_policy(model, model.train_policy())
@@ -117,6 +118,35 @@ def test_names_follow_from_image_size_weights_and_arithmetic(tmp_path):
     with torch.no_grad():
         model.image_encoder.pos_embed.add_(1e-3)
     assert not set(names()) & set(first)
+
+
+def test_the_cache_of_any_encoder_names_its_own_key_and_keeps_settings_apart(tmp_path, caplog):
+    encoder = torch.nn.Linear(3, 5)
+    images, sizes = torch.randint(0, 256, (2, 3, 4, 6), dtype=torch.uint8), [(4, 6), (4, 6)]
+    counts = []
+
+    def compute(places):
+        counts.append(list(places))
+        return encoder(images[places].float().mean((2, 3)))
+
+    expected = compute([0, 1]).detach()
+    counts.clear()
+    with torch.no_grad(), caplog.at_level(logging.WARNING):
+        small = FeatureCache(encoder, tmp_path, 5 * 4 + FILE_OVERHEAD + 10, key="FLOW.CACHE_GB", setting="fine")
+        torch.testing.assert_close(small(images, sizes, compute), expected)
+        torch.testing.assert_close(small(images, sizes, compute), expected)
+    assert counts == [[0], [1], [1]]
+    assert "larger than FLOW.CACHE_GB" in caplog.text
+    other = FeatureCache(encoder, tmp_path, 10**6, key="FLOW.CACHE_GB", setting="coarse")
+    assert not set(other.names(images, sizes)) & set(small.names(images, sizes))
+
+
+def test_entries_of_sam_keep_their_names(tmp_path):
+    model, batch = segmenter(tmp_path), drawn_batch(SIZES)
+    setting = f"{WeightDigest(model.image_encoder)()} {model.image_size} fp32"
+    digest = hashlib.sha256(f"{setting} 36x64 ".encode())
+    digest.update(batch.images[0, :, :36, :64].contiguous().numpy().tobytes())
+    assert model.cache.names(batch.images, batch.image_sizes)[0] == digest.hexdigest()
 
 
 def test_digest_follows_changes_in_place_and_loading():

@@ -1,6 +1,6 @@
-"""Image embeddings of a frozen image encoder, kept on the disk: by image, weights and arithmetic.
+"""What a frozen encoder computes of images, kept on the disk: by image, weights and arithmetic.
 
-Letters in shapes: B images, C channels, g rows and columns of the image embedding.
+Letters in shapes: B images, "..." what the encoder gives for one, e.g. channels, rows and columns.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...utils.array_cache import ArrayCache
-from ...utils.logging import get_logger
+from ..utils.array_cache import ArrayCache
+from ..utils.logging import get_logger
 
 log = get_logger(__name__)
 
@@ -26,31 +26,34 @@ FILE_OVERHEAD = 256
 Size = tuple[int, int]
 
 
-class EmbeddingCache:
+class FeatureCache:
     """Embeddings by content: whoever asks for the same image, weights and arithmetic gets the same numbers.
 
-    An entry's name is a digest of the 8-bit pixels that enter the network, their size, the encoder's weights, the
-    padded size and the arithmetic. When what one process adds outgrows the bound, it stops adding: removing old entries
+    An entry's name is a digest of the 8-bit pixels that enter the network, their size, the encoder's weights, its
+    setting and the arithmetic. When what one process adds outgrows the bound, it stops adding: removing old entries
     for new ones would throw away, in every epoch, what the next one needs. Images are encoded one at a time: the
     numbers then depend on nothing else that happened to be missing, and a run that was killed stays exact to the bit.
 
     Args:
-        encoder: the image encoder.
-        image_size: side of the padded input in pixels.
-        folder: where the entries lie; created when needed, shared by any number of processes.
+        encoder: the encoder, whose weights count.
+        folder: where the entries lie (``utils.array_cache.cache_folder``); created when needed, shared by any number of
+            processes.
         max_bytes: bound on the folder's size.
+        key: configuration key of that bound, in GB, for the message when it is reached.
+        setting: what else decides the numbers, e.g. the side that images are padded to.
     """
 
-    def __init__(self, encoder: nn.Module, image_size: int, folder: Path, max_bytes: int) -> None:
+    def __init__(self, encoder: nn.Module, folder: Path, max_bytes: int, *, key: str, setting: str = "") -> None:
         self.arrays = ArrayCache(folder, max_bytes)
         self._digest = WeightDigest(encoder)
-        self._image_size = image_size
+        self._key = key
+        self._setting = setting
         self._added = 0
         self._added_since_trim = 0
         self._full = False
 
     def __call__(self, images: Tensor, sizes: list[Size], compute: Callable[[Sequence[int]], Tensor]) -> Tensor:
-        """Returns the embeddings (B, C, g, g) float32 of images, on their device.
+        """Returns the embeddings (B, ...) float32 of images, on their device.
 
         Args:
             images: (B, 3, h, w) uint8 RGB, padded.
@@ -74,7 +77,7 @@ class EmbeddingCache:
         """Returns the names of the images' entries; arguments as those of a call."""
         device = images.device.type
         arithmetic = str(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else "fp32"
-        setting = f"{self._digest()} {self._image_size} {arithmetic}"
+        setting = f"{self._digest()} {self._setting} {arithmetic}"
         names = []
         for image, (height, width) in zip(images.cpu(), sizes, strict=True):
             digest = hashlib.sha256(f"{setting} {height}x{width} ".encode())
@@ -89,9 +92,10 @@ class EmbeddingCache:
         if self._added + size > self.arrays.max_bytes:
             self._full = True
             log.warning(
-                "%s: the embeddings of these images are larger than SAM.CACHE_GB (%.3g GB); those of the rest are "
+                "%s: the embeddings of these images are larger than %s (%.3g GB); those of the rest are "
                 "computed each time",
                 self.arrays.folder,
+                self._key,
                 self.arrays.max_bytes / 1e9,
             )
             return
