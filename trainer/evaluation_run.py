@@ -123,7 +123,8 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
 def _load(plan: Plan, path: Path) -> tuple[MetaArch, LoadReport]:
     """Builds the model and loads its weights.
 
-    What this program wrote holds the whole network; a bare file may lack parts that have weights of their own.
+    What this program wrote holds the whole network, but for re-loadable parts; a bare file may lack parts that have
+    weights of their own.
     """
     state = read_state_dict(path)
     header = read_header(path)

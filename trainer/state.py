@@ -70,7 +70,7 @@ class TrainState:
         return {name: tensor for name, tensor in self.model.state_dict().items() if name not in self._left_out}
 
     def about(self) -> dict[str, Any]:
-        """Returns what must be known to complete :meth:`weights`: ``reloadable``, unless they are complete."""
+        """Returns what completes :meth:`weights`: where left-out parts come from, under ``reloadable``; or nothing."""
         return {"reloadable": self.sources} if self.sources else {}
 
     def tensors(self) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Atomic writing: old content or new content, never a part of either."""
 
 import errno
+import hashlib
 import json
 import os
 import resource
@@ -21,6 +22,7 @@ from segfoundry.utils.files import (
     crc32,
     disk_errors,
     human_size,
+    sha256,
 )
 
 
@@ -114,7 +116,8 @@ def test_human_size(count, text):
     assert human_size(count) == text
 
 
-def test_crc32_of_a_file(tmp_path):
+def test_digests_of_a_file(tmp_path):
     content = os.urandom(5_000_000)
     (tmp_path / "x").write_bytes(content)
     assert crc32(tmp_path / "x") == f"{zlib.crc32(content):08x}"
+    assert sha256(tmp_path / "x") == hashlib.sha256(content).hexdigest()
