@@ -11,17 +11,17 @@ from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.predictor import SamPredictor
 from segfoundry.utils.masks import decode_masks
 
-from ....support.goldens import DEFAULT_FOLDER, Case
+from ....support import goldens
 from ....support.label_predictor import LabelPredictor
 from ....support.tiny_sam import TINY, recorded_sam
+from .golden_cases import everything
 
-AMG = Case("sam", "amg", DEFAULT_FOLDER / "sam" / "amg.json")
-FULL = Case("sam", "sam_full", DEFAULT_FOLDER / "sam" / "sam_full.json")
+AMG = goldens.find("sam", "amg")
 KEEP_ALL = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 
 
 def label_image():
-    return np.repeat(AMG.tensors["in/label_image"].numpy()[..., None], 3, axis=2)
+    return everything.label_image(AMG)
 
 
 def noise(height, width, seed=0):
@@ -34,27 +34,13 @@ def sam():
     return recorded_sam(TINY).eval()
 
 
-def assert_recorded(records, expected):
-    assert len(records) == len(expected)
-    for record, wanted in zip(records, expected, strict=True):
-        assert record["segmentation"]["counts"] == wanted["rle_counts"]
-        assert record["bbox"] == wanted["bbox_xywh"] and record["crop_box"] == wanted["crop_box_xywh"]
-        assert record["area"] == wanted["area"]
-        assert record["predicted_iou"] == pytest.approx(wanted["predicted_iou"], abs=2e-5)
-        assert record["stability_score"] == pytest.approx(wanted["stability_score"], abs=2e-5)
-
-
-@pytest.mark.parametrize("name", list(AMG.info["generate"]))
+@pytest.mark.parametrize("name", goldens.keys(AMG, "generate"))
 def test_recorded_runs(name):
-    run = AMG.info["generate"][name]
-    generator = SamAutomaticMaskGenerator(LabelPredictor(), output_mode="uncompressed_rle", **run["settings"])
-    assert_recorded(generator.generate(label_image()), run["masks"])
+    everything.check_run(AMG, name)
 
 
 def test_a_recorded_run_with_a_network():
-    run, network = AMG.info["generate_with_sam_full_weights"], recorded_sam(FULL.config)
-    generator = SamAutomaticMaskGenerator(FULL.load_into(network), output_mode="uncompressed_rle", **run["settings"])
-    assert_recorded(generator.generate(FULL.tensors["in/1/image_uint8"].numpy()), run["masks"])
+    everything.check_run_with_network(AMG)
 
 
 def test_the_predictor_can_be_replaced(sam):
