@@ -44,9 +44,10 @@ def test_a_recorded_run_with_a_network():
 
 
 def test_the_predictor_can_be_replaced(sam):
-    generator = SamAutomaticMaskGenerator(sam, 7, pred_iou_thresh=0.6, stability_score_thresh=0.5)
+    run = next(iter(AMG.info["generate"].values()))
+    generator = SamAutomaticMaskGenerator(sam, **run["settings"])
     generator.predictor = everything.label_predictor(AMG)
-    assert len(generator.generate(label_image())) == AMG.info["generate"]["no_crop"]["count"]
+    assert len(generator.generate(label_image())) == run["count"]
 
 
 def test_small_logits_and_masks_at_full_size_lead_to_the_same(sam):
@@ -81,7 +82,7 @@ def test_only_wanted_masks_are_upscaled(sam, monkeypatch):
 
 
 def test_forms_of_the_segmentation_agree():
-    settings = AMG.info["generate"]["no_crop"]["settings"]
+    settings = next(iter(AMG.info["generate"].values()))["settings"]
     arrays, runs, codes = (
         SamAutomaticMaskGenerator(LabelPredictor(), output_mode=mode, **settings).generate(label_image())
         for mode in ("binary_mask", "uncompressed_rle", "coco_rle")
