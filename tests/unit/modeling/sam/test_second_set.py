@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ....support import goldens, second_sam_runs, second_sam_set
+from ....support.golden_proof import assert_read, rejects, rejects_info
 from .golden_cases import encoders, everything, fine_tuning, full_size, network
 
 RECORD = {
@@ -27,53 +28,11 @@ def other_registry(checkpoint=None):
     return model
 
 
-def changed(tensor):
-    """Returns the tensor with one other element."""
-    other = tensor.clone()
-    first = other.view(-1)[:1]
-    if other.dtype == torch.bool:
-        first.logical_not_()
-    elif other.dtype == torch.uint8:  # often 0 or 1
-        first.bitwise_xor_(1)
-    else:
-        first.add_(first.abs() + 1)
-    return other
-
-
-def assert_read(case):
-    """All outputs are computed and compared, and none can be changed unnoticed."""
-    assert case.outputs and case.listed == set(case.tensors)
-    for output in case.outputs:
-        goldens.check(case, output)
-        case.tensors[f"out/{output}"] = changed(case.tensors[f"out/{output}"])
-        with pytest.raises(AssertionError):
-            goldens.check(case, output)
-
-
 @pytest.mark.parametrize("name", RECORD)
 def test_recorded_tensors(tmp_path, monkeypatch, name):
     monkeypatch.setattr(full_size, "sam_model_registry", {"other": other_registry})
     RECORD[name](tmp_path)
     assert_read(goldens.find("sam", name, tmp_path))
-
-
-def rejects(check, case, key, *arguments):
-    """A check passes for a case, and fails for it with one other element of a tensor."""
-    check(case, *arguments)
-    kept = case.tensors[key]
-    case.tensors[key] = changed(kept)
-    with pytest.raises(AssertionError):
-        check(case, *arguments)
-    case.tensors[key] = kept
-
-
-def rejects_info(check, case, change, *arguments):
-    """A check passes for a case, and fails for it with another json."""
-    check(case, *arguments)
-    other = goldens.Case(case.system, case.name, case.path)
-    change(other.info)
-    with pytest.raises(AssertionError):
-        check(other, *arguments)
 
 
 def test_gradients(tmp_path):
