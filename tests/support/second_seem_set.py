@@ -222,7 +222,7 @@ def record_language(folder: Path) -> None:
         "class_emb_normed": normalize(sentences),
         "sentence_emb_normed": embed(texts),
         "text_embeddings_eval_prompted": prompted,
-        "text_embeddings_eval_plain": embed([f"{name}." for name in names]),
+        "text_embeddings_eval_plain": embed(names),
         "text_embeddings_train": embed(drawn),
         "similarity": encoder.logit_scale.exp() * normalize(visual) @ prompted.T,
     }

@@ -1,10 +1,10 @@
-"""Another set of SEEM's cases, of the same form with other sizes, is read as well; and the readers see a wrong value."""
+"""Another set of SEEM's cases, of other sizes in the same form, is read as well; and readers see a wrong value."""
 
 from functools import partial
 
 import pytest
 
-from ....support import goldens, second_seem_set
+from ....support import goldens, second_seem_model, second_seem_set
 from ....support.golden_proof import assert_read
 from . import test_golden  # noqa: F401  (registers the readers)
 
@@ -19,6 +19,11 @@ RECORD = {
     "lang_encoder": second_seem_set.record_language,
     "next_click": second_seem_set.record_clicks,
     "postprocess": second_seem_set.record_postprocess,
+    "seem_v1_objects": second_seem_model.record_objects,
+    "seem_v1_all": second_seem_model.record_all_prompts,
+    "seem_v0_other": second_seem_model.record_v0,
+    "seem_demo_other": second_seem_model.record_demo,
+    "criterion": second_seem_model.record_criterion,
 }
 
 
