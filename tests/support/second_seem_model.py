@@ -1,4 +1,4 @@
-"""The second set of SEEM's cases, continued: decoders, criterion and the whole model, with the draws that they make."""
+"""The second set of SEEM's cases, continued: decoders and criterion, with the draws that they make."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from segfoundry.modeling.clicks import next_click
-from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.losses.matcher import HungarianMatcher
 from segfoundry.modeling.seem.criterion import SetCriterion
 from segfoundry.modeling.seem.decoder import SeemDecoder
@@ -21,28 +17,15 @@ from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
 from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
 from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.loss_tasks import GroundingTargets
-from segfoundry.modeling.seem.model import Seem
 from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput, mask_logits
 from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
 from segfoundry.modeling.seem.selection import stroke_masks
 from segfoundry.modeling.seem.visibility import AttentionArch
-from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import (
-    Batch,
-    Category,
-    Prompts,
-    Request,
-    Sample,
-    SpatialTargets,
-    Strokes,
-    Targets,
-    TextTargets,
-)
+from segfoundry.utils.structures import Targets
 
 from . import goldens
 from .golden_writer import named, params, randomize, write_case
-from .standin_tokenizer import StandInTokenizer
 
 LIMIT, MEMORIES, EACH, LAYERS = 9, 4, 3, 2
 SIZES = [(2, 3), (4, 6), (8, 12)]

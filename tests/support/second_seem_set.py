@@ -1,7 +1,7 @@
 """A second set of SEEM's cases, of the recorded form with other sizes, seeds and names.
 
 The reference is our own code, called here with the numbers below and not with a json. The decoders and the whole model
-are in ``second_seem_model.py``.
+are in ``second_seem_model.py`` and ``second_seem_whole.py``.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from ....support import goldens, second_seem_model, second_seem_set
+from ....support import goldens, second_seem_model, second_seem_set, second_seem_whole
 from ....support.golden_proof import assert_read
 from . import test_golden  # noqa: F401  (registers the readers)
 
@@ -24,6 +24,7 @@ RECORD = {
     "seem_v0_other": second_seem_model.record_v0,
     "seem_demo_other": second_seem_model.record_demo,
     "criterion": second_seem_model.record_criterion,
+    "full_model": second_seem_whole.record_model,
 }
 
 
