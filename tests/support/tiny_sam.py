@@ -79,6 +79,7 @@ def recorded_sam(config: Mapping[str, Any]) -> Sam:
     """Builds the network that the ``config`` of a recorded case describes; what it leaves out is as published."""
     decoder, dim = config["decoder"], config["out_chans"]
     only(decoder, embedding_dim=dim)
+    encoder = recorded_encoder(config)
     transformer = TwoWayTransformer(
         decoder["transformer_depth"],
         dim,
@@ -88,7 +89,7 @@ def recorded_sam(config: Mapping[str, Any]) -> Sam:
     )
     grid = config["img_size"] // config["patch_size"]
     return Sam(
-        recorded_encoder(config),
+        encoder,
         PromptEncoder(dim, grid, config["img_size"], config["mask_in_chans"]),
         MaskDecoder(
             dim,
