@@ -79,14 +79,13 @@ def browser(folder):
         pipe = Pipe(our_read, our_write)
         yield lambda url: Page(pipe, url)
     finally:
-        process.terminate()
+        os.close(our_write)  # Chromium ends with its pipe
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         os.close(our_read)
-        os.close(our_write)
 
 
 class Pipe:
@@ -176,9 +175,7 @@ class Page:
 
     def resize(self, width, height):
         """Gives the page a window of this size."""
-        self.send(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-        )
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def choose_file(self, selector, path):
         """Puts a file into an input element."""
