@@ -53,9 +53,10 @@ def test_small_encoder_is_the_recorded_one(attention):
 
 def test_batch_statistics_are_the_recorded_ones():
     recorded = case("tiny_vit_small")
-    model = recorded.load_into(from_case(recorded, train_batch_norm=True)).train()
+    # In float64: the order in which a processor sums is then no part of the difference.
+    model = recorded.load_into(from_case(recorded, train_batch_norm=True)).train().double()
     with torch.no_grad():
-        compare(recorded, "y_train_mode", model(recorded.tensors["in/x"]))
+        compare(recorded, "y_train_mode", model(recorded.tensors["in/x"].double()))
 
 
 def test_published_grid_is_the_recorded_one():
