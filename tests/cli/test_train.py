@@ -153,12 +153,15 @@ def test_a_signal_saves_and_the_same_command_continues(config, tmp_path, number,
     )
     folder = tmp_path / "runs" / "s"
     with subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) as child:
-        deadline = time.monotonic() + 600
-        while not (folder / "metrics.jsonl").exists():
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        child.send_signal(number)
-        _, error = child.communicate(timeout=300)
+        try:
+            deadline = time.monotonic() + 600
+            while not (folder / "metrics.jsonl").exists():
+                assert child.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+            child.send_signal(number)
+            _, error = child.communicate(timeout=300)
+        finally:
+            child.kill()
     assert child.returncode == code, error
     assert "the same command continues" in error
     (saved,) = (folder / "checkpoints").iterdir()

@@ -54,6 +54,7 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_pat
         if steps == STEPS:  # a fast machine: once more from the start, with shorter waits
             shutil.rmtree(folder)
             kills, steps, longest = 0, 0, longest / 2
+            assert longest > 0.01, f"the run ends before {KILLS} kills"
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             wait_for_a_new_step(child, folder, steps)
             # A run lasts a few seconds: the moments fall into steps, saves and evaluations.

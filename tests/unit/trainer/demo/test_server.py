@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -363,10 +364,11 @@ def test_the_verb_serves_until_it_is_ended(weights, tmp_path):
         key = opened(running)["id"]
         status, state = act(running, key, action="prompt", prompts=[{"box": [1, 1, 30, 30]}])
         assert status == 200 and state["objects"][0]["mask"]["size"] == [48, 64]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(300) == 0 and "ended" in process.stderr.read()
     finally:
-        process.send_signal(2)
-        assert process.wait(300) == 0
-    assert "ended" in process.stderr.read()
+        process.kill()
+        process.wait()
 
 
 def test_the_verb_refuses_what_cannot_work(weights, server, capsys):
