@@ -42,10 +42,16 @@ def collate(samples: Sequence[Sample], positions: Sequence[int] | None = None) -
 
 
 def _padded(targets: Targets, height: int, width: int) -> Targets:
-    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width); not so ``foreground``."""
+    """Returns the targets as tensors, masks (M, h, w) zero-padded to (M, height, width).
+
+    Neither ``foreground`` nor ``extra`` is padded: they need not have the image's size.
+    """
+    as_they_are = [targets.foreground, *targets.extra.values()]
 
     def convert(array: np.ndarray) -> torch.Tensor:
-        if array is not targets.foreground and array.ndim == 3 and array.shape[1:] != (height, width):
+        if any(array is one for one in as_they_are):
+            return torch.from_numpy(np.ascontiguousarray(array))
+        if array.ndim == 3 and array.shape[1:] != (height, width):
             full = np.zeros((len(array), height, width), bool)
             full[:, : array.shape[1], : array.shape[2]] = array
             array = full

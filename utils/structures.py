@@ -189,6 +189,7 @@ class Targets:
         texts: sentences and their masks, or None when the mapper makes none.
         foreground: (1, S, T) bool, foreground of the image at the size where the loss is taken, which need not be the
             image's; or None. It is never padded.
+        extra: further named arrays or tensors of an architecture; never padded.
         labelled: False when nobody said which categories the image shows (it has phrases only), so the empty ``masks``
             do not mean that there is nothing; the image does not count among the object queries' targets.
     """
@@ -199,6 +200,7 @@ class Targets:
     texts: TextTargets | None = None
     labelled: bool = True
     foreground: Any = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def map(self, change: Callable[[Any], Any]) -> Targets:
         """Returns the targets with every array or tensor replaced by ``change`` of it."""
@@ -210,6 +212,7 @@ class Targets:
             texts and TextTargets(texts.texts, change(texts.masks), texts.kind),
             self.labelled,
             None if self.foreground is None else change(self.foreground),
+            {name: change(value) for name, value in self.extra.items()},
         )
 
 

@@ -46,6 +46,19 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Deciding:
+    """The metric by which the best weights are told where nobody names one.
+
+    Attributes:
+        metric: its name.
+        rank: of several tasks the one with the lowest rank decides.
+    """
+
+    metric: str
+    rank: int
+
+
+@dataclass(frozen=True)
 class ScoreCommand:
     """How ``score`` measures prediction files of a task.
 
@@ -74,6 +87,8 @@ class Task(ABC):
         name: in TEST.EVALUATORS, the key ``evaluators`` of records, ``--tasks``, ``Request.tasks`` and metrics.json.
         order: place among the tasks; of several results the first one is drawn, shown on the page and compared.
         annotations: what the ground truth must hold, in words; empty: the task is not measured.
+        deciding: the metric that tells the best weights; None: the task does not decide.
+        fewer_is_better: beginnings of the names of metrics that are best when smallest.
         headline: metrics that the report shows first, in this order.
         progress: title of a chart of the report -> metrics whose course over the training it shows.
         curves: what else the report draws.
@@ -83,6 +98,8 @@ class Task(ABC):
     name: ClassVar[str]
     order: ClassVar[int]
     annotations: ClassVar[str] = ""
+    deciding: ClassVar[Deciding | None] = None
+    fewer_is_better: ClassVar[tuple[str, ...]] = ()
     headline: ClassVar[tuple[str, ...]] = ()
     progress: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     curves: ClassVar[tuple[Curve, ...]] = ()

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import Comparison, Option, PredictedImage, Region, ResultTask, ResultWriter, ScoreCommand, WriterOption
+from .base import (
+    Comparison,
+    Deciding,
+    Option,
+    PredictedImage,
+    Region,
+    ResultTask,
+    ResultWriter,
+    ScoreCommand,
+    WriterOption,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -83,6 +93,8 @@ class Foreground(ResultTask):
     name = "foreground"
     order = 60
     annotations = "foreground masks, or annotations of things"
+    deciding = Deciding("dice", 40)
+    fewer_is_better = ("loss",)
     headline = ("iou", "dice", "precision", "recall", "boundary_iou", "cldice")
     progress = {"Evaluation": ("dice", "iou")}
     score = _SCORE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
+from .base import Deciding, Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
 
 if TYPE_CHECKING:
     import argparse
@@ -65,6 +65,7 @@ class Instance(ResultTask):
     name = "instance"
     order = 20
     annotations = "panoptic annotations"
+    deciding = Deciding("AP", 30)
     headline = ("AP", "AP50")
     progress = {"Evaluation": ("AP",)}
     score = _SCORE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ...utils.report import Curve
-from .base import Option, PromptedTask, ScoreCommand
+from .base import Deciding, Option, PromptedTask, ScoreCommand
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +32,8 @@ class Interactive(PromptedTask):
     prompt = "stroke"
     evaluation_pass = "clicks"
     annotations = "panoptic annotations or object PNGs"
+    deciding = Deciding("noc@0.85", 50)
+    fewer_is_better = ("noc@", "nof@")
     headline = ("noc@0.85", "noc@0.9")
     progress = {"Clicks needed": ("noc@0.5", "noc@0.8", "noc@0.85", "noc@0.9")}
     curves = (Curve("iou_by_click", "Mean IoU by click, percent", "clicks"),)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import Comparison, Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
+from .base import Comparison, Deciding, Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
 
 if TYPE_CHECKING:
     import argparse
@@ -112,6 +112,7 @@ class Panoptic(ResultTask):
     name = "panoptic"
     order = 10
     annotations = "panoptic annotations"
+    deciding = Deciding("PQ", 10)
     headline = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st")
     progress = {"Evaluation": ("PQ",)}
     score = _SCORE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .base import Option, PromptedTask, ScoreCommand
+from .base import Deciding, Option, PromptedTask, ScoreCommand
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +45,7 @@ class Referring(PromptedTask):
     prompt = "text"
     evaluation_pass = "phrases"
     annotations = "phrases (`grounding` or `refs`)"
+    deciding = Deciding("mIoU", 20)
     headline = ("cIoU", "mIoU", "precision@0.5")
     progress = {"Evaluation": ("cIoU", "mIoU")}
     score = _SCORE

@@ -67,6 +67,22 @@ def results_of(prediction: Prediction) -> list[tuple[ResultTask, Any]]:
     return [(task, result) for task, result in found if result is not None]
 
 
+def deciding_metric(names: Sequence[str]) -> str | None:
+    """Returns which of the metrics ``DATASET/TASK/METRIC`` tells the best weights; None: none of them does.
+
+    Of equal ranks the first one does.
+    """
+    ranks = {(task.name, task.deciding.metric): task.deciding.rank for task in all_tasks() if task.deciding}
+    known = [name for name in names if tuple(name.split("/")[-2:]) in ranks]
+    return min(known, key=lambda name: ranks[name.split("/")[-2], name.split("/")[-1]], default=None)
+
+
+def fewer_is_better(name: str) -> bool:
+    """Whether the metric ``DATASET/TASK/METRIC`` is best when smallest."""
+    *_, kind, metric = name.split("/")
+    return any(task.name == kind and metric.startswith(task.fewer_is_better) for task in all_tasks())
+
+
 def report_figures() -> dict[str, Figures]:
     """Returns what the report shows of each task, by name."""
     return {

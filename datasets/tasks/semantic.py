@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...utils.errors import UserError
-from .base import Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
+from .base import Deciding, Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
 
 if TYPE_CHECKING:
     import argparse
@@ -84,6 +84,7 @@ class Semantic(ResultTask):
     name = "semantic"
     order = 30
     annotations = "semantic or panoptic annotations"
+    deciding = Deciding("mIoU", 20)
     headline = ("mIoU", "pACC")
     progress = {"Evaluation": ("mIoU",)}
     score = _SCORE

@@ -80,6 +80,12 @@ def test_wheel_has_one_name_and_nothing_large(wheel):
     assert {t for t in tops if not t.endswith(".dist-info")} == {"segfoundry"}
     assert max(e.file_size for e in entries) < 1_000_000
     assert not [n for n in names if "xdecoder_data" in n]
+    # Each module once: the links in src/segfoundry lead to folders that are there by themselves.
+    folders = ("modeling", "datasets", "trainer", "utils")
+    modules = [p.relative_to(ROOT) for folder in folders for p in (ROOT / folder).rglob("*.py")]
+    modules = [p.as_posix() for p in modules if "xdecoder_data" not in p.parts] + ["__init__.py", "__main__.py"]
+    assert sorted(n for n in names if n.endswith(".py")) == sorted(f"segfoundry/{name}" for name in modules)
+    assert len(set(names)) == len(names)
     expected = [
         "py.typed",
         "modeling/seem/config.py",

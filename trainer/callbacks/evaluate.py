@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from ...datasets.tasks.registry import deciding_metric, fewer_is_better
 from ...utils.errors import ConfigError, did_you_mean
 from ...utils.logging import get_logger
 from ..checkpoints import write_weights
@@ -16,9 +17,6 @@ from ..loop import Callback, Loop
 from .checkpoint import crosses
 
 log = get_logger(__name__)
-
-_DEFAULT_METRICS = ("PQ", "mIoU", "AP", "dice", "noc@0.85")
-_FEWER_IS_BETTER = ("noc@", "nof@", "loss")
 
 
 class EvaluateCallback(Callback):
@@ -31,8 +29,8 @@ class EvaluateCallback(Callback):
         every_epochs: epochs between evaluations; 0: none by epochs.
         steps_per_epoch: steps of one pass over the data.
         at_start: evaluate before the first step.
-        metric: what decides, ``DATASET/KIND/METRIC`` or its end; empty: PQ, else mIoU, else AP, else
-            dice, else noc@0.85 of the first data set.
+        metric: what decides, ``DATASET/KIND/METRIC`` or its end; empty: what the tasks measured on the first data set
+            say (``Task.deciding``).
         best: file of the best weights.
         about: ``config`` and ``categories`` written into that file.
     """
@@ -107,8 +105,7 @@ class EvaluateCallback(Callback):
 
 def better(name: str, value: float, than: float) -> bool:
     """Whether a metric's value beats another one: larger, or smaller where clicks, failures or losses are counted."""
-    fewer = name.split("/")[-1].startswith(_FEWER_IS_BETTER)
-    return value < than if fewer else value > than
+    return value < than if fewer_is_better(name) else value > than
 
 
 def pick_metric(wanted: str, metrics: dict[str, float]) -> str | None:
@@ -123,8 +120,7 @@ def pick_metric(wanted: str, metrics: dict[str, float]) -> str | None:
     """
     if not wanted:
         dataset = next(iter(metrics), "").split("/")[0]
-        mine = [name for name in metrics if name.startswith(f"{dataset}/")]
-        return next((n for metric in _DEFAULT_METRICS for n in mine if n.split("/")[-1] == metric), None)
+        return deciding_metric([name for name in metrics if name.startswith(f"{dataset}/")])
     found = [name for name in metrics if name == wanted or name.endswith(f"/{wanted}")]
     if len(found) != 1:
         known = json.dumps(sorted(metrics))

@@ -29,8 +29,8 @@ to right, `--config_overrides` (one JSON object), `--overrides`.
   into the element.
 - **Mappings** (`SOLVER.FIX_PARAM`, `SOLVER.LR_MULTIPLIER`, for example) take any entries and merge; `{}` empties a
   mapping, and an entry set to `null` is taken out.
-- A **foreign section** is a part of another system's file that an architecture understands, see below. Relative paths in
-  it count from the working directory or, where nothing is there, from the file's folder.
+- A **foreign section** is a part of another system's file that an architecture understands, see below. Relative paths
+  in it count from the working directory or, where nothing is there, from the file's folder.
 - An unknown key is an error that names the closest ones. Keys marked *no effect* exist so that published files and job
   scripts run unchanged; setting one is reported once.
 

@@ -43,7 +43,9 @@ class Datasets:
         minimum=0,
     )
     CLASS_CONCAT: bool = key(False, "", no_effect="never read by the reference")
-    SIZE_DIVISIBILITY: int = key(32, "", no_effect="the key of that name in the network's own section decides the padding")
+    SIZE_DIVISIBILITY: int = key(
+        32, "", no_effect="the key of that name in the network's own section decides the padding"
+    )
     PROPOSAL_FILES_TRAIN: list[str] = key([], "", no_effect="proposals are not used")
 
 
@@ -87,7 +89,7 @@ class Train:
     BEST_METRIC: str = key(
         "",
         "Metric that decides the best weights, DATASET/KIND/METRIC or its end (of noc@..., nof@... and loss the smallest); "
-        "empty: PQ, else mIoU, else AP, else dice, else noc@0.85 of the first test set.",
+        "empty: what is measured on the first test set decides, PQ before mIoU, AP, dice and noc@0.85.",
     )
     EMA: float = key(
         0.0, "Decay of an exponential moving average of the weights, used in evaluation; 0: off.", minimum=0, maximum=1
