@@ -29,6 +29,18 @@ def test_data_sets_are_found_and_the_record_decides_the_classes(config):
     assert any("133" in text and "3 categories" in text for text in plan.notices)
 
 
+def test_each_list_of_images_is_read_once_before_training_and_evaluation(tmp_path, monkeypatch):
+    from segfoundry.datasets import load
+    from segfoundry.trainer.run import train
+
+    read = []
+    original = load.read_panoptic_json
+    monkeypatch.setattr(load, "read_panoptic_json", lambda path: read.append(path.parent.name) or original(path))
+    path = write_config(tmp_path, SOLVER__MAX_ITERS=2, TRAIN__EVAL_EVERY=1)
+    assert train(check_training(load_config([path])), name="once") == 0
+    assert sorted(read) == ["train", "val"]
+
+
 def test_a_number_of_classes_that_the_user_wrote_must_fit(config):
     assert check_training(config(CLASSES, "3")).notices == []
     with pytest.raises(ConfigError, match=rf"{CLASSES} is 5 \(--overrides\).* has 3 categories"):
