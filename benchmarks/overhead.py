@@ -26,13 +26,12 @@ import torch  # noqa: E402
 
 from segfoundry.datasets.convert.prepare_dataset import PrepareOptions  # noqa: E402
 from segfoundry.datasets.embedded.scenes import prepare_scenes  # noqa: E402
-from segfoundry.trainer.callbacks.base import Callback  # noqa: E402
 from segfoundry.trainer.callbacks.log import JsonLinesCallback, LogCallback  # noqa: E402
 from segfoundry.trainer.callbacks.progress import ProgressCallback  # noqa: E402
 from segfoundry.trainer.callbacks.trackers import TensorBoardCallback  # noqa: E402
 from segfoundry.trainer.distributed import Processes  # noqa: E402
 from segfoundry.trainer.launch import Ranks  # noqa: E402
-from segfoundry.trainer.loop import Loop  # noqa: E402
+from segfoundry.trainer.loop import Callback, Loop  # noqa: E402
 from segfoundry.trainer.preflight import Plan, check_training  # noqa: E402
 from segfoundry.trainer.run import build_training, loop_settings, train_data  # noqa: E402
 from segfoundry.trainer.signals import StopSignals  # noqa: E402

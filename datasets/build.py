@@ -14,13 +14,14 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..utils.allocator import keep_freed_memory
+from ..utils.config.sections import Shared
 from ..utils.errors import DataError
 from ..utils.structures import Batch
 from .catalog import Item, Record, Split, load_items
 from .collate import collate
-from .mappers import build as _registrations  # noqa: F401  (fills the tables of mappers)
-from .mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS, EvalMapper
-from .mixture import training_data, vocabulary_record
+from .mappers.base import EvalMapper
+from .mixture import TrainingData
+from .pipelines.base import Pipeline
 from .samplers import MicroBatch, plan_step, shard
 from .stream import SKIPPED, TrainStream
 
@@ -76,36 +77,27 @@ class EvalLoader:
 
 
 def build_train_loader(
-    cfg: Any,
-    datasets: Sequence[tuple[Record, Split]],
-    *,
-    start_step: int,
-    num_steps: int,
-    rank: int,
-    world: int,
-    mapper: str = "panoptic",
+    pipeline: Pipeline[Any], data: TrainingData, *, start_step: int, num_steps: int, rank: int, world: int
 ) -> TrainLoader:
     """Builds the loader of one process.
 
     The images of step k depend on SEED, the data, k and the images per step alone, not on workers or processes.
 
     Args:
-        cfg: resolved configuration.
-        datasets: training sets (see :mod:`segfoundry.datasets.mixture`).
+        pipeline: makes the samples from the architecture's configuration.
+        data: what is trained on.
         start_step: first optimizer step.
         num_steps: number of optimizer steps.
         rank: this process.
         world: number of processes.
-        mapper: name in the table of training mappers.
 
     Raises:
         ConfigError: the images per step do not divide by the processes, or a key makes no sense.
-        DataError: the data cannot be listed.
     """
-    data = training_data(cfg, datasets)
+    cfg = pipeline.cfg
     stream = TrainStream(
         data.items,
-        TRAIN_MAPPERS.get(mapper)(cfg, vocabulary_record(datasets)),
+        pipeline.train_mapper(data.record),
         cfg.SEED,
         cfg.TRAIN.SHUFFLE,
         cfg.INPUT.ON_CORRUPT == "skip",
@@ -117,45 +109,46 @@ def build_train_loader(
 
 
 def build_eval_loader(
-    cfg: Any,
+    pipeline: Pipeline[Any],
     record: Record,
     split: Split,
     *,
     rank: int,
     world: int,
-    mapper: str = "panoptic",
     kinds: Sequence[str] = (),
+    items: Sequence[Item] | None = None,
 ) -> EvalLoader:
     """Builds the evaluation loader of one process: its contiguous share of the images, with ground truth.
 
     A batch holds neighbours of equal size only, so that no image is padded and its result does not depend on the batch.
 
     Args:
-        cfg: resolved configuration.
+        pipeline: makes the samples from the architecture's configuration.
         record: the data set.
         split: its part.
         rank: this process.
         world: number of processes.
-        mapper: name in the table of evaluation mappers.
         kinds: kinds of the evaluators that will read the samples.
+        items: the images of the split; None: they are listed here.
 
     Raises:
         DataError: the data cannot be listed.
     """
-    items = load_items(record, split)
+    cfg = pipeline.cfg
+    if items is None:
+        items = load_items(record, split)
     size = max(1, cfg.TEST.BATCH_SIZE_TOTAL // world)
-    batches = _EvalBatches(
-        items, EVAL_MAPPERS.get(mapper)(cfg, record, split, kinds), shard(len(items), rank, world), size
-    )
+    mapper = pipeline.eval_mapper(record, split, kinds)
+    batches = _EvalBatches(items, mapper, shard(len(items), rank, world), size)
     return EvalLoader(batches, _worker_count(cfg, len(batches)), _pin(cfg))
 
 
-def images_per_step(cfg: Any) -> int:
+def images_per_step(cfg: Shared) -> int:
     """Returns B: TRAIN.BATCH_SIZE_TOTAL * GRADIENT_ACCUMULATE_STEP."""
     return cfg.TRAIN.BATCH_SIZE_TOTAL * cfg.GRADIENT_ACCUMULATE_STEP
 
 
-def largest_micro_batch(cfg: Any, world: int) -> int:
+def largest_micro_batch(cfg: Shared, world: int) -> int:
     """Returns the most images that a process computes at once.
 
     That is its share of TRAIN.BATCH_SIZE_TOTAL, so that GRADIENT_ACCUMULATE_STEP costs time and no memory, or
@@ -165,14 +158,9 @@ def largest_micro_batch(cfg: Any, world: int) -> int:
     return min(cfg.TRAIN.BATCH_SIZE_PER_GPU or share, share)
 
 
-def num_train_images(cfg: Any, datasets: Sequence[tuple[Record, Split]]) -> int:
-    """Returns N, the images of one epoch."""
-    return len(training_data(cfg, datasets).mixture)
-
-
-def steps_per_epoch(cfg: Any, datasets: Sequence[tuple[Record, Split]]) -> float:
-    """Returns N / B; an epoch may end inside a step."""
-    return num_train_images(cfg, datasets) / images_per_step(cfg)
+def steps_per_epoch(cfg: Shared, data: TrainingData) -> float:
+    """Returns the images of an epoch / B; an epoch may end inside a step."""
+    return len(data) / images_per_step(cfg)
 
 
 class _Steps(Sequence[list[MicroBatch]]):
@@ -247,13 +235,13 @@ def _equal_neighbours(share: range, size: int, key: Callable[[int], Any]) -> lis
     return groups
 
 
-def _worker_count(cfg: Any, batches: int) -> int:
+def _worker_count(cfg: Shared, batches: int) -> int:
     """Returns DATALOADER.NUM_WORKERS, or fewer where there are fewer cores or batches."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cfg.DATALOADER.NUM_WORKERS, cores, batches)
 
 
-def _pin(cfg: Any) -> bool:
+def _pin(cfg: Shared) -> bool:
     return torch.cuda.is_available() and (cfg.DEVICE == "auto" or cfg.DEVICE.startswith("cuda"))
 
 

@@ -16,6 +16,7 @@ from ..utils.paths import product_root, user_path
 from ..utils.structures import Category
 from .formats.listing import list_images
 from .formats.record import Record, Split, read_record
+from .formats.registered import detectron2_installed, find_registered
 from .items import Composite, InstanceAnnotation, Item, Phrase
 from .load import load_items
 
@@ -138,8 +139,6 @@ def _from_builtin(name: str, searched: list[str]) -> Found | None:
 
 
 def _from_detectron2(name: str, searched: list[str]) -> Found | None:
-    from .detectron2_bridge import detectron2_installed, find_registered
-
     if not detectron2_installed():
         searched.append("detectron2's DatasetCatalog (detectron2 is not installed)")
         return None

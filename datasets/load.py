@@ -18,6 +18,7 @@ from .formats.pairs import pair
 from .formats.panoptic import read_panoptic_json
 from .formats.record import Record, Split
 from .formats.refs import INSTANCES, read_refs
+from .formats.registered import load_registered_items
 from .items import Composite, Item
 
 _NO_FILE = Path()
@@ -37,8 +38,6 @@ def load_items(record: Record, split: Split) -> list[Item]:
             few offenders and how many there are.
     """
     if split.registered is not None:
-        from .detectron2_bridge import load_registered_items
-
         return load_registered_items(split)
     folders = Folders.of(split)
     images = folders.images

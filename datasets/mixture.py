@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, DataError
 from .catalog import Item, Record, Split, load_items
-from .formats.dlo import TRAIN_KEY
 from .samplers import set_order
 
 DataSet = tuple[Record, Split]
@@ -73,18 +72,29 @@ class TrainingData:
     Attributes:
         items: images of all sets, one set after the other.
         mixture: which of them an epoch shows.
+        record: the data set whose categories the model is trained for.
     """
 
     items: list[Item]
     mixture: Mixture
+    record: Record
+
+    def __len__(self) -> int:
+        """Images of an epoch."""
+        return len(self.mixture)
 
 
-def training_data(cfg: Any, datasets: Sequence[DataSet]) -> TrainingData:
-    """Lists the images of the training sets.
+def training_data(
+    cfg: Shared, datasets: Sequence[DataSet], listed: Sequence[list[Item]] | None = None, own_key: str = ""
+) -> TrainingData:
+    """Puts the training sets together.
 
     Args:
-        cfg: resolved configuration.
-        datasets: of DATASETS.TRAIN, in that order; those with categories must have the same ones.
+        cfg: configuration.
+        datasets: of DATASETS.TRAIN, in that order, then those of the architecture's own key; those with categories
+            must have the same ones.
+        listed: the images of each set; None: they are listed here.
+        own_key: the architecture's own key that names training data, for messages.
 
     Raises:
         DataError: the sets' categories differ, or a set has no image.
@@ -99,11 +109,15 @@ def training_data(cfg: Any, datasets: Sequence[DataSet]) -> TrainingData:
                 f"the training sets {first.path} and {record.path} have different categories; "
                 "sets that are trained together need the same names in the same order"
             )
-    sets = [_items(record, split, cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS) for record, split in datasets]
-    return TrainingData([item for items in sets for item in items], mix(cfg, datasets, [len(items) for items in sets]))
+    if listed is None:
+        listed = [load_items(record, split) for record, split in datasets]
+    drop_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    sets = [_kept(record, items, drop_empty) for (record, _), items in zip(datasets, listed, strict=True)]
+    mixture = mix(cfg, datasets, [len(items) for items in sets], own_key)
+    return TrainingData([item for items in sets for item in items], mixture, first)
 
 
-def mix(cfg: Any, datasets: Sequence[DataSet], sizes: Sequence[int]) -> Mixture:
+def mix(cfg: Shared, datasets: Sequence[DataSet], sizes: Sequence[int], own_key: str = "") -> Mixture:
     """Returns how many images an epoch takes from each set; with LOADER.JOINT at least one.
 
     Raises:
@@ -111,13 +125,13 @@ def mix(cfg: Any, datasets: Sequence[DataSet], sizes: Sequence[int]) -> Mixture:
     """
     if cfg.LOADER.JOINT and len(datasets) != len(cfg.DATASETS.TRAIN):
         raise ConfigError(
-            f"LOADER.JOINT mixes the sets of DATASETS.TRAIN by weight, those of {TRAIN_KEY} are mixed by percentage: "
+            f"LOADER.JOINT mixes the sets of DATASETS.TRAIN by weight, those of {own_key} are mixed by percentage: "
             "switch LOADER.JOINT off"
         )
     if not cfg.LOADER.JOINT:
         counts = tuple(int(size * split.share) for size, (_, split) in zip(sizes, datasets, strict=True))
         if not sum(counts):
-            raise ConfigError(f"{TRAIN_KEY}: the percentages leave no image of {sum(sizes)}; raise one of them")
+            raise ConfigError(f"{own_key}: the percentages leave no image of {sum(sizes)}; raise one of them")
         return Mixture(tuple(sizes), counts, redraw=counts != tuple(sizes))
     weights = cfg.DATASETS.WEIGHTS or [1.0] * len(sizes)
     key = _key_set(cfg.LOADER.KEY_DATASET, cfg.DATASETS.TRAIN, datasets)
@@ -149,8 +163,7 @@ def _key_set(key: str, names: Sequence[str], datasets: Sequence[DataSet]) -> int
     return matches[0]
 
 
-def _items(record: Record, split: Split, drop_empty: bool) -> list[Item]:
-    items = load_items(record, split)
+def _kept(record: Record, items: list[Item], drop_empty: bool) -> list[Item]:
     if drop_empty:
         items = [i for i in items if i.panoptic is None or any(not s.iscrowd for s in i.segments)]
     if not items:

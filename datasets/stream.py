@@ -11,7 +11,7 @@ import numpy as np
 from ..utils.errors import DataError
 from ..utils.structures import Sample
 from .catalog import Item
-from .mappers.registry import TrainMapper
+from .mappers.base import TrainMapper
 from .mixture import Mixture
 from .samplers import augmentation_rng, permutation, variant_rng
 

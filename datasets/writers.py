@@ -1,4 +1,4 @@
-"""Predictions back to files: panoptic PNG + JSON, semantic PNG, instance JSON (COCO RLE).
+"""Predictions back to files, each task in its own way (:mod:`segfoundry.datasets.tasks`).
 
 Layout of the output folder, NAME being the image's output name (which may contain folders)::
 
@@ -23,13 +23,10 @@ from typing import Any
 import numpy as np
 
 from ..utils.files import atomic_write_json
-from ..utils.image_io import write_png
 from ..utils.structures import Category, InstanceResult, PanopticResult, Prediction
-from .everything_writer import write_everything_json, write_everything_png
-from .formats.foreground import write_foreground
-from .formats.panoptic import segment_stats, write_panoptic_png
-
-_PARTS = ("panoptic", "semantic", "instances", "foreground", "everything")
+from .formats.panoptic import segment_stats
+from .tasks.base import PredictedImage, ResultTask, ResultWriter
+from .tasks.registry import all_result_tasks, results_of
 
 
 class PredictionWriter:
@@ -40,25 +37,14 @@ class PredictionWriter:
     Args:
         folder: output folder; created.
         categories: the vocabulary, in index order.
-        everything_png: masks of everything as PNG files with a table, instead of JSON.
-        probability: also write the probability of foreground.
+        options: keywords of the tasks' writers that are on (``ResultTask.options``).
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        categories: Sequence[Category],
-        *,
-        everything_png: bool = False,
-        probability: bool = False,
-    ) -> None:
+    def __init__(self, folder: Path, categories: Sequence[Category], **options: bool) -> None:
         self.folder = Path(folder)
-        self._write_everything = write_everything_png if everything_png else write_everything_json
-        self._probability = probability
         self.categories = list(categories)
-        self._images: dict[tuple[int, int], dict[str, Any]] = {}
-        self._panoptic: dict[tuple[int, int], dict[str, Any]] = {}
-        self._instances: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self._options = options
+        self._writers: dict[str, ResultWriter] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def add(
@@ -68,56 +54,32 @@ class PredictionWriter:
 
         Args:
             place: place of the image in the JSON files: number of the input file, number of the frame in it.
-            name: output name without suffix, relative to the folders ``panoptic`` and ``semantic``.
+            name: output name without suffix, relative to the folders of the tasks.
             image_id: id that the JSON files give the image.
             file_name: name of the input file, for the JSON files.
-            prediction: what to write; at least one part is not None.
+            prediction: what to write; at least one part is there.
 
         Raises:
             ValueError: if there is nothing to write.
         """
-        if all(getattr(prediction, part) is None for part in _PARTS):
-            raise ValueError(f"the prediction is empty: none of {', '.join(_PARTS)}")
-        if prediction.panoptic is not None:
-            height, width = prediction.panoptic.ids.shape
-            self._images[place] = {"id": image_id, "file_name": file_name, "height": height, "width": width}
-            write_panoptic_png(self.folder / "panoptic" / f"{name}.png", prediction.panoptic.ids)
-            self._panoptic[place] = {
-                "image_id": image_id,
-                "file_name": f"{name}.png",
-                "segments_info": segments_info(prediction.panoptic, self.categories),
-            }
-        if prediction.semantic is not None:
-            dtype = np.uint8 if len(self.categories) <= 255 else np.uint16
-            write_png(self.folder / "semantic" / f"{name}.png", prediction.semantic.astype(dtype))
-        if prediction.instances is not None:
-            self._instances[place] = instance_results(prediction.instances, image_id, self.categories)
-        if prediction.foreground is not None:
-            write_foreground(self.folder / "foreground" / f"{name}.png", prediction.foreground.mask)
-            if self._probability:
-                grey = (prediction.foreground.probability * 255 + 0.5).astype(np.uint8)
-                write_png(self.folder / "probability" / f"{name}.png", grey)
-        if prediction.everything is not None:
-            self._write_everything(self.folder / "everything", name, prediction.everything)
+        found = results_of(prediction)
+        if not found:
+            raise ValueError(f"the prediction is empty: none of {', '.join(task.name for task in all_result_tasks())}")
+        image = PredictedImage(place, name, image_id, file_name)
+        for task, result in found:
+            writer = self._writers.get(task.name) or self._begin(task)
+            writer.add(image, result)
+            self._writers[task.name] = writer  # now that it has something to close
+
+    def _begin(self, task: ResultTask) -> ResultWriter:
+        own = {o.keyword: self._options[o.keyword] for o in task.options if o.keyword in self._options}
+        return task.writer(self.folder, self.categories, **own)
 
     def close(self) -> list[Path]:
         """Writes the JSON files and returns their paths."""
-        categories = [category_entry(c) for c in self.categories]
-        written = [self.folder / "categories.json"]
-        atomic_write_json(written[0], categories)
-        if self._panoptic:
-            document = {
-                "images": [self._images[n] for n in sorted(self._panoptic)],
-                "annotations": [self._panoptic[n] for n in sorted(self._panoptic)],
-                "categories": categories,
-            }
-            written.append(self.folder / "panoptic.json")
-            atomic_write_json(written[-1], document, indent=None)
-        if self._instances:
-            results = [entry for n in sorted(self._instances) for entry in self._instances[n]]
-            written.append(self.folder / "instances.json")
-            atomic_write_json(written[-1], results, indent=None)
-        return written
+        categories = self.folder / "categories.json"
+        atomic_write_json(categories, [category_entry(c) for c in self.categories])
+        return [categories, *(path for writer in self._writers.values() for path in writer.close())]
 
 
 def category_entry(category: Category) -> dict[str, Any]:

@@ -87,16 +87,18 @@ class MetaArch(nn.Module, ABC):
         monitors: figures for people (never part of the objective); filled by ``losses``, read by the log.
         parts: label -> prefix of parameter names, for the table printed at start; the longest prefix wins. Empty: the
             top-level modules.
-        mapper: name of the mappers that make its training and evaluation samples (``datasets/mappers/build.py``).
         result_kinds: tasks that ``predict`` can be asked for; empty: the network answers prompts only.
         tasks: those of ``result_kinds`` that ``predict`` does unasked; all of them unless the instance says otherwise.
+        absent_hints: kind of result -> what helps users whose weights do not give it, as the end of a sentence.
+        empty_hints: kind of result -> what helps where nothing is found in an image, as the end of a sentence.
         has_categories: it tells categories apart; weights without names of categories get those of COCO then.
     """
 
     parts: ClassVar[dict[str, str]] = {}
-    mapper: str = "panoptic"
     result_kinds: frozenset[str] = frozenset({"panoptic", "semantic", "instance"})
     has_categories: ClassVar[bool] = True
+    absent_hints: ClassVar[Mapping[str, str]] = {}
+    empty_hints: ClassVar[Mapping[str, str]] = {}
     monitors: dict[str, Tensor]
     tasks: tuple[str, ...]
 

@@ -7,7 +7,6 @@ input, R clicks.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,30 +20,11 @@ from ..modeling.clicks import next_click
 from ..modeling.promptable import Promptable
 from ..utils.draws import Draws
 from ..utils.prompts import Box, Point, Prompt
-from ..utils.structures import ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
+from ..utils.structures import ClickProtocol, ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
 from .asks import Ask, ask_apart
 
 OBJECTS_PER_RECORD = 5
 """Objects that are prompted together, as in the published evaluation; an image with more makes several records."""
-
-
-@dataclass(frozen=True)
-class ClickProtocol:
-    """How clicks are simulated.
-
-    Attributes:
-        max_clicks: R, the first prompt included.
-        mode: "best" or "best_random" (``modeling/clicks.py``).
-        dilation: side of a click in pixels of the network's input.
-        texts: give each object's text along (``ObjectTruth.texts``); the object alone sees it.
-        boxes: the first prompt is the object's bounding box, not the sample's stroke; for networks that take shapes.
-    """
-
-    max_clicks: int = 20
-    mode: str = "best"
-    dilation: int = 3
-    texts: bool = False
-    boxes: bool = False
 
 
 class _Record:

@@ -144,13 +144,12 @@ def _header(loaded: LoadedModel, merged: bool) -> dict[str, str]:
     """Returns the text entries that make the file complete."""
     arch = architectures()[loaded.resolved.arch]
     values = {name: _value(loaded.resolved.cfg, name) for name in arch.leaves}
-    values |= {"WEIGHT": False, "RESUME": False, "RESUME_FROM": ""} | getattr(arch.module, "WITHOUT_PART_WEIGHTS", {})
-    if "MODEL.ENCODER.NUM_CLASSES" in values:
-        values["MODEL.ENCODER.NUM_CLASSES"] = len(loaded.trained)
+    values |= {"WEIGHT": False, "RESUME": False, "RESUME_FROM": ""} | dict(arch.part_weights_off)
+    if arch.class_count_key:
+        values[arch.class_count_key] = len(loaded.trained)
     if merged:
         values["LORA.TARGETS"] = []
-        if (merged_lora := getattr(arch.module, "merged_lora", None)) is not None:
-            values |= merged_lora(values)
+        values |= arch.merged_lora(values)
     record = loaded.record
     header = {
         "config": dump(load_mapping(values).cfg),

@@ -10,7 +10,7 @@ from .distributed import Processes, pick_device
 from .environment import check_torch
 from .launch import read_ranks
 from .loop import Loop
-from .memory import TRAINING_KEYS, memory_errors, peak_memory
+from .memory import memory_errors, peak_memory
 from .preflight import Plan
 from .run import build_training, loop_settings, run_length, train_data
 from .signals import StopSignals
@@ -58,10 +58,10 @@ def dry_run(plan: Plan) -> int:
         state, report = build_training(plan, device, load=True)
         log.info("model\n%s", report)
         model = processes.wrap(state.model, find_unused=cfg.FIND_UNUSED_PARAMETERS)
-        data = train_data(plan, length.steps, processes, state.model.mapper)
+        data = train_data(plan, length.steps, processes)
         settings = loop_settings(cfg, length.steps, length.per_epoch)
         loop = _OneStep(model, state, data, settings, processes=processes, stop=StopSignals())
-        with memory_errors(device, TRAINING_KEYS):
+        with memory_errors(device, settings.memory_keys):
             fetching, computing, images = loop.measure()
         memory = peak_memory(device) + _later_memory(state)
         step = computing * 1.05  # the update itself

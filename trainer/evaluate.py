@@ -13,17 +13,20 @@ from typing import Any
 import torch
 
 from ..datasets.build import EvalLoader, build_eval_loader
-from ..datasets.catalog import Record, Split
+from ..datasets.catalog import Item, Record, Split
 from ..datasets.evaluation.base import METRIC_VERSION, Evaluator
 from ..datasets.evaluation.build import build_evaluators, possible_kinds
-from ..datasets.mappers.build import first_prompt
+from ..datasets.pipelines.base import find_pipeline
+from ..datasets.tasks.registry import find_task, prompt_of
 from ..modeling.base import MetaArch
 from ..modeling.promptable import prompt_kinds
+from ..utils.config.architectures import find_architecture
+from ..utils.config.schema import value_at
+from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, UserError
 from ..utils.files import atomic_write_json, atomic_write_text
 from ..utils.logging import get_logger
 from .callbacks.pictures import WorstPictures
-from .click_simulation import ClickProtocol
 from .distributed import Processes
 from .evaluation_passes import EvaluationPasses
 from .memory import memory_errors
@@ -33,20 +36,10 @@ log = get_logger(__name__)
 
 _MEMORY_KEYS = ("TEST.BATCH_SIZE_TOTAL", "the evaluation image size", "PRECISION bf16")
 _PROGRESS_SECONDS = 20.0
-_SWITCHES = {
-    "panoptic": "TEST.PANOPTIC_ON",
-    "semantic": "TEST.SEMANTIC_ON",
-    "instance": "TEST.INSTANCE_ON",
-    "interactive": "SPATIAL.ENABLED",
-    "referring": "GROUNDING.ENABLED",
-}
-"""Kind -> its switch below MODEL.DECODER; the others have none."""
-_PROMPTS = {"interactive": "stroke", "referring": "text"}
-"""Kind -> the prompts that a model must take for it."""
 
 
 def evaluation_kinds(
-    cfg: Any,
+    cfg: Shared,
     record: Record,
     split: Split,
     prompt_kinds: Collection[str] = (),
@@ -58,7 +51,7 @@ def evaluation_kinds(
     network that gives none of the results a record offers is measured by what else the annotations allow.
 
     Args:
-        cfg: configuration tree.
+        cfg: configuration.
         record: the data set.
         split: its part.
         prompt_kinds: prompts that the model takes (``Promptable.prompt_kinds``).
@@ -67,19 +60,20 @@ def evaluation_kinds(
     Raises:
         ConfigError: if nothing is left, or TEST.EVALUATORS asks for what the model does not take or give.
     """
+    switches = _Switches(cfg)
     asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
     wanted = asked or list(record.evaluators_for(split))
-    if not asked and result_kinds is not None and not any(k in _PROMPTS or k in result_kinds for k in wanted):
+    if not asked and result_kinds is not None and not any(prompt_of(k) or k in result_kinds for k in wanted):
         results = [k for k in possible if k in result_kinds]
-        wanted = results or [k for k in possible if k in _PROMPTS] or wanted
+        wanted = results or [k for k in possible if prompt_of(k)] or wanted
     kinds = []
     for kind in wanted:
         obstacle = _obstacle(cfg, kind, prompt_kinds, result_kinds)
         if asked and kind not in possible:
             _note(f"{record.name}: no {kind} evaluation, its annotations do not allow it ({', '.join(possible)} only)")
-        elif not _is_on(cfg, kind):
-            if kind in _PROMPTS:
-                _note(f"{record.name}: no {kind} evaluation, MODEL.DECODER.{_SWITCHES[kind]} is off")
+        elif not switches.on(kind):
+            if prompt_of(kind):
+                _note(f"{record.name}: no {kind} evaluation, {switches.keys[kind]} is off")
         elif obstacle:
             if asked:
                 raise ConfigError(f"TEST.EVALUATORS: {obstacle}")
@@ -91,9 +85,11 @@ def evaluation_kinds(
     return kinds
 
 
-def _obstacle(cfg: Any, kind: str, prompt_kinds: Collection[str], result_kinds: Collection[str] | None) -> str | None:
+def _obstacle(
+    cfg: Shared, kind: str, prompt_kinds: Collection[str], result_kinds: Collection[str] | None
+) -> str | None:
     """Returns why a model cannot be measured by a kind of evaluator, or None."""
-    prompt = _PROMPTS.get(kind)
+    prompt = prompt_of(kind)
     if prompt:
         verb, needed, offered = "takes", f"{prompt} prompts", prompt_kinds
         missing = prompt not in prompt_kinds
@@ -106,54 +102,33 @@ def _obstacle(cfg: Any, kind: str, prompt_kinds: Collection[str], result_kinds: 
     return f"the {kind} evaluation needs a model that {verb} {needed}; {cfg.MODEL.NAME} {verb} {has}"
 
 
-def _refuse(cfg: Any, record: Record, offered: Sequence[str], possible: Sequence[str]) -> None:
+def _refuse(cfg: Shared, record: Record, offered: Sequence[str], possible: Sequence[str]) -> None:
     """Raises a ConfigError: nothing can be measured; ``offered`` is what could be, but for the configuration."""
     asked = list(cfg.TEST.EVALUATORS)
-    switches = [_SWITCHES[kind] for kind in offered if kind in _SWITCHES and not _is_on(cfg, kind)]
-    ways = [f"switch on one of {', '.join(f'MODEL.DECODER.{name}' for name in switches)}"] if switches else []
+    switches = _Switches(cfg)
+    off = [switches.keys[kind] for kind in offered if not switches.on(kind)]
+    ways = [f"switch on one of {', '.join(off)}"] if off else []
     if asked:
         ways.append(f"change TEST.EVALUATORS {asked}")
     ways = ways or [f"{cfg.MODEL.NAME} gives no such result; name another data set in DATASETS.TEST, or [] for none"]
     raise ConfigError(f"nothing to evaluate on {record.name!r}: it offers {', '.join(possible)}; {', or '.join(ways)}")
 
 
-def _is_on(cfg: Any, kind: str) -> bool:
-    """Whether the configuration has a kind's switch on; architectures without that switch have it on."""
-    node: Any = cfg.MODEL.get("DECODER", {})
-    for part in _SWITCHES.get(kind, "").split("."):
-        node = node.get(part, {}) if isinstance(node, dict) else {}
-    return node is not False
+class _Switches:
+    """The keys that switch tasks off; a task without one is on."""
+
+    def __init__(self, cfg: Shared) -> None:
+        self.keys = find_architecture(cfg.MODEL.NAME).task_switches
+        self._cfg = cfg
+
+    def on(self, kind: str) -> bool:
+        return kind not in self.keys or bool(value_at(self._cfg, self.keys[kind]))
 
 
 @cache
 def _note(text: str) -> None:
     """Tells the user once, however many evaluations follow."""
     log.info("note: %s", text)
-
-
-def evaluator_options(cfg: Any, split: Split, kinds: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Returns kind -> arguments of its evaluator, as far as the configuration decides them."""
-    options: dict[str, dict[str, Any]] = {"referring": {"sentences": cfg.TEST.SENTENCES}}
-    if "interactive" in kinds and ("SAM" in cfg or "STROKE_SAMPLER" in cfg):
-        keys = cfg.SAM.CLICKS if "SAM" in cfg else cfg.STROKE_SAMPLER.EVAL
-        if keys.IOU_ITER > keys.MAX_ITER:  # SAM's own check comes before
-            raise ConfigError(
-                f"STROKE_SAMPLER.EVAL.IOU_ITER is {keys.IOU_ITER}, expected at most MAX_ITER ({keys.MAX_ITER} clicks)"
-            )
-        start = first_prompt(cfg, split)
-        options["interactive"] = {"max_clicks": keys.MAX_ITER, "iou_click": keys.IOU_ITER, "start": start}
-    return options
-
-
-def click_protocol(cfg: Any, split: Split | None = None) -> ClickProtocol:
-    """Returns how clicks are simulated: SAM.CLICKS, or STROKE_SAMPLER.EVAL and DILATION, or the defaults."""
-    if "SAM" in cfg:
-        boxes = split is not None and first_prompt(cfg, split) == "Box"
-        return ClickProtocol(cfg.SAM.CLICKS.MAX_ITER, boxes=boxes)
-    keys = cfg.get("STROKE_SAMPLER")
-    if keys is None:
-        return ClickProtocol()
-    return ClickProtocol(keys.EVAL.MAX_ITER, keys.EVAL.MODE, keys.DILATION, keys.EVAL.GROUNDING)
 
 
 @contextmanager
@@ -173,7 +148,7 @@ def evaluate(
     model: MetaArch,
     record: Record,
     split: Split,
-    cfg: Any,
+    cfg: Shared,
     *,
     processes: Processes,
     precision: Precision,
@@ -181,6 +156,7 @@ def evaluate(
     pictures: int = 12,
     about: dict[str, Any] | None = None,
     stopped: Callable[[], int] = lambda: 0,
+    items: Sequence[Item] | None = None,
 ) -> dict[str, Any] | None:
     """Evaluates a model on one data set, with all processes.
 
@@ -188,13 +164,14 @@ def evaluate(
         model: bare meta-architecture.
         record: the data set.
         split: its part.
-        cfg: configuration tree.
+        cfg: configuration.
         processes: the processes of the job.
         precision: arithmetic of the forward pass.
         folder: where process 0 writes metrics.json, tables and result files; None: nowhere.
         pictures: comparison pictures of the worst images; 0: none.
         about: entries added to metrics.json, e.g. the weights' origin.
         stopped: returns a signal's number when the evaluation should be broken off.
+        items: the images of the split; None: they are listed here.
 
     Returns:
         On process 0 kind -> metrics in percent; elsewhere an empty mapping; None on all when broken off.
@@ -203,18 +180,19 @@ def evaluate(
         UserError: on all processes, when one of them cannot read its data or has too little memory.
     """
     kinds = evaluation_kinds(cfg, record, split, prompt_kinds(model), model.result_kinds)
-    evaluators = build_evaluators(record, split, kinds, evaluator_options(cfg, split, kinds))
+    pipeline = find_pipeline(cfg)
+    evaluators = build_evaluators(record, split, kinds, pipeline.evaluator_options(split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
     consumers: list[Any] = [*evaluators.values(), worst]
-    tasks = tuple(evaluator.task for evaluator in evaluators.values())
-    passes = EvaluationPasses(model, tasks, click_protocol(cfg, split), processes.device)
+    asked = tuple(find_task(kind).asks for kind in kinds)
+    passes = EvaluationPasses(model, asked, pipeline.click_protocol(split), processes.device)
     started = time.perf_counter()
     complete, failure = False, None
     try:
         with evaluation_mode(model), memory_errors(processes.device, _MEMORY_KEYS):
             model.set_vocabulary(record.categories)
             loader = build_eval_loader(
-                cfg, record, split, rank=processes.rank, world=processes.world, mapper=model.mapper, kinds=kinds
+                pipeline, record, split, rank=processes.rank, world=processes.world, kinds=kinds, items=items
             )
             complete = _predict_all(record.name, loader, passes, consumers, processes, precision, stopped)
     except UserError as error:

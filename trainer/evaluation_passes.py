@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,6 @@ from ..utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Pr
 from .asks import Ask, ask_apart
 from .click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
 
-PROMPTED_TASKS = ("clicks", "phrases")
-
 
 @dataclass(frozen=True)
 class EvaluationPasses:
@@ -24,32 +22,39 @@ class EvaluationPasses:
 
     Attributes:
         model: in evaluation mode, on ``device``.
-        tasks: "panoptic", "semantic", "instance", "clicks", "phrases".
+        asks: kinds of result, and names in :data:`PASSES`.
         clicks: how clicks are simulated.
         device: of the model.
     """
 
     model: MetaArch
-    tasks: tuple[str, ...]
+    asks: tuple[str, ...]
     clicks: ClickProtocol
     device: torch.device
 
     def __call__(self, batch: Batch) -> list[Prediction]:
         """Returns one prediction per image of a batch on the device."""
-        request = Request(tasks=tuple(task for task in self.tasks if task not in PROMPTED_TASKS))
-        if len(request.tasks or ()) == len(self.tasks):
+        request = Request(tasks=tuple(asked for asked in self.asks if asked not in PASSES))
+        if len(request.tasks or ()) == len(self.asks):
             return self.model(batch, request=request)
         model = self._promptable
         encoded = model.encode(batch)
         predictions = model.decode(encoded, request) if request.tasks else [Prediction() for _ in batch.samples]
-        if "phrases" in self.tasks:
-            for prediction, masks in zip(predictions, self._phrases(encoded, batch), strict=True):
-                prediction.phrases = masks
-        if "clicks" in self.tasks:
-            ious = simulate_clicks(model, encoded, batch.samples, self.clicks, self.device)
-            for prediction, image in zip(predictions, ious, strict=True):
-                prediction.click_ious = image
+        for name, run in PASSES.items():
+            if name in self.asks:
+                run(self, encoded, batch, predictions)
         return predictions
+
+    def add_phrases(self, encoded: Any, batch: Batch, predictions: Sequence[Prediction]) -> None:
+        """Asks for the phrases of each image: ``Prediction.phrases``."""
+        for prediction, masks in zip(predictions, self._phrases(encoded, batch), strict=True):
+            prediction.phrases = masks
+
+    def add_clicks(self, encoded: Any, batch: Batch, predictions: Sequence[Prediction]) -> None:
+        """Clicks on the objects of each image, round by round: ``Prediction.click_ious``."""
+        ious = simulate_clicks(self._promptable, encoded, batch.samples, self.clicks, self.device)
+        for prediction, image in zip(predictions, ious, strict=True):
+            prediction.click_ious = image
 
     @property
     def _promptable(self) -> Promptable:
@@ -99,6 +104,16 @@ class EvaluationPasses:
             logits, scores = ([getattr(answer, name)[1:] for answer in own] for name in ("logits", "scores"))
             found.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
         return [masks.cpu().numpy() for masks in self._promptable.full_masks(view, found)]
+
+
+PASSES: dict[str, Callable[[EvaluationPasses, Any, Batch, Sequence[Prediction]], None]] = {
+    "phrases": EvaluationPasses.add_phrases,
+    "clicks": EvaluationPasses.add_clicks,
+}
+"""How networks are prompted for a measurement, by the name that a task gives (``PromptedTask.evaluation_pass``).
+
+A pass takes the encoded images, their batch, and the predictions that it adds its answers to.
+"""
 
 
 def first_rows(truth: PhraseTruth) -> list[int]:

@@ -16,7 +16,8 @@ from ..modeling.base import MetaArch
 from ..modeling.build import build_model
 from ..modeling.checkpoint import LoadReport, find_weights, load_state, read_state_dict
 from ..modeling.part_files import missing_parts
-from ..utils.config.architectures import lacks_parts
+from ..utils.config.architectures import find_architecture
+from ..utils.config.sections import Shared
 from ..utils.errors import CheckpointError, ConfigError
 from ..utils.logging import get_logger, setup_logging
 from ..utils.structures import Category
@@ -35,7 +36,7 @@ from .signals import StopSignals
 log = get_logger(__name__)
 
 
-def choose_weights(cfg: Any, given: str | None, run: Path) -> Path:
+def choose_weights(cfg: Shared, given: str | None, run: Path) -> Path:
     """Returns the weight file to evaluate: ``--weights``, else RESUME_FROM, else what the run folder holds.
 
     Raises:
@@ -95,7 +96,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
         model.to(device).requires_grad_(False)
         precision = build_precision(plan.cfg, device)
         done: list[str] = []
-        for record, split in plan.test:
+        for (record, split), items in zip(plan.test, plan.test_items, strict=True):
             label = dataset_label(done, record.name, split.name)
             done.append(label)
             summary = evaluate(
@@ -108,6 +109,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
                 folder=target / label,
                 about={"weights": str(path)},
                 stopped=lambda: stop.received,
+                items=items,
             )
             if summary is None:
                 log.warning("evaluation of %s broken off; none of its results were written", label)
@@ -126,7 +128,7 @@ def _load(plan: Plan, path: Path) -> tuple[MetaArch, LoadReport]:
     """
     state = read_state_dict(path)
     header = read_header(path)
-    parts = "config" not in header and lacks_parts(plan.cfg.MODEL.NAME, state)
+    parts = "config" not in header and find_architecture(plan.cfg.MODEL.NAME).lacks_parts(state.keys())
     model = build_model(plan.cfg, plan.categories, part_weights=parts)
     left_out = missing_parts(model, state, part_sources(header), str(path))
     return model, load_state(model, state, source=str(path), parts=left_out.tensors)

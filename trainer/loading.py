@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from ..datasets.catalog import find_data_set, find_record
 from ..datasets.formats.record import Record, parse_categories
@@ -15,8 +14,10 @@ from ..modeling.base import MetaArch
 from ..modeling.build import build_model, meta_arch
 from ..modeling.checkpoint import LoadReport, find_weights, load_state, own_names, read_state_dict
 from ..modeling.part_files import Sources, missing_parts
-from ..utils.config.architectures import lacks_parts, recognise
-from ..utils.config.engine import Resolved, load_config
+from ..utils.config.architectures import architectures, recognise
+from ..utils.config.engine import load_config
+from ..utils.config.resolved import Resolved
+from ..utils.config.sections import Shared
 from ..utils.errors import CheckpointError, ConfigError, UserError
 from ..utils.logging import get_logger
 from ..utils.palette import distinct_color
@@ -26,7 +27,6 @@ from .run_folder import run_weights
 log = get_logger(__name__)
 
 PUBLISHED_RECORD = "coco_2017"  # vocabulary of published weights, which carry no names
-_CLASS_WEIGHTS = "criterion.empty_weight"  # one number per trained category and one for "no object"
 
 
 @dataclass
@@ -85,14 +85,15 @@ def load_model(
         raise UserError(f"{resolved.cfg.MODEL.NAME} tells no categories apart: leave out --classes, or --record")
     trained = _header_categories(file, header, "categories")
     if trained is None:
-        classes = len(state[_CLASS_WEIGHTS]) - 1 if _CLASS_WEIGHTS in state else None
+        per_class = architectures()[resolved.arch].class_weights
+        classes = len(state[per_class]) - 1 if per_class in state else None
         fitting = vocabulary is not None and len(vocabulary) == classes
         if fitting or not meta_arch(resolved.arch).has_categories:
             trained = tuple(vocabulary or ())
         else:
             trained = find_record(PUBLISHED_RECORD, "val")[0].categories
-    parts = "config" not in header and lacks_parts(resolved.cfg.MODEL.NAME, state)
-    model = build_model(resolved.cfg, trained, part_weights=parts)
+    parts = "config" not in header and architectures()[resolved.arch].lacks_parts(state.keys())
+    model = build_model(resolved.typed, trained, part_weights=parts)
     left_out = missing_parts(model, state, part_sources(header), str(file))
     report = load_state(model, state, source=str(file), parts=left_out.tensors)
     vocabulary = tuple(vocabulary or _header_categories(file, header, "vocabulary") or trained)
@@ -100,7 +101,7 @@ def load_model(
     model.eval().requires_grad_(False)
     names = own_names(model, state)
     return LoadedModel(
-        model, resolved, trained, vocabulary, _size_record(resolved.cfg, header, trained), report, file, names
+        model, resolved, trained, vocabulary, _size_record(resolved.typed, header, trained), report, file, names
     )
 
 
@@ -210,7 +211,7 @@ def _header_categories(file: Path, header: dict[str, str], entry: str) -> tuple[
         raise CheckpointError(f"{file}: the category names in its header are damaged: {error}") from error
 
 
-def _size_record(cfg: Any, header: dict[str, str], categories: tuple[Category, ...]) -> Record:
+def _size_record(cfg: Shared, header: dict[str, str], categories: tuple[Category, ...]) -> Record:
     """Returns the data set whose evaluation size predictions use; where it is not at hand, one that asks for none."""
     if "test_size" in header:
         name, *sizes = json.loads(header["test_size"])

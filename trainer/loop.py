@@ -18,10 +18,9 @@ from ..utils.errors import UserError
 from ..utils.logging import get_logger
 from ..utils.schedules import Schedule
 from ..utils.structures import Batch
-from .callbacks.base import Callback
 from .distributed import Processes
 from .environment import seed_step
-from .memory import TRAINING_KEYS, memory_errors
+from .memory import memory_errors
 from .optim import let_rest, set_lr
 from .signals import StopSignals
 from .state import TrainState
@@ -47,6 +46,7 @@ class LoopSettings:
         clip_norm: largest global gradient norm, or None.
         nonfinite_max: steps with non-finite numbers that are skipped before the run stops.
         steps_per_epoch: steps of one pass over the data, perhaps a fraction; inf: epochs are not counted.
+        memory_keys: keys that lower the need for memory, for the message when there is too little.
     """
 
     seed: int
@@ -55,6 +55,23 @@ class LoopSettings:
     clip_norm: float | None = None
     nonfinite_max: int = 10
     steps_per_epoch: float = math.inf
+    memory_keys: tuple[str, ...] = ()
+
+
+class Callback:
+    """Does nothing; subclasses override what they need. Called on every process, in the same order."""
+
+    def start(self, loop: Loop) -> None:
+        """Called once, before the first step of this process's life."""
+
+    def step(self, loop: Loop) -> None:
+        """Called after each optimizer step; ``loop.step`` counts it already."""
+
+    def record(self, loop: Loop, record: dict[str, Any]) -> None:
+        """Called when there are figures: a dictionary with ``kind`` ("train" or "eval"), ``step`` and numbers."""
+
+    def stop(self, loop: Loop, error: BaseException | None) -> None:
+        """Called once at the end, also after an error or a stop signal."""
 
 
 class NonFiniteError(UserError):
@@ -162,7 +179,7 @@ class Loop:
             return signal
         self.data_seconds = time.perf_counter() - started
         self.settled = False
-        with memory_errors(self.processes.device, TRAINING_KEYS):
+        with memory_errors(self.processes.device, self.settings.memory_keys):
             self._train_step(micro_batches, totals)
         self.settled = True
         self.step_seconds = time.perf_counter() - started

@@ -9,14 +9,17 @@ from contextlib import contextmanager
 
 import torch
 
+from ..utils.config.architectures import find_architecture
+from ..utils.config.sections import Shared
 from ..utils.errors import UserError
 from ..utils.files import human_size
 
-TRAINING_KEYS = (
-    "TRAIN.BATCH_SIZE_PER_GPU (splits a step into smaller batches, same result)",
-    "the training image size (COCO.INPUT.IMAGE_SIZE for SEEM)",
-    "or set the backbone's USE_CHECKPOINT True (slower, recomputes activations)",
-)
+_SMALLER_BATCHES = "TRAIN.BATCH_SIZE_PER_GPU (splits a step into smaller batches, same result)"
+
+
+def training_keys(cfg: Shared) -> tuple[str, ...]:
+    """Returns the keys that lower the memory of training, best first."""
+    return (_SMALLER_BATCHES, *find_architecture(cfg.MODEL.NAME).training_memory)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..utils.config.sections import Shared
 from ..utils.logging import get_logger
 
 log = get_logger(__name__)
@@ -66,7 +67,7 @@ class Precision:
             self._scaler.load_state_dict(state)
 
 
-def build_precision(cfg: Any, device: torch.device) -> Precision:
+def build_precision(cfg: Shared, device: torch.device) -> Precision:
     """Builds what PRECISION and FP16 ask for; fp16 away from CUDA becomes fp32, with a notice."""
     name = "fp16" if cfg.FP16 else cfg.PRECISION
     if name == "fp16" and device.type != "cuda":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,15 +15,14 @@ import cv2
 import numpy as np
 
 from ..datasets.inputs import InputFile
+from ..datasets.tasks.registry import all_result_tasks, results_of
 from ..datasets.writers import PredictionWriter
 from ..utils.errors import DataError, UserError
 from ..utils.files import atomic_write
 from ..utils.image_io import image_size, read_image
 from ..utils.logging import console, get_logger
-from ..utils.masks import decode_masks
 from ..utils.structures import Category, Prediction
 from ..utils.video import read_video, video_info, write_video
-from ..utils.visualizer import draw_foreground, draw_instances, draw_masks, draw_panoptic, draw_semantic
 from .predictor import Predictor
 from .result_memory import check_result_memory, largest_batch
 
@@ -41,13 +40,13 @@ class Summary:
         images: images predicted.
         frames: video frames predicted.
         skipped: files that could not be read, with the reason.
-        empty: images and frames in which everything mode found no mask.
+        empty: task -> images and frames in which it found nothing.
     """
 
     images: int = 0
     frames: int = 0
     skipped: list[str] = field(default_factory=list)
-    empty: int = 0
+    empty: Counter[str] = field(default_factory=Counter)
 
 
 def predict_files(
@@ -57,8 +56,7 @@ def predict_files(
     *,
     tasks: Sequence[str] | None = None,
     batch_size: int = 4,
-    everything_png: bool = False,
-    probability: bool = False,
+    options: Mapping[str, bool] | None = None,
     skip_corrupt: bool = False,
     force: bool = False,
 ) -> Summary:
@@ -74,8 +72,7 @@ def predict_files(
         output: result folder.
         tasks: see :class:`Predictor`.
         batch_size: most images (of one size) per forward pass.
-        everything_png: masks of everything as PNG files with a table, instead of JSON.
-        probability: also write the probability of foreground.
+        options: keywords of the tasks' writers, see :class:`PredictionWriter`.
         skip_corrupt: leave unreadable files out instead of stopping.
         force: write into a folder that holds files already.
 
@@ -83,7 +80,7 @@ def predict_files(
         UserError: the folder is not empty, a file is unreadable, or no file was readable.
     """
     check_output(output, force)
-    writer = PredictionWriter(output, predictor.categories, everything_png=everything_png, probability=probability)
+    writer = PredictionWriter(output, predictor.categories, **(options or {}))
     work = _Work(predictor, writer, tasks, batch_size, skip_corrupt)
     numbered = list(enumerate(inputs))
     try:
@@ -97,14 +94,11 @@ def predict_files(
         work.writer.close()
     if work.summary.images + work.summary.frames == 0:
         raise DataError(f"none of the {len(inputs)} inputs could be read; the first: {work.summary.skipped[0]}")
-    if work.summary.empty:
-        pictures = work.summary.images + work.summary.frames
-        log.info(
-            "note: everything mode found no mask in %d of %d images: none passed its filters; lower "
-            "SAM.AMG.PRED_IOU_THRESH or SAM.AMG.STABILITY_SCORE_THRESH",
-            work.summary.empty,
-            pictures,
-        )
+    for task in all_result_tasks():
+        if count := work.summary.empty[task.name]:
+            note = task.empty_note.format(empty=count, images=work.summary.images + work.summary.frames)
+            hint = predictor.model.empty_hints.get(task.name)
+            log.info("note: %s%s", note, f"; {hint}" if hint else "")
     return work.summary
 
 
@@ -181,8 +175,7 @@ class _Work:
         if read:
             predictions = self.predictor([image for _, _, image in read], self.tasks)
             for (number, file, image), prediction in zip(read, predictions, strict=True):
-                self.writer.add((number, 0), file.name, file.image_id, file.path.name, prediction)
-                self.summary.empty += prediction.everything == []
+                self._write((number, 0), file.name, file.image_id, file.path.name, prediction)
                 picture = overlay(image, prediction, self.predictor.categories)
                 write_overlay(self.writer.folder / "overlay" / f"{file.name}.jpg", picture)
                 self.summary.images += 1
@@ -205,10 +198,16 @@ class _Work:
             for frame, prediction in zip(frames, self.predictor(frames, self.tasks), strict=True):
                 count += 1
                 name = f"{file.name}/{count:06d}"
-                self.writer.add((number, count), name, name, f"{file.path.name}#{count}", prediction)
-                self.summary.empty += prediction.everything == []
+                self._write((number, count), name, name, f"{file.path.name}#{count}", prediction)
                 self.summary.frames += 1
                 yield overlay(frame, prediction, self.predictor.categories)
+
+    def _write(
+        self, place: tuple[int, int], name: str, image_id: int | str, file_name: str, prediction: Prediction
+    ) -> None:
+        """Writes the label files of an image; counts the tasks that found nothing in it."""
+        self.writer.add(place, name, image_id, file_name, prediction)
+        self.summary.empty.update(task.name for task, result in results_of(prediction) if task.is_empty(result))
 
     @contextmanager
     def _reading(self, file: InputFile) -> Iterator[None]:
@@ -229,18 +228,9 @@ def _chunks(frames: Iterable[np.ndarray], size: int) -> Iterator[list[np.ndarray
 
 
 def overlay(image: np.ndarray, prediction: Prediction, categories: Sequence[Category]) -> np.ndarray:
-    """Returns the image under the first of: panoptic, instances, semantic, foreground, everything."""
-    if prediction.panoptic is not None:
-        return draw_panoptic(image, prediction.panoptic, categories)
-    if prediction.instances is not None:
-        return draw_instances(image, prediction.instances, categories)
-    if prediction.semantic is not None:
-        return draw_semantic(image, prediction.semantic, categories)
-    if prediction.foreground is not None:
-        return draw_foreground(image, prediction.foreground.mask)
-    if prediction.everything is not None:
-        ordered = sorted(prediction.everything, key=lambda record: -record["area"])  # small masks on top
-        return draw_masks(image, (decode_masks([r["segmentation"]], image.shape[:2])[0] for r in ordered))
+    """Returns the image under the first task's part of a prediction."""
+    for task, result in results_of(prediction):
+        return task.draw(image, result, categories)
     raise ValueError("the prediction is empty: nothing to draw")
 
 

@@ -6,78 +6,33 @@ Letters in shapes: H and W rows and columns of an image, N instances, T texts.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
-from ..datasets.collate import collate
-from ..datasets.mappers import build as _registrations  # noqa: F401  (fills the table of resizes)
-from ..datasets.mappers.registry import EVAL_RESIZES
-from ..datasets.transforms.resize import FixedResize
-from ..modeling.base import MetaArch
-from ..utils.config.engine import find_value
-from ..utils.errors import UserError
-from ..utils.image_io import to_rgb
+from ..datasets.pipelines.base import find_pipeline
+from ..utils.config.sections import Shared
 from ..utils.logging import get_logger
-from ..utils.structures import (
-    Batch,
-    Category,
-    ForegroundResult,
-    InstanceResult,
-    PanopticResult,
-    Prediction,
-    ReferResult,
-    Request,
-    Sample,
-)
+from ..utils.structures import ForegroundResult, InstanceResult, PanopticResult, Prediction, ReferResult
 from .distributed import Ranks, pick_device
-from .evaluate import evaluation_mode
+from .loaded_network import LoadedNetwork
 from .loading import load_model, parse_classes
-from .memory import memory_errors
-from .precision import Precision, build_precision
-from .result_memory import check_result_memory
+from .precision import build_precision
+from .prompting import refer
+from .session import InteractiveSession
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from .session import InteractiveSession
-
-    Picture = str | Path | Image.Image | np.ndarray
-    """What the methods take for an image, see :func:`segfoundry.utils.image_io.to_rgb`."""
+    from .loaded_network import Picture
 
 log = get_logger(__name__)
 
 _Result = TypeVar("_Result")
 
-_MEMORY_KEYS = ("--batch", "SAM.AMG.POINTS_PER_BATCH (everything mode)", "the size of the images", "PRECISION bf16")
 
-
-@dataclass
-class Predictor:
-    """A network with its vocabulary and the size it wants images in.
-
-    Attributes:
-        model: the network, on its device, in evaluation mode.
-        cfg: its configuration.
-        categories: the vocabulary, in index order.
-        resize: fixed resize of an image before it enters the network.
-        precision: arithmetic of the forward pass.
-        device: where the network is.
-        source: the weight file.
-    """
-
-    model: MetaArch
-    cfg: Any
-    categories: tuple[Category, ...]
-    resize: FixedResize
-    precision: Precision
-    device: torch.device
-    source: Path
+class Predictor(LoadedNetwork):
+    """A loaded network with a method per kind of question; called, it predicts on several images of one size."""
 
     @classmethod
     def from_checkpoint(
@@ -156,8 +111,6 @@ class Predictor:
         Raises:
             UserError: as panoptic; a text is empty; the network takes no texts.
         """
-        from .prompting import refer
-
         words: list[Any] = list(texts) if isinstance(texts, (list, tuple)) else [texts]  # anything else is named there
         return refer(self, self.read(image), words)
 
@@ -170,79 +123,10 @@ class Predictor:
         Raises:
             UserError: the image is unreadable or too large, or the network takes no prompts.
         """
-        from .session import InteractiveSession
-
         return InteractiveSession(self, self.read(image))
-
-    def read(self, image: Picture) -> np.ndarray:
-        """Returns any picture as (H, W, 3) uint8 RGB; errors as panoptic."""
-        return to_rgb(image, int(self.cfg.INPUT.MAX_PIXELS))
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """What every pass of the network runs under: evaluation mode, no gradients, precision, clear memory errors."""
-        with evaluation_mode(self.model), memory_errors(self.device, _MEMORY_KEYS), self.precision.autocast():
-            yield
-
-    def batch(self, images: Sequence[np.ndarray]) -> Batch:
-        """Returns images (H, W, 3) uint8 as the network takes them, on its device."""
-        samples = [
-            Sample(self.resize(image), index, index, "", (image.shape[0], image.shape[1]))
-            for index, image in enumerate(images)
-        ]
-        return collate(samples).to(self.device)
-
-    def result_tasks(self, tasks: Sequence[str] | None = None) -> tuple[str, ...]:
-        """Returns the tasks that a call computes: those asked for, or what the network does unasked.
-
-        Raises:
-            UserError: the network cannot do one of them.
-        """
-        known = self.model.result_kinds
-        chosen = tuple(getattr(self.model, "tasks", sorted(known)) if tasks is None else tasks)
-        for task in chosen:
-            if task not in known:
-                offers = f"it offers {', '.join(sorted(known))}" if known else "it answers prompts only"
-                if task == "foreground" and find_value(self.cfg, "SAM.TASK"):
-                    offers += "; weights that were trained for it without saying so: --overrides SAM.TASK dlo"
-                raise UserError(f"{self.cfg.MODEL.NAME} ({self.source}) gives no {task} result; {offers}")
-        return chosen
 
     def _single(self, image: Picture, task: str) -> Prediction:
         return self([self.read(image)], (task,))[0]
-
-    def __call__(self, images: Sequence[np.ndarray], tasks: Sequence[str] | None = None) -> list[Prediction]:
-        """Predicts on images of one size.
-
-        Args:
-            images: (H, W, 3) uint8 RGB each. Images of different sizes would be padded to the largest one, and a
-                network that pools over the whole image would answer differently; so they must not differ.
-            tasks: any of "panoptic", "semantic", "instance", "foreground", "everything"; None: what the configuration
-                switches on.
-
-        Returns:
-            One prediction per image, at the image's size.
-
-        Raises:
-            ValueError: the images differ in size.
-            UserError: out of memory, or the results would be larger than TEST.MAX_RESULT_GB; names what to lower.
-        """
-        sizes = {image.shape[:2] for image in images}
-        if len(sizes) > 1:
-            raise ValueError(f"images of one size are needed, found {sorted(sizes)}")
-        asked = self.result_tasks(tasks)
-        for size in sizes:
-            check_result_memory(self.cfg, size, asked, len(images))
-        together = tuple(task for task in asked if task != "everything")
-        predictions = [Prediction() for _ in images]
-        with self.running():
-            if together:
-                predictions = self.model(self.batch(images), request=Request(tasks=together))
-            if "everything" in asked:  # asks about each image many times, at the image's own size
-                model: Any = self.model
-                for image, prediction in zip(images, predictions, strict=True):
-                    prediction.everything = model.everything(image)
-        return predictions
 
 
 def _present(result: _Result | None) -> _Result:
@@ -277,8 +161,8 @@ def load_predictor(
     vocabulary = None if classes is None else parse_classes(classes)
     loaded = load_model(weights, conf_files, overrides, config_overrides, vocabulary)
     log.log(logging.INFO if loaded.report.complete else logging.WARNING, "%s", loaded.report.text())
-    cfg = loaded.resolved.cfg
+    cfg: Shared = loaded.resolved.typed
     device = pick_device(cfg.DEVICE, Ranks())
     model = loaded.model.to(device)
-    resize = EVAL_RESIZES.get(model.mapper)(cfg, loaded.record)
+    resize = find_pipeline(cfg).eval_resize(loaded.record)
     return Predictor(model, cfg, loaded.vocabulary, resize, build_precision(cfg, device), device, loaded.file)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..datasets.catalog import find_record, load_items
-from ..datasets.formats.dlo import TEST_KEY, TRAIN_KEY, dlo_sets
 from ..datasets.formats.foreground import read_foreground
 from ..datasets.formats.record import Record, Split
 from ..datasets.items import Item
-from ..datasets.mixture import has_categories, mix, vocabulary_record
-from ..utils.config.architectures import training_notices
-from ..utils.config.engine import Resolved, find_value, origin_is_user
+from ..datasets.mixture import DataSet, TrainingData, has_categories, training_data, vocabulary_record
+from ..datasets.pipelines.base import DataKey, find_pipeline
+from ..utils.config.architectures import find_architecture
+from ..utils.config.resolved import Resolved, find_value, origin_is_user
+from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, DataError
 from ..utils.structures import Category
 
-CLASSES_KEY = "MODEL.ENCODER.NUM_CLASSES"
 _MASKS_LOOKED_AT = 8
 
 
@@ -32,50 +30,62 @@ class Plan:
         train: training data sets; empty when only an evaluation is planned.
         test: evaluation data sets.
         notices: sentences for the user.
+        data: the images of the training sets and which of them an epoch shows; None when only an evaluation is planned.
+        test_items: the images of each evaluation set.
     """
 
     resolved: Resolved
-    train: list[tuple[Record, Split]]
-    test: list[tuple[Record, Split]]
+    train: list[DataSet]
+    test: list[DataSet]
     notices: list[str]
+    data: TrainingData | None
+    test_items: list[list[Item]]
 
     @property
-    def cfg(self) -> Any:
-        """The configuration tree."""
-        return self.resolved.cfg
+    def cfg(self) -> Shared:
+        """The typed configuration."""
+        return self.resolved.typed
 
     @property
     def categories(self) -> tuple[Category, ...]:
         """Categories that the model is built for: those of the training data, else of the first evaluation set."""
         return vocabulary_record(self.train or self.test).categories
 
+    @property
+    def training(self) -> TrainingData:
+        """What is trained on."""
+        assert self.data is not None, "the plan of an evaluation trains on nothing"
+        return self.data
+
 
 def check_training(resolved: Resolved) -> Plan:
     """Finds all data sets and settles the number of classes.
 
     Raises:
-        ConfigError: no training set, training sets with different categories, or a wrong NUM_CLASSES.
+        ConfigError: no training set, training sets with different categories, or a wrong number of classes.
         DataError: a data set is missing or empty.
     """
-    cfg = resolved.cfg
-    folders = dlo_sets(cfg)
-    train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN] + folders.train
+    cfg: Shared = resolved.typed
+    pipeline = find_pipeline(cfg)
+    own = pipeline.own_data()
+    train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN] + own.train
     if not train:
-        raise _nothing_named(cfg, "DATASETS.TRAIN", TRAIN_KEY, "[{data_dir: my_cables}]")
-    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + folders.test
-    items = [_require_images(record, split) for record, split in train]
-    for record, split in test:
-        _require_images(record, split)
+        raise _nothing_named("DATASETS.TRAIN", pipeline.train_key)
+    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + own.test
+    listed = [_require_images(record, split) for record, split in train]
+    test_items = [_require_images(record, split) for record, split in test]
     _same_categories([record for record, split in train if has_categories(split)])
-    mixture = mix(cfg, train, [len(found) for found in items])  # wrong keys are answered before anything is built
-    _check_cache(cfg, train)
-    resolved, notices = settle_classes(resolved, vocabulary_record(train))
-    notices += training_notices(cfg) + _data_notices(resolved, train)
-    notices += folders.notices + _foreground_notices(train, items, mixture.counts)
+    # wrong keys are answered before anything is built
+    data = training_data(cfg, train, listed, pipeline.train_key.name if pipeline.train_key else "")
+    pipeline.check_training(train)
+    resolved, notices = settle_classes(resolved, data.record)
+    notices += find_architecture(cfg.MODEL.NAME).training_notices(cfg) + _absent_files(train)
+    notices += pipeline.training_notices(train, lambda key: origin_is_user(resolved, key))
+    notices += own.notices + _foreground_notices(train, listed, data.mixture.counts)
     if not test:
-        keys = _data_keys(cfg, "DATASETS.TEST", TEST_KEY)
+        keys = _keys("DATASETS.TEST", pipeline.test_key)
         notices.append(f"{keys} empty: nothing is evaluated; the last weights stand for the best ones")
-    return Plan(resolved, train, test, notices)
+    return Plan(resolved, train, test, notices, data, test_items)
 
 
 def check_evaluation(resolved: Resolved) -> Plan:
@@ -85,17 +95,15 @@ def check_evaluation(resolved: Resolved) -> Plan:
         ConfigError: DATASETS.TEST is empty.
         DataError: a data set is missing or empty.
     """
-    cfg = resolved.cfg
-    folders = dlo_sets(cfg)
-    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + folders.test
+    cfg: Shared = resolved.typed
+    pipeline = find_pipeline(cfg)
+    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + pipeline.own_data().test
     if not test:
-        raise _nothing_named(cfg, "DATASETS.TEST", TEST_KEY, "{data_dir: my_cables}")
-    for record, split in test:
-        _require_images(record, split)
-    return Plan(resolved, [], test, [])
+        raise _nothing_named("DATASETS.TEST", pipeline.test_key)
+    return Plan(resolved, [], test, [], None, [_require_images(record, split) for record, split in test])
 
 
-def check_start(cfg: Any, resume: str) -> str:
+def check_start(cfg: Shared, resume: str) -> str:
     """Checks what the run starts from and returns the value for ``--resume``: RESUME True means RESUME_FROM.
 
     Raises:
@@ -116,67 +124,25 @@ def check_start(cfg: Any, resume: str) -> str:
     return resume
 
 
-def _data_notices(resolved: Resolved, train: Sequence[tuple[Record, Split]]) -> list[str]:
-    """Returns which files the training sets lack, and what the user switched on that needs them."""
-    notices = [
+def _absent_files(train: Sequence[DataSet]) -> list[str]:
+    """Returns which files the training sets lack."""
+    return [
         f"{path}: not there; data set {record.name!r}, split {split.name!r}, does without it"
         for record, split in train
         for path in split.absent
     ]
-    if find_value(resolved.cfg, "MODEL.DECODER.GROUNDING.ENABLED"):
-        notices += [
-            f"data set {record.name!r}, split {split.name!r} has neither phrases nor categories: as published, a step "
-            "with one of its images trains no texts at all (MODEL.DECODER.GROUNDING)"
-            for record, split in train
-            if not split.referring and not has_categories(split)
-        ]
-    key = "MODEL.DECODER.LVIS.ENABLED"
-    wanted = find_value(resolved.cfg, key) and origin_is_user(resolved, key)
-    if not wanted or any(split.instances for _, split in train):
-        return notices
-    return [*notices, f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"]
 
 
-def _data_keys(cfg: Any, records: str, folders: str) -> str:
+def _keys(records: str, own: DataKey | None) -> str:
     """Returns which keys name data, as the start of a sentence."""
-    return f"{records} and {folders} are" if _takes(cfg, folders) else f"{records} is"
+    return f"{records} is" if own is None else f"{records} and {own.name} are"
 
 
-def _takes(cfg: Any, folders: str) -> bool:
-    """Tells whether the network takes what SAM.DLO.TRAIN or TEST names."""
-    return "SAM" in cfg and (folders == TRAIN_KEY or cfg.SAM.TASK == "dlo")
-
-
-def _nothing_named(cfg: Any, records: str, folders: str, example: str) -> ConfigError:
-    more = f", or folders, e.g. {folders} '{example}'" if _takes(cfg, folders) else ""
+def _nothing_named(records: str, own: DataKey | None) -> ConfigError:
+    more = "" if own is None else f", or folders, e.g. {own.name} '{own.example}'"
     return ConfigError(
-        f"{_data_keys(cfg, records, folders)} empty; name a data set record, e.g. --overrides {records} '[my.yaml]'"
-        f"{more}"
+        f"{_keys(records, own)} empty; name a data set record, e.g. --overrides {records} '[my.yaml]'{more}"
     )
-
-
-def _check_cache(cfg: Any, train: Sequence[tuple[Record, Split]]) -> None:
-    """Refuses a cache of embeddings of images that are new in each epoch.
-
-    Raises:
-        ConfigError: names the keys and what changes the images.
-    """
-    if "SAM" not in cfg or not cfg.SAM.CACHE_EMBEDDINGS or cfg.SAM.CACHE_VARIANTS:
-        return
-    reasons = [
-        f"{'w_aug' if split.augment else 'bg_paths'} of {record.path}"
-        for record, split in train
-        if split.augment or split.backgrounds
-    ]
-    if cfg.SAM.TASK == "promptable" and cfg.SAM.PROMPTABLE.FLIP_P > 0:
-        reasons.append("SAM.PROMPTABLE.FLIP_P")
-    if reasons:
-        named = ", ".join(dict.fromkeys(reasons))  # entries may share a folder
-        raise ConfigError(
-            f"SAM.CACHE_EMBEDDINGS keeps embeddings of images that do not change; {named} changes them "
-            "at random in each epoch: set SAM.CACHE_VARIANTS to a number of fixed variants (8, say), switch the random "
-            "change off, or SAM.CACHE_EMBEDDINGS"
-        )
 
 
 def _foreground_notices(
@@ -232,21 +198,14 @@ def settle_classes(resolved: Resolved, record: Record) -> tuple[Resolved, list[s
     Raises:
         ConfigError: the user's number contradicts the record; names both.
     """
-    node = resolved.cfg
-    for part in CLASSES_KEY.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    count = len(record.categories)
-    if node is None or node == count:
+    key = find_architecture(resolved.typed.MODEL.NAME).class_count_key
+    known, count = find_value(resolved.cfg, key) if key else None, len(record.categories)
+    if known is None or known == count:
         return resolved, []
-    if origin_is_user(resolved, CLASSES_KEY):
+    if origin_is_user(resolved, key):
         raise ConfigError(
-            f"{CLASSES_KEY} is {node} ({resolved.origins[CLASSES_KEY]}), but data set {record.name!r} ({record.path}) "
+            f"{key} is {known} ({resolved.origins[key]}), but data set {record.name!r} ({record.path}) "
             f"has {count} categories; leave the key out, the record decides"
         )
-    cfg = resolved.cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.ENCODER.NUM_CLASSES = count
-    cfg.freeze()
-    origin = resolved.origins[CLASSES_KEY]
-    notice = f"{CLASSES_KEY}: {node} from {origin} yields to the {count} categories of {record.name!r}"
-    return dataclasses.replace(resolved, cfg=cfg), [notice]
+    notice = f"{key}: {known} from {resolved.origins[key]} yields to the {count} categories of {record.name!r}"
+    return resolved.settled({key: count}), [notice]

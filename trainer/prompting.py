@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,26 +16,18 @@ import torch
 from torch import Tensor
 
 from ..modeling.promptable import Promptable, TakesReferences
-from ..utils.config.engine import find_value
+from ..utils.config.architectures import find_architecture
 from ..utils.errors import UserError
 from ..utils.logging import get_logger
 from ..utils.masks import Rle, decode_masks, encode_masks
 from ..utils.prompts import Point, Prompt, PromptError, rasterize, scaled
 from ..utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+from .loaded_network import LoadedNetwork
 from .result_memory import check_mask_memory, check_result_memory
-
-if TYPE_CHECKING:
-    from .predictor import Predictor
 
 log = get_logger(__name__)
 
 _KINDS = {"stroke": "points, boxes and other strokes", "text": "texts", "reference": "objects shown on other images"}
-
-# Kind -> the keys and values that say that weights did not learn it; else a network learns what it understands.
-_UNTRAINED: dict[str, dict[str, Any]] = {
-    "stroke": {"MODEL.DECODER.SPATIAL.ENABLED": False, "SAM.TASK": "dlo"},
-    "text": {"MODEL.DECODER.GROUNDING.ENABLED": False},
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +56,7 @@ class EncodedImage:
         UserError: the network takes no prompts.
     """
 
-    def __init__(self, predictor: Predictor, image: np.ndarray) -> None:
+    def __init__(self, predictor: LoadedNetwork, image: np.ndarray) -> None:
         model = predictor.model
         if not isinstance(model, Promptable) or not model.prompt_kinds:
             raise UserError(
@@ -122,7 +114,7 @@ class EncodedImage:
         """Returns what the network predicts without prompts.
 
         Args:
-            tasks: any of "panoptic", "semantic", "instance".
+            tasks: names of tasks (:mod:`segfoundry.datasets.tasks`) that the features are enough for.
             categories: vocabulary; None: the predictor's.
 
         Raises:
@@ -142,9 +134,9 @@ class EncodedImage:
         """
         if kind not in self.model.prompt_kinds:
             raise self._refusal(kind)
-        for key, value in _UNTRAINED.get(kind, {}).items():
-            if find_value(self.predictor.cfg, key) == value:
-                _warn_untrained(str(self.predictor.source), f"{key} {value}", kind)
+        cfg = self.predictor.cfg
+        if setting := find_architecture(cfg.MODEL.NAME).untrained_prompts(cfg).get(kind):
+            _warn_untrained(str(self.predictor.source), setting, kind)
 
     def _refusal(self, kind: str) -> UserError:
         """Returns the error for a kind of prompt that the network does not understand."""
@@ -176,7 +168,7 @@ class EncodedImage:
         return Answer(encode_masks(mask)[0], float(answer.scores[0]), answer.logits[0])
 
 
-def refer(predictor: Predictor, image: np.ndarray, texts: Sequence[str]) -> ReferResult:
+def refer(predictor: LoadedNetwork, image: np.ndarray, texts: Sequence[str]) -> ReferResult:
     """Finds what texts name; see ``Predictor.refer``."""
     for text in texts:
         check_text(text)
@@ -206,7 +198,7 @@ def innermost_point(mask: np.ndarray) -> Point | None:
     return Point(int(column) + 0.5, int(row) + 0.5)
 
 
-def _network(predictor: Predictor) -> str:
+def _network(predictor: LoadedNetwork) -> str:
     return f"{predictor.cfg.MODEL.NAME} ({predictor.source})"
 
 

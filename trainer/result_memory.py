@@ -3,47 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
+from ..datasets.tasks.registry import all_result_tasks
+from ..utils.config.sections import Shared
 from ..utils.errors import UserError
 from ..utils.files import human_size
 
-# Bytes per pixel at the peak, measured on CPU: the map itself and the largest arrays it is made from.
-_SEMANTIC = 17
-_PANOPTIC = 42
-_FOREGROUND = 13  # logits, their negative, probabilities, the mask
-_EVERYTHING = 20  # one mask: its logits, a copy, its pixels; and the picture that all masks are drawn on
-_INSTANCE = 2  # per instance: the mask, and its copy in the order of the scores
 _BANDS = 600_000_000  # the resized mask logits of one band of rows, and what is computed from them
 
 
-def result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> int:
+def result_memory(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> int:
     """Returns the bytes that computing results takes at most, beside the network's own.
 
     Args:
-        cfg: configuration tree (TEST.DETECTIONS_PER_IMAGE).
+        cfg: configuration tree (TEST).
         size: (height, width) of each image.
-        tasks: any of "panoptic", "semantic", "instance", "foreground", "everything".
+        tasks: names of tasks.
         images: images of this size in one batch.
     """
-    per_pixel = {
-        "semantic": _SEMANTIC,
-        "foreground": _FOREGROUND,
-        "panoptic": _PANOPTIC,
-        "everything": _EVERYTHING,
-        "instance": _INSTANCE * cfg.TEST.DETECTIONS_PER_IMAGE,
-    }
-    return images * size[0] * size[1] * sum(per_pixel.get(task, 0) for task in tasks) + _BANDS
+    per_pixel = sum(task.memory(cfg.TEST) for task in all_result_tasks() if task.name in tasks)
+    return int(images * size[0] * size[1] * per_pixel) + _BANDS
 
 
-def largest_batch(cfg: Any, size: tuple[int, int], tasks: Sequence[str], wanted: int) -> int:
+def largest_batch(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], wanted: int) -> int:
     """Returns how many images, at most ``wanted`` and at least 1, stay below TEST.MAX_RESULT_GB together."""
     spare = cfg.TEST.MAX_RESULT_GB * 1e9 - _BANDS
     each = result_memory(cfg, size, tasks) - _BANDS
     return max(1, min(wanted, int(spare // each) if each else wanted))
 
 
-def check_result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> None:
+def check_result_memory(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], images: int = 1) -> None:
     """Refuses images whose results would need more than TEST.MAX_RESULT_GB; arguments as :func:`result_memory`.
 
     Raises:
@@ -51,15 +40,15 @@ def check_result_memory(cfg: Any, size: tuple[int, int], tasks: Sequence[str], i
     """
     needed = result_memory(cfg, size, tasks, images)
     if needed > cfg.TEST.MAX_RESULT_GB * 1e9:
-        instances = "; instances take most: leave that task out, or lower TEST.DETECTIONS_PER_IMAGE"
+        advice = [task.memory_advice for task in all_result_tasks() if task.name in tasks and task.memory_advice]
         raise UserError(
             f"the {', '.join(tasks)} results of {_count(images)} of {size[1]} x {size[0]} pixels would take about "
             f"{human_size(needed)} of memory, the limit is {cfg.TEST.MAX_RESULT_GB:g} GB "
-            f"(scale the image down, or raise TEST.MAX_RESULT_GB{instances if 'instance' in tasks else ''})"
+            f"(scale the image down, or raise TEST.MAX_RESULT_GB{''.join(f'; {text}' for text in advice)})"
         )
 
 
-def check_mask_memory(cfg: Any, size: tuple[int, int], masks: int) -> None:
+def check_mask_memory(cfg: Shared, size: tuple[int, int], masks: int) -> None:
     """Refuses ``masks`` masks (H, W) bool that would need more than TEST.MAX_RESULT_GB.
 
     Raises:

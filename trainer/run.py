@@ -8,13 +8,14 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..datasets.build import build_train_loader, num_train_images, steps_per_epoch
+from ..datasets.build import build_train_loader, steps_per_epoch
+from ..datasets.catalog import Item, Record, Split
 from ..datasets.formats.record import category_mapping
+from ..datasets.pipelines.base import find_pipeline
 from ..modeling.base import MetaArch
 from ..modeling.build import build_model
 from ..modeling.checkpoint import find_weights, load_state, read_state_dict
@@ -22,13 +23,13 @@ from ..modeling.finetune import apply_policy, param_groups, param_table
 from ..modeling.part_files import LoadedParts, check_frozen, read_parts
 from ..modeling.promptable import prompt_kinds
 from ..modeling.weight_files import weights_in_folder
-from ..utils.config.architectures import lacks_parts
+from ..utils.config.architectures import find_architecture
 from ..utils.config.dump import dump
+from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError
 from ..utils.files import atomic_write_json
 from ..utils.logging import add_log_file, get_logger, remove_log_file, setup_logging
 from ..utils.structures import Batch
-from .callbacks.base import Callback
 from .callbacks.checkpoint import CheckpointCallback
 from .callbacks.evaluate import EvaluateCallback
 from .callbacks.log import ConsoleCallback, JsonLinesCallback, LogCallback
@@ -43,7 +44,8 @@ from .environment import check_torch, describe, seed_all, set_deterministic
 from .evaluate import evaluate, evaluation_kinds, scalars
 from .launch import read_ranks
 from .loading import part_sources, read_header
-from .loop import Loop, LoopSettings
+from .loop import Callback, Loop, LoopSettings
+from .memory import training_keys
 from .optim import build_optimizer, parameter_names
 from .precision import build_precision
 from .preflight import Plan
@@ -73,23 +75,21 @@ class Length:
 def run_length(plan: Plan) -> Length:
     """Computes the length of a run: SOLVER.MAX_ITERS, else SOLVER.MAX_NUM_EPOCHS passes, rounded up."""
     solver = plan.cfg.SOLVER
-    per_epoch = steps_per_epoch(plan.cfg, plan.train)
+    per_epoch = steps_per_epoch(plan.cfg, plan.training)
     steps = solver.MAX_ITERS if solver.MAX_ITERS > 0 else math.ceil(solver.MAX_NUM_EPOCHS * per_epoch - 1e-9)
     if steps < 1:
         raise ConfigError(
             f"nothing to train: SOLVER.MAX_ITERS {solver.MAX_ITERS} and SOLVER.MAX_NUM_EPOCHS {solver.MAX_NUM_EPOCHS} "
             "give no step"
         )
-    return Length(steps, per_epoch, num_train_images(plan.cfg, plan.train))
+    return Length(steps, per_epoch, len(plan.training))
 
 
 def with_names(plan: Plan, name: str) -> Plan:
     """Writes the run's name into the configuration, so that the saved one finds its own folder."""
-    cfg = plan.cfg.clone()
-    cfg.defrost()
-    cfg.EXP_NAME = cfg.EXP_NAME or name
-    cfg.freeze()
-    return dataclasses.replace(plan, resolved=dataclasses.replace(plan.resolved, cfg=cfg))
+    if plan.cfg.EXP_NAME:
+        return plan
+    return dataclasses.replace(plan, resolved=plan.resolved.settled({"EXP_NAME": name}))
 
 
 def train(plan: Plan, *, name: str, resume: str = "auto") -> int:
@@ -171,7 +171,7 @@ def build_training(plan: Plan, device: torch.device, *, load: bool) -> tuple[Tra
     set_deterministic(cfg.DETERMINISTIC)
     file = find_weights(cfg.RESUME_FROM) if load and cfg.WEIGHT else None
     state = None if file is None else read_state_dict(file)
-    parts = load and (state is None or lacks_parts(cfg.MODEL.NAME, state))
+    parts = load and (state is None or find_architecture(cfg.MODEL.NAME).lacks_parts(state.keys()))
     model = build_model(cfg, plan.categories, part_weights=parts)
     fixed, report = _load_weights(model, file, state)
     policy = model.train_policy()
@@ -203,7 +203,7 @@ def _load_weights(
     return parts, [*report, *([parts.text()] if parts.sources else [])]
 
 
-def loop_settings(cfg: Any, steps: int, per_epoch: float = math.inf) -> LoopSettings:
+def loop_settings(cfg: Shared, steps: int, per_epoch: float = math.inf) -> LoopSettings:
     """Reads the loop's settings from the configuration; ``steps`` and ``per_epoch`` are those of :class:`Length`."""
     clip = cfg.SOLVER.CLIP_GRADIENTS
     return LoopSettings(
@@ -213,23 +213,22 @@ def loop_settings(cfg: Any, steps: int, per_epoch: float = math.inf) -> LoopSett
         clip_norm=clip.CLIP_VALUE if clip.ENABLED else None,
         nonfinite_max=cfg.TRAIN.NONFINITE_MAX,
         steps_per_epoch=per_epoch,
+        memory_keys=training_keys(cfg),
     )
 
 
-def train_data(
-    plan: Plan, steps: int, processes: Processes, mapper: str = MetaArch.mapper
-) -> Callable[[int], Iterable[list[Batch]]]:
-    """Returns the function that gives this process's micro-batches from a step on; ``mapper`` is the model's."""
+def train_data(plan: Plan, steps: int, processes: Processes) -> Callable[[int], Iterable[list[Batch]]]:
+    """Returns the function that gives this process's micro-batches from a step on."""
+    pipeline = find_pipeline(plan.cfg)
 
     def data(start: int) -> Iterable[list[Batch]]:
         return build_train_loader(
-            plan.cfg,
-            plan.train,
+            pipeline,
+            plan.training,
             start_step=start,
             num_steps=steps - start,
             rank=processes.rank,
             world=processes.world,
-            mapper=mapper,
         )
 
     return data
@@ -267,7 +266,7 @@ def _build_loop(
     return Loop(
         model,
         state,
-        train_data(plan, length.steps, processes, state.model.mapper),
+        train_data(plan, length.steps, processes),
         loop_settings(cfg, length.steps, length.per_epoch),
         processes=processes,
         stop=stop,
@@ -311,7 +310,7 @@ def _callbacks(
     if cfg.TENSORBOARD:
         listeners.append(TensorBoardCallback(folder.path))
     if cfg.WANDB:
-        listeners.append(WandbCallback(folder.path, cfg.WANDB_PROJECT, _plain(cfg)))
+        listeners.append(WandbCallback(folder.path, cfg.WANDB_PROJECT, dataclasses.asdict(cfg)))
     figures = LogCallback(cfg.LOG_EVERY, cfg.LOG_FIRST, length.per_epoch)
     published = PublishedCallback(
         folder.path,
@@ -332,12 +331,14 @@ def _evaluators(
     """Returns for each evaluation set a function that evaluates the current weights on it."""
     model = state.model
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
-    for record, split in plan.test:
+    for (record, split), items in zip(plan.test, plan.test_items, strict=True):
         kinds = prompt_kinds(model), model.result_kinds
         evaluation_kinds(plan.cfg, record, split, *kinds)  # answered before training
         name = dataset_label(found, record.name, split.name)
 
-        def run(record: Any = record, split: Any = split, name: str = name) -> dict[str, float] | None:
+        def run(
+            record: Record = record, split: Split = split, items: list[Item] = items, name: str = name
+        ) -> dict[str, float] | None:
             summary = evaluate(
                 model,
                 record,
@@ -348,6 +349,7 @@ def _evaluators(
                 folder=folder.evaluation(name),
                 about={"step": state.counters.step},
                 stopped=lambda: stop.received,
+                items=items,
             )
             return None if summary is None else scalars(name, summary)
 
@@ -358,8 +360,3 @@ def _evaluators(
 def dataset_label(taken: Iterable[str], name: str, split: str) -> str:
     """Returns the name of a data set's result folder; the split is added when two parts of one set are evaluated."""
     return f"{name}_{split}" if name in taken else name
-
-
-def _plain(node: Any) -> Any:
-    """Turns a configuration tree into plain dictionaries."""
-    return {key: _plain(value) for key, value in node.items()} if isinstance(node, dict) else node

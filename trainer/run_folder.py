@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
 from ..modeling.weight_files import weights_in_folder
-from ..utils.config.engine import Resolved, diff, load_config
+from ..utils.config.architectures import architectures
+from ..utils.config.engine import load_config
+from ..utils.config.resolved import Resolved, diff
 from ..utils.errors import CheckpointError, ConfigError, UserError
 from ..utils.files import atomic_write_text
 from ..utils.logging import get_logger
@@ -18,13 +21,12 @@ from .checkpoints import Checkpoint, CheckpointStore, open_checkpoint
 
 log = get_logger(__name__)
 
-# Keys that may differ between the parts of one run: they do not shape the result, or only lengthen it.
+# Shared keys that may differ between the parts of one run: they do not shape the result, or only lengthen it.
 FREE_KEYS = (
     "SAVE_DIR", "EXP_NAME", "DEVICE", "RESUME", "EVAL_AT_START", "LOG_*", "TENSORBOARD", "WANDB*", "VERBOSE",
     "FIND_UNUSED_PARAMETERS", "PORT", "CUDA", "DETERMINISTIC", "CHECKPOINT.*", "DATALOADER.NUM_WORKERS",
     "SOLVER.MAX_NUM_EPOCHS", "SOLVER.MAX_ITERS", "TRAIN.BATCH_SIZE_PER_GPU", "TRAIN.EVAL_EVERY*", "TRAIN.NONFINITE_MAX",
-    "TRAIN.BEST_METRIC", "TEST.BATCH_SIZE_TOTAL", "INPUT.ON_CORRUPT", "MODEL.BACKBONE.*.USE_CHECKPOINT",
-    "MODEL.TEXT.CACHE", "MODEL.TEXT.OPEN_CLIP.DOWNLOAD", "SAM.CACHE_GB", "SAM.USE_CHECKPOINT",
+    "TRAIN.BEST_METRIC", "TEST.BATCH_SIZE_TOTAL", "INPUT.ON_CORRUPT",
 )  # fmt: skip
 
 
@@ -108,7 +110,7 @@ class RunFolder:
         if own is None:
             found = open_checkpoint(source)
             _refuse_differences(
-                diff(_load_text(found).cfg, resolved.cfg), str(source), "the run in", from_weights=False
+                diff(_load_text(found).cfg, resolved.cfg), str(source), "the run in", _free_keys(resolved)
             )
             return found
         if source.resolve().parent == self.store.folder.resolve() and source.name != own.path.name:
@@ -128,9 +130,8 @@ class RunFolder:
                 f"{self.path} holds a run whose configuration this version cannot read: {error}. "
                 "Restore config.yaml, or choose another EXP_NAME. Nothing was changed."
             ) from error
-        _refuse_differences(
-            diff(before, resolved.cfg), str(self.path), "another run is in", from_weights=resolved.cfg.WEIGHT
-        )
+        free_keys = _free_keys(resolved, from_weights=resolved.typed.WEIGHT)
+        _refuse_differences(diff(before, resolved.cfg), str(self.path), "another run is in", free_keys)
 
     def _take_lock(self) -> None:
         """Takes a lock that the system releases with the process, however it ends, and that children do not inherit."""
@@ -169,9 +170,14 @@ def _load_text(checkpoint: Checkpoint) -> Resolved:
         return load_config([path])
 
 
-def _refuse_differences(found: list[tuple[str, Any, Any]], where: str, what: str, *, from_weights: bool) -> None:
-    """Raises ConfigError when a difference shapes the result; RESUME_FROM does so only as the name of a weight file."""
-    free_keys = FREE_KEYS if from_weights else (*FREE_KEYS, "RESUME_FROM")
+def _free_keys(resolved: Resolved, *, from_weights: bool = False) -> tuple[str, ...]:
+    """Returns the keys that may differ; RESUME_FROM shapes the result only as the name of a weight file."""
+    own = architectures()[resolved.arch].free_keys
+    return (*FREE_KEYS, *own) if from_weights else (*FREE_KEYS, *own, "RESUME_FROM")
+
+
+def _refuse_differences(found: list[tuple[str, Any, Any]], where: str, what: str, free_keys: Sequence[str]) -> None:
+    """Raises ConfigError when a difference shapes the result."""
     shaping = [(key, a, b) for key, a, b in found if not any(fnmatchcase(key, free) for free in free_keys)]
     if shaping:
         lines = "\n".join(f"  {key}: there {a!r}, now {b!r}" for key, a, b in shaping)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +16,9 @@ from ..utils.errors import UserError
 from ..utils.masks import decode_masks
 from ..utils.prompts import Box, Circle, Point, Polygon, Prompt, PromptError, Scribble, check_prompt
 from ..utils.structures import Category, Prediction
+from .loaded_network import LoadedNetwork
 from .prompting import Answer, EncodedImage, innermost_point
 from .result_memory import check_mask_memory
-
-if TYPE_CHECKING:
-    from .predictor import Predictor
 
 UNDO_STEPS = 500
 
@@ -67,7 +65,7 @@ class InteractiveSession:
         UserError: the network takes no prompts.
     """
 
-    def __init__(self, predictor: Predictor, image: np.ndarray) -> None:
+    def __init__(self, predictor: LoadedNetwork, image: np.ndarray) -> None:
         self.image = image
         self.size = (image.shape[0], image.shape[1])
         self._encoded = EncodedImage(predictor, image)
@@ -221,7 +219,7 @@ class InteractiveSession:
         """Returns what the network predicts without prompts, from the same features.
 
         Args:
-            tasks: any of "panoptic", "semantic", "instance".
+            tasks: names of tasks (:mod:`segfoundry.datasets.tasks`) that the features are enough for.
             categories: vocabulary; None: the predictor's.
         """
         return self._encoded.decode(tasks, categories)

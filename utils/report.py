@@ -8,33 +8,66 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from .errors import UserError
 from .files import atomic_write_text
-from .visualizer import ERROR_COLORS, FOREGROUND_ERROR_COLORS
 
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
-_HEADLINE = (
-    "PQ", "SQ", "RQ", "PQ_th", "PQ_st", "mIoU", "pACC", "AP", "AP50",
-    "noc@0.85", "noc@0.9", "cIoU", "precision@0.5", "iou", "dice", "precision", "recall", "boundary_iou", "cldice",
-)  # fmt: skip
-_CURVE = "iou_by_click"  # an entry of metrics.json that is drawn: click -> mean IoU
 _NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
+Colors = Mapping[str, tuple[int, int, int]]
+"""Meaning of a colour -> RGB, 0..255."""
 
-def write_report(run_folder: str | Path) -> Path:
+
+@dataclass(frozen=True)
+class Curve:
+    """Figures of one evaluation that are drawn as a line.
+
+    Attributes:
+        entry: name in metrics.json of a mapping from places on the x axis to values.
+        title: of the chart.
+        xlabel: of its x axis.
+    """
+
+    entry: str
+    title: str
+    xlabel: str
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the page shows of one kind of evaluation.
+
+    Attributes:
+        headline: metrics shown first, in this order.
+        progress: title of a chart -> metrics whose course over the training it shows.
+        curves: what is drawn of one evaluation.
+        error_colors: meaning of the colours in comparison pictures; empty: there are none.
+    """
+
+    headline: tuple[str, ...] = ()
+    progress: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    curves: tuple[Curve, ...] = ()
+    error_colors: Colors = field(default_factory=dict)
+
+
+def write_report(run_folder: str | Path, kinds: Mapping[str, Figures]) -> Path:
     """Writes ``report/index.html`` into a run folder, replacing an older one.
 
     Args:
         run_folder: folder with any of config.yaml, environment.json, log.txt, metrics.jsonl, eval/DATASET/metrics.json,
             eval/DATASET/pictures/, predictions/overlay/.
+        kinds: what is shown of each kind of evaluation, in the order of the page. Figures of other kinds stand in the
+            table of all figures.
 
     Returns:
         Path of the page.
@@ -47,7 +80,7 @@ def write_report(run_folder: str | Path) -> Path:
         raise UserError(f"there is no run folder {folder}")
     problems: list[str] = []
     history = list(_read_lines(folder / "metrics.jsonl", problems))
-    evaluations = [_evaluation(f, problems) for f in sorted((folder / "eval").glob("*")) if f.is_dir()]
+    evaluations = [_evaluation(f, kinds, problems) for f in sorted((folder / "eval").glob("*")) if f.is_dir()]
     config, log = _read_text(folder / "config.yaml"), _read_text(folder / "log.txt")
     if not (history or evaluations or config or log):
         raise UserError(
@@ -60,7 +93,7 @@ def write_report(run_folder: str | Path) -> Path:
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "progress": _progress(history),
         "evaluations": evaluations,
-        "charts": _charts(history),
+        "charts": _charts(history, kinds),
         "predictions": _pictures(folder / "predictions" / "overlay", problems)[0],
         "config": config,
         "environment": list(_flatten(_read_json(folder / "environment.json", problems))),
@@ -123,64 +156,65 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 # ---- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def _evaluation(folder: Path, problems: list[str]) -> dict[str, Any]:
+def _evaluation(folder: Path, kinds: Mapping[str, Figures], problems: list[str]) -> dict[str, Any]:
     metrics = _read_json(folder / "metrics.json", problems)
     metrics = metrics if isinstance(metrics, Mapping) else {}
     tables: list[dict[str, Any]] = []
     scalars: dict[str, float | None] = {}
-    _collect(metrics, "", scalars, tables)
-    curves = {kind: scores[_CURVE] for kind, scores in metrics.items() if _has_curve(scores)}
+    curves = list(dict.fromkeys(curve for figures in kinds.values() for curve in figures.curves))
+    _collect(metrics, "", {curve.entry for curve in curves}, scalars, tables)
+    colors = [figures.error_colors for kind, figures in kinds.items() if kind in metrics and figures.error_colors]
     pictures, more = _pictures(folder / "pictures", problems)
     unit = metrics.get("unit")
     return {
         "name": folder.name,
         "folder": str(folder),
-        "headline": _headline(scalars),
-        "charts": [_click_chart(curves)] if curves else [],
+        "headline": _headline(scalars, kinds),
+        "charts": [chart for curve in curves if (chart := _curve_chart(curve, metrics))],
         "unit": f"Unit: {unit}." if isinstance(unit, str) else "",
         "tables": tables,
         "figures": [(k.replace("/", " · "), _text(v)) for k, v in scalars.items()],
         "pictures": pictures,
         "more_pictures": more,
-        "error_colors": list((FOREGROUND_ERROR_COLORS if "foreground" in metrics else ERROR_COLORS).items()),
+        "error_colors": list(colors[0].items()) if colors else [],
     }
 
 
-def _headline(scalars: Mapping[str, float | None]) -> list[tuple[str, str]]:
+def _headline(scalars: Mapping[str, float | None], kinds: Mapping[str, Figures]) -> list[tuple[str, str]]:
     """Returns the tiles; where two kinds have a metric of one name, the tile says which kind it is."""
-    # "KIND/METRIC"; deeper ones (bbox inside instance, say) are in the table of all figures only
-    names = [tuple(path.split("/")) for path in scalars if path.count("/") == 1]
-    tiles = []
-    for metric in _HEADLINE:
-        kinds = [kind for kind, name in names if name == metric]
-        for kind in kinds:
-            label = metric if len(kinds) == 1 else f"{kind} {metric}"
-            tiles.append((label, _text(scalars[f"{kind}/{metric}"])))
-    return tiles
+    shown = [(kind, metric) for kind, figures in kinds.items() for metric in figures.headline]
+    shown = [(kind, metric) for kind, metric in shown if f"{kind}/{metric}" in scalars]
+    count = Counter(metric for _, metric in shown)
+    return [
+        (metric if count[metric] == 1 else f"{kind} {metric}", _text(scalars[f"{kind}/{metric}"]))
+        for kind, metric in shown
+    ]
 
 
-def _has_curve(scores: Any) -> bool:
-    values = scores.get(_CURVE) if isinstance(scores, Mapping) else None
-    return isinstance(values, Mapping) and any(isinstance(v, (int, float)) for v in values.values())
-
-
-def _click_chart(curves: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
-    """Draws the mean IoU after each click, one line per kind."""
-    lines = {
-        kind: [(float(click), value) for click, value in curve.items() if value is not None]
-        for kind, curve in curves.items()
-    }
-    title = "Mean IoU by click, percent"
-    return {"title": title, "uri": _chart(title, lines, logarithmic=False, xlabel="clicks")}
+def _curve_chart(curve: Curve, metrics: Mapping[str, Any]) -> dict[str, str] | None:
+    """Draws a curve, one line per kind that has values of it; None without any."""
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for kind, scores in metrics.items():
+        values = scores.get(curve.entry) if isinstance(scores, Mapping) else None
+        if isinstance(values, Mapping):
+            line = [(float(x), value) for x, value in values.items() if isinstance(value, (int, float))]
+            lines |= {kind: line} if line else {}
+    if not lines:
+        return None
+    return {"title": curve.title, "uri": _chart(curve.title, lines, logarithmic=False, xlabel=curve.xlabel)}
 
 
 def _collect(
-    value: Mapping[str, Any], path: str, scalars: dict[str, float | None], tables: list[dict[str, Any]]
+    value: Mapping[str, Any],
+    path: str,
+    left_out: Collection[str],
+    scalars: dict[str, float | None],
+    tables: list[dict[str, Any]],
 ) -> None:
     """Sorts nested metrics into single figures and tables.
 
     A table is a mapping from category names to mappings of figures ("per_class"), or all the mappings "METRIC-c" from
-    category names to a figure that stand side by side.
+    category names to a figure that stand side by side. Entries named in ``left_out`` are drawn instead.
     """
     columns = {name: inner for name, inner in value.items() if name.endswith("-c") and isinstance(inner, Mapping)}
     if columns:
@@ -189,13 +223,13 @@ def _collect(
         tables.append(_table(f"{path}/per_class", rows))
     for name, inner in value.items():
         here = f"{path}/{name}" if path else str(name)
-        if name in (*_NOT_FIGURES, _CURVE) or name in columns:
+        if name in (*_NOT_FIGURES, *left_out, *columns):
             continue
         if isinstance(inner, Mapping):
             if inner and all(_is_row(row) for row in inner.values()):
                 tables.append(_table(here, inner))
             else:
-                _collect(inner, here, scalars, tables)
+                _collect(inner, here, left_out, scalars, tables)
         elif inner is None or (isinstance(inner, (int, float)) and not isinstance(inner, bool)):
             scalars[here] = inner
 
@@ -251,7 +285,7 @@ def _progress(history: list[dict[str, Any]]) -> str:
     return f"{max(int(entry['step']) for entry in history)} steps" if history else ""
 
 
-def _charts(history: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _charts(history: list[dict[str, Any]], kinds: Mapping[str, Figures]) -> list[dict[str, str]]:
     """Draws the curves that the history has figures for: objective, its terms, evaluation, learning rate, speed."""
     series: dict[str, list[tuple[float, float]]] = {}
     for entry in history:
@@ -259,15 +293,17 @@ def _charts(history: list[dict[str, Any]]) -> list[dict[str, str]]:
             if name != "step":
                 series.setdefault(name, []).append((entry["step"], value))
     leaf = {name: name.rsplit("/", 1)[-1] for name in series}
-    evaluation = [n for n in series if leaf[n] in ("PQ", "mIoU", "AP", "cIoU", "dice", "iou")]
+    measured: dict[str, set[str]] = {}
+    for figures in kinds.values():
+        for title, metrics in figures.progress.items():
+            measured.setdefault(title, set()).update(metrics)
     total = [n for n in series if leaf[n] in ("loss", "total_loss", "loss_total")]
     # Terms of deeper layers repeat the first one's course (suffix _0 is the final output).
     terms = [n for n in series if "loss" in leaf[n] and n not in total and not re.search(r"_[1-9]\d*$", leaf[n])]
     groups = [
         ("Objective", total, True),
         ("Loss terms of the final output", terms[:8], True),
-        ("Evaluation", evaluation[:8], False),
-        ("Clicks needed", [n for n in series if leaf[n].startswith("noc@")][:8], False),
+        *((title, [n for n in series if leaf[n] in metrics][:8], False) for title, metrics in measured.items()),
         ("Learning rate", [n for n in series if leaf[n] == "lr" or leaf[n].startswith("lr_")][:4], False),
         ("Images per second", [n for n in series if leaf[n] in ("images_per_second", "img_per_s", "img/s")], False),
     ]

@@ -124,7 +124,7 @@ class Prediction:
         foreground: foreground against background.
         everything: masks that were found without prompts and categories, best first: records with the keys of
             ``SamAutomaticMaskGenerator``, ``segmentation`` as COCO run-length code.
-        extra: further named results of an architecture.
+        extra: further results by name: of a task that has no field here, or of an architecture.
     """
 
     semantic: np.ndarray | None = None
@@ -270,7 +270,9 @@ class Sample:
         objects: objects to segment by simulated clicks, for evaluation, or None.
         phrases: texts and their masks for evaluation, or None.
         foreground: (H, W) bool, ground truth at ``output_size`` for evaluation, or None.
-        extra: further named facts about the sample.
+        original: (H, W, 3) uint8 RGB, the whole image at ``output_size``, where a task is predicted that needs it
+            (``ResultTask.needs_original``); stays on the host. Else None.
+        extra: further facts by name: the ground truth of a task that has no field here, or an architecture's own.
     """
 
     image: np.ndarray
@@ -284,6 +286,7 @@ class Sample:
     objects: ObjectTruth | None = None
     phrases: PhraseTruth | None = None
     foreground: np.ndarray | None = None
+    original: np.ndarray | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -330,7 +333,7 @@ class Request:
     """What to predict.
 
     Attributes:
-        tasks: any of "panoptic", "semantic", "instance", "phrases", "foreground", "everything"; None: what the
+        tasks: names of tasks that are answered unasked (``MetaArch.result_kinds``), and "phrases"; None: what the
             configuration switches on.
         categories: vocabulary, in index order; None: the one set last with ``MetaArch.set_vocabulary``.
         texts: per image, the texts whose masks the task "phrases" asks for.
@@ -339,6 +342,25 @@ class Request:
     tasks: Sequence[str] | None = None
     categories: Sequence[Category] | None = None
     texts: Sequence[Sequence[str]] | None = None
+
+
+@dataclass(frozen=True)
+class ClickProtocol:
+    """How clicks are simulated in an evaluation.
+
+    Attributes:
+        max_clicks: R, the first prompt included.
+        mode: "best" or "best_random" (``modeling/clicks.py``).
+        dilation: side of a click in pixels of the network's input.
+        texts: give each object's text along (``ObjectTruth.texts``); the object alone sees it.
+        boxes: the first prompt is the object's bounding box, not the sample's stroke; for networks that take shapes.
+    """
+
+    max_clicks: int = 20
+    mode: str = "best"
+    dilation: int = 3
+    texts: bool = False
+    boxes: bool = False
 
 
 @dataclass

@@ -22,15 +22,10 @@ class Evaluator(ABC):
     summary does not depend on how the images were spread over processes.
 
     Attributes:
-        kind: short name: "panoptic", "semantic", "instance", "interactive", "referring",
-            "foreground".
-        task: the part of a prediction that is read; also the name for ``Request.tasks``, but for "clicks".
         table_file: name of the file with the table.
         truth_files: ground-truth files whose digests go into :meth:`protocol`.
     """
 
-    kind: ClassVar[str]
-    task: ClassVar[str]
     table_file: ClassVar[str]
     truth_files: tuple[Path, ...] = ()
 

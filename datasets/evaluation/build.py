@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...utils.errors import DataError
-from ...utils.registry import Registry
 from ..catalog import Record, Split
+from ..tasks.base import Task
+from ..tasks.registry import all_tasks, find_task
 from .base import Evaluator
-from .foreground import ForegroundEvaluator
-from .instance import InstanceEvaluator
-from .interactive import InteractiveEvaluator
-from .panoptic import PanopticEvaluator
-from .referring import ReferringEvaluator
-from .semantic import SemanticEvaluator
-
-EVALUATORS: Registry[Callable[..., Evaluator]] = Registry("evaluator")
-for _evaluator in (
-    PanopticEvaluator,
-    SemanticEvaluator,
-    InstanceEvaluator,
-    InteractiveEvaluator,
-    ReferringEvaluator,
-    ForegroundEvaluator,
-):
-    EVALUATORS.register(_evaluator.kind)(_evaluator)
-
-_NEEDS = {
-    "panoptic": "panoptic annotations",
-    "instance": "panoptic annotations",
-    "semantic": "semantic or panoptic annotations",
-    "interactive": "panoptic annotations or object PNGs",
-    "referring": "phrases (`grounding` or `refs`)",
-    "foreground": "foreground masks, or annotations of things",
-}
 
 
 def possible_kinds(split: Split) -> list[str]:
-    """Returns the kinds of evaluator that a split's annotations allow."""
-    panoptic = split.panoptic_json is not None or split.registered is not None
-    things = panoptic or split.semantic is not None or split.objects is not None
-    possible = {
-        "panoptic": panoptic,
-        "instance": panoptic,
-        "semantic": panoptic or split.semantic is not None,
-        "interactive": panoptic or split.objects is not None,
-        "referring": split.referring is not None,
-        "foreground": things or split.foreground is not None,
-    }
-    return [kind for kind, is_possible in possible.items() if is_possible]
+    """Returns the tasks that a split's annotations allow to measure."""
+    return [task.name for task in all_tasks() if task.possible(split)]
 
 
 def build_evaluators(
@@ -61,7 +25,7 @@ def build_evaluators(
     Args:
         record: the data set.
         split: what is going to be evaluated.
-        kinds: any of "panoptic", "semantic", "instance", "interactive", "referring", "foreground".
+        kinds: names of tasks (:mod:`segfoundry.datasets.tasks`).
         options: kind -> keyword arguments of its evaluator.
 
     Returns:
@@ -72,18 +36,15 @@ def build_evaluators(
         DataError: the split's annotations do not allow one of them.
     """
     options = options or {}
-    evaluators = {kind: EVALUATORS.get(kind)(record.categories, **options.get(kind, {})) for kind in kinds}
-    possible = possible_kinds(split)
-    for kind, evaluator in evaluators.items():
-        evaluator.truth_files = _truth_files(split, kind)
-        if kind not in possible:
-            raise DataError(
-                f"{record.path}: split {split.name!r} has no {_NEEDS[kind]}, the {kind} evaluator needs them"
-            )
-    return evaluators
+    return {kind: _build(find_task(kind), record, split, options.get(kind, {})) for kind in kinds}
 
 
-def _truth_files(split: Split, kind: str) -> tuple[Path, ...]:
-    """Returns the files whose digests tell which ground truth a figure belongs to."""
-    file = split.referring if kind == "referring" else split.panoptic_json
-    return (file,) if file is not None and file.is_file() else ()
+def _build(task: Task, record: Record, split: Split, options: Mapping[str, Any]) -> Evaluator:
+    evaluator = task.evaluator()(record.categories, **options)
+    if not task.possible(split):
+        raise DataError(
+            f"{record.path}: split {split.name!r} has no {task.annotations}, the {task.name} evaluator needs them"
+        )
+    file = task.truth_file(split)
+    evaluator.truth_files = (file,) if file is not None and file.is_file() else ()
+    return evaluator

@@ -38,8 +38,6 @@ class ForegroundEvaluator(ImageEvaluator):
         keep_predictions: remember the predictions (compressed) for :meth:`write`.
     """
 
-    kind = "foreground"
-    task = "foreground"
     table_file = "foreground.txt"
 
     def __init__(self, categories: Sequence[Category] = (), keep_predictions: bool = True) -> None:

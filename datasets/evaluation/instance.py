@@ -29,8 +29,6 @@ class InstanceEvaluator(Evaluator):
         accelerate: use hotcoco when it is installed.
     """
 
-    kind = "instance"
-    task = "instance"
     table_file = "instance_per_class.txt"
 
     def __init__(self, categories: Sequence[Category], accelerate: bool = True) -> None:

@@ -32,8 +32,6 @@ class InteractiveEvaluator(ImageEvaluator):
         start: kind of the first prompt, for the protocol.
     """
 
-    kind = "interactive"
-    task = "clicks"
     table_file = "interactive.txt"
 
     def __init__(

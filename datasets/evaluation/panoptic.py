@@ -34,8 +34,6 @@ class PanopticEvaluator(Evaluator):
         keep_predictions: remember the predictions (packed) for :meth:`write`.
     """
 
-    kind = "panoptic"
-    task = "panoptic"
     table_file = "panoptic_per_class.txt"
 
     def __init__(

@@ -29,8 +29,6 @@ class ReferringEvaluator(ImageEvaluator):
         keep_predictions: remember the masks (run-length coded) for :meth:`write`.
     """
 
-    kind = "referring"
-    task = "phrases"
     table_file = "referring.txt"
 
     def __init__(

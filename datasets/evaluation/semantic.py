@@ -38,8 +38,6 @@ class SemanticEvaluator(Evaluator):
         DataError: more than 255 categories, since 255 marks ignored pixels.
     """
 
-    kind = "semantic"
-    task = "semantic"
     table_file = "semantic_per_class.txt"
 
     def __init__(self, categories: Sequence[Category], boundary: bool = False, keep_predictions: bool = True) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,70 +15,9 @@ from .split import Split
 
 IMAGES, MASKS = "imgs", "masks"
 """Folders of a data set."""
-TRAIN_KEY, TEST_KEY = "SAM.DLO.TRAIN", "SAM.DLO.TEST"
 AUGMENTATIONS = ("crop_foreground",)
 """What ``aug_details`` may name."""
 _LAYOUT = f"expected {IMAGES}/ with images and {MASKS}/ with masks of the same names"
-
-
-@dataclass(frozen=True)
-class DloSets:
-    """What SAM.DLO.TRAIN and SAM.DLO.TEST name.
-
-    Attributes:
-        train: a data set for each entry with a percentage above 0.
-        test: one data set or none.
-        notices: sentences for the user.
-    """
-
-    train: list[tuple[Record, Split]] = field(default_factory=list)
-    test: list[tuple[Record, Split]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-
-def dlo_sets(cfg: Any) -> DloSets:
-    """Turns the entries of SAM.DLO.TRAIN and SAM.DLO.TEST into data sets; none for other architectures.
-
-    Promptable networks train on the same folders, a mask being one object; they are not evaluated on them.
-
-    Raises:
-        ConfigError: an entry makes no sense, or all training sets have the percentage 0; names the key.
-        DataError: a folder is missing; says which and what is expected.
-    """
-    if "SAM" not in cfg:
-        return DloSets()
-    entries, test = list(cfg.SAM.DLO.TRAIN), dict(cfg.SAM.DLO.TEST)
-    notices: list[str] = []
-    if test and cfg.SAM.TASK != "dlo":
-        notices.append(f"{TEST_KEY} is not used: with SAM.TASK {cfg.SAM.TASK} nothing is predicted without prompts")
-        test = {}
-    for name in ("aug_details", "percentage"):
-        if test.pop(name, None) not in (None, [], 1.0):
-            notices.append(f"{TEST_KEY}.{name} is not used: all test images are measured, without zoom")
-    train = []
-    for number, entry in enumerate(entries):
-        share = _percentage(entry.get("percentage"), f"{TRAIN_KEY}.{number}.percentage")
-        # A set that is left out need not exist.
-        if share > 0:
-            train.append(parse_entry(entry, f"{TRAIN_KEY}.{number}", "train", share, notices))
-    if entries and not train and not cfg.DATASETS.TRAIN:
-        raise ConfigError(
-            f"{TRAIN_KEY}: the percentage of all {len(entries)} entries is 0: there is nothing to train on"
-        )
-    return DloSets(train, [parse_entry(test, TEST_KEY, "test", 1.0, notices)] if test else [], notices)
-
-
-def validation_record(sets: DloSets, path: Path) -> Record:
-    """Returns all sets as the splits train.0, train.1, ... and test of one data set, to be checked together.
-
-    Args:
-        sets: of :func:`dlo_sets`.
-        path: what named them, for messages.
-    """
-    named = [(f"train.{number}", split) for number, (_, split) in enumerate(sets.train)]
-    named += [("test", split) for _, split in sets.test]
-    splits = {name: replace(split, name=name) for name, split in named}
-    return Record("SAM.DLO", path, Path(path.absolute().anchor), (FOREGROUND,), None, splits)
 
 
 def parse_entry(
@@ -175,12 +112,3 @@ def _folder(root: Path, part: str, where: str) -> Path:
 
 def _folders_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def _percentage(value: Any, where: str) -> float:
-    """Returns the share of a set's images; 1 where nothing is said."""
-    if value is None:
-        return 1.0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{where} is {value!r}, expected a number from 0 (0.2: a fifth of the images; 2: each twice)")
-    return float(value)

@@ -13,11 +13,11 @@ from ...utils.errors import DataError, did_you_mean
 from ...utils.files import atomic_write_text
 from ...utils.palette import distinct_color
 from ...utils.structures import Category
+from ..tasks.registry import evaluator_names, offered_evaluators
 from .fields import check_mapping, one_of, text, whole_number
 from .split import Split, find_path, parse_splits
 from .yaml_file import read_yaml
 
-EVALUATORS = ("panoptic", "instance", "semantic", "interactive", "referring", "foreground")
 RESIZES = ("bilinear", "bicubic")
 _RECORD_KEYS = (
     "name", "root", "categories", "ignore_color", "splits", "evaluators", "aliases", "min_size_test", "max_size_test",
@@ -64,20 +64,8 @@ class Record:
         return {category.id: index for index, category in enumerate(self.categories)}
 
     def evaluators_for(self, split: Split) -> tuple[str, ...]:
-        """Returns the record's evaluators, or else every kind that the split's annotations allow."""
-        if self.evaluators is not None:
-            return self.evaluators
-        if split.panoptic is None:
-            found = {
-                "semantic": split.semantic,
-                "interactive": split.objects,
-                "referring": split.referring,
-                "foreground": split.foreground,
-            }
-            return tuple(kind for kind, files in found.items() if files is not None) or ("semantic",)
-        things = any(category.isthing for category in self.categories)
-        kinds = ("panoptic", "instance", "semantic") if things else ("panoptic", "semantic")
-        return kinds if split.foreground is None else (*kinds, "foreground")
+        """Returns the record's evaluators, or else what the tasks offer for the split's annotations."""
+        return offered_evaluators(split, self.categories) if self.evaluators is None else self.evaluators
 
 
 def read_record(path: str | Path, *, root_base: Path | None = None) -> Record:
@@ -236,9 +224,10 @@ def _parse_category(
 def _parse_evaluators(value: Any, where: str) -> tuple[str, ...] | None:
     if value is None:
         return None
+    known = evaluator_names()
     if not isinstance(value, list) or not value:
-        raise DataError(f"{where}: {value!r}, expected a list of {', '.join(EVALUATORS)}")
-    return tuple(dict.fromkeys(one_of(kind, EVALUATORS, where) for kind in value))
+        raise DataError(f"{where}: {value!r}, expected a list of {', '.join(known)}")
+    return tuple(dict.fromkeys(one_of(kind, known, where) for kind in value))
 
 
 def _parse_aliases(value: Any, splits: Mapping[str, Split], where: str) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError, did_you_mean
+from ..strokes.base import START_PROMPTS
 from .fields import check_mapping, one_of, text, whole_number, whole_numbers
 from .label_maps import UNLABELLED, ObjectCoding, SemanticCoding
 from .listing import NamePattern
@@ -234,6 +235,4 @@ def _object_coding(value: Mapping[str, Any], where: str) -> ObjectCoding:
 def _prompt(value: Any, where: str) -> str | None:
     if value is None:
         return None
-    from ..strokes.build import START_PROMPTS
-
     return one_of(value, START_PROMPTS, where)

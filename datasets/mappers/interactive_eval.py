@@ -27,12 +27,12 @@ class ClickOptions:
     Attributes:
         start: draws the first prompt.
         things_only: of panoptic data, no stuff.
-        texts: give each object's phrase or category name along.
+        texts_key: configuration key that asks for each object's phrase or category name along; empty: none.
     """
 
     start: StrokeSampler
     things_only: bool = False
-    texts: bool = False
+    texts_key: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,10 +92,12 @@ class InteractiveEvalMapper:
             labels,
             input_labels,
             first_strokes(input_labels, count, options.start, [sample.index]),
-            self._names(item, sample, labels, categories) if options.texts else [],
+            self._names(item, sample, labels, categories, options) if options.texts_key else [],
         )
 
-    def _names(self, item: Item, sample: Sample, labels: np.ndarray, categories: Sequence[int | None]) -> list[str]:
+    def _names(
+        self, item: Item, sample: Sample, labels: np.ndarray, categories: Sequence[int | None], options: ClickOptions
+    ) -> list[str]:
         """Returns a phrase of each object where the data set has one, else the bare sentence of its category."""
         names = [None if c is None else training_prompt(self.record.categories[c].name, _BARE) for c in categories]
         ids = None if sample.panoptic is None else sample.panoptic.ids
@@ -106,7 +108,7 @@ class InteractiveEvalMapper:
         if None in names:
             raise DataError(
                 f"{item.objects}: object {names.index(None) + 1} has neither a phrase nor a category, which "
-                "STROKE_SAMPLER.EVAL.GROUNDING needs"
+                f"{options.texts_key} needs"
             )
         return [str(name) for name in names]
 

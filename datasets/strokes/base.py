@@ -6,6 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+START_PROMPTS = ("Point", "Box", "Scribble", "Polygon", "Circle")
+"""Shapes that an evaluation may start with."""
+
 
 class StrokeSampler(Protocol):
     """Draws a stroke for an object.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import nn
 
 from ..layers.image_encoder_vit import SIZES as VIT_SIZES
 from ..layers.image_encoder_vit import ConvNeck, ImageEncoderViT
+from .config import Custom
 from .mask_decoder import MaskDecoder
 from .network import Sam
 from .prompt_encoder import PromptEncoder
@@ -36,6 +37,12 @@ class CustomSize:
     global_blocks: tuple[int, ...]
     window: int
     prompt_dim: int
+
+    @classmethod
+    def from_config(cls, custom: Custom) -> CustomSize:
+        """Returns the size that SAM.CUSTOM holds under the same names in capitals."""
+        values = {field.name.lower(): getattr(custom, field.name) for field in fields(Custom)}
+        return cls(**values | {"global_blocks": tuple(custom.GLOBAL_BLOCKS)})
 
 
 PATCH_SIZE, WINDOW, PROMPT_DIM = 16, 14, 256

@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...utils.config import sections
+from ...utils.config.architectures import Architecture
 from ...utils.config.schema import key, section
 from ...utils.errors import ConfigError
-from .config_dlo import DATASET_SECTION, Dlo, DloTest, check_dlo
+from .config_dlo import DATASET_SECTION, Dlo, Test, check_dlo
 from .config_training import LoraUpdates, Loss, Promptable, Train, check_training
-from .recognise import lacks_parts, shipped_config
+from .recognise import Shapes, lacks_parts, shipped_config
 
-__all__ = [
-    "FOREIGN_SECTIONS",
-    "MODEL_NAMES",
-    "WITHOUT_PART_WEIGHTS",
-    "Section",
-    "active_tasks",
-    "check",
-    "lacks_parts",
-    "merged_lora",
-    "shipped_config",
-    "tiny",
-]
-
-MODEL_NAMES = ("sam",)
-
-# Sections of other systems' files that are read as keys of this one.
-FOREIGN_SECTIONS = (DATASET_SECTION,)
-
-# What switches the file of the base network off, when weights of the whole network follow.
-WITHOUT_PART_WEIGHTS: dict[str, Any] = {"SAM.CHECKPOINT": ""}
+_RECOMPUTE = "or set SAM.USE_CHECKPOINT True (slower, recomputes activations)"
 
 TYPES = ("vit_b", "vit_l", "vit_h", "vit_t", "custom")
 
 
-@dataclass(kw_only=True)
-class Model:
-    NAME: str = key("", "Architecture: sam.")
-
-
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Custom:
     """A network of one's own size, for SAM.TYPE custom; a plain Vision Transformer."""
 
@@ -58,7 +36,7 @@ class Custom:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Amg:
     """Everything mode: settings of SamAutomaticMaskGenerator, with its defaults."""
 
@@ -88,7 +66,7 @@ class Amg:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Clicks:
     """Evaluation by simulated clicks (TEST.EVALUATORS interactive)."""
 
@@ -98,7 +76,7 @@ class Clicks:
     OBJECTS: str = key("all", "Objects that are clicked on: all segments, or things only.", choices=("all", "things"))
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Sam:
     TYPE: str = key(
         "vit_b",
@@ -161,13 +139,53 @@ class Sam:
     )
 
 
-@dataclass(kw_only=True)
-class Section:
-    """Top-level sections of SAM."""
+@dataclass(frozen=True, kw_only=True)
+class SamConfig(sections.Shared):
+    """Configuration of SAM: the shared sections and its own."""
 
-    MODEL: Model = section(Model)
     SAM: Sam = section(Sam)
-    TEST: DloTest = section(DloTest)
+    TEST: Test = section(Test)
+
+
+class SamArchitecture(Architecture[SamConfig]):
+    """Segment Anything."""
+
+    model_names = ("sam",)
+    config = SamConfig
+    foreign = (DATASET_SECTION,)
+    part_weights_off = {"SAM.CHECKPOINT": ""}
+    free_keys = ("SAM.CACHE_GB", "SAM.USE_CHECKPOINT")
+    training_memory = ("SAM.IMAGE_SIZE, the training image size", _RECOMPUTE)
+    prediction_memory = ("SAM.AMG.POINTS_PER_BATCH (everything mode)",)
+
+    def tiny(self) -> dict[str, Any]:
+        """Returns the smallest configuration that trains: dotted key -> value."""
+        return tiny()
+
+    def check(self, cfg: SamConfig) -> None:
+        """Checks the rules that join several keys of SAM; raises ConfigError."""
+        check(cfg.SAM)
+
+    def training_notices(self, cfg: SamConfig) -> list[str]:
+        """Returns what there is to say about the weights that a training starts from and the IoU head."""
+        return active_tasks(cfg)[1]
+
+    def shipped_config(self, shapes: Shapes, file_name: str = "") -> str | None:
+        """Returns the file below ``configs`` that describes a published weight file of SAM or MobileSAM, or None."""
+        return shipped_config(shapes, file_name)
+
+    def lacks_parts(self, names: Collection[str]) -> bool:
+        """Whether names are not those of a whole SAM."""
+        return lacks_parts(names)
+
+    def merged_lora(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the keys that say that nothing is low-rank any more."""
+        parts = ("SAM.TRAIN.IMAGE_ENCODER", "SAM.TRAIN.MASK_DECODER")
+        return {name: "frozen" for name in parts if values[name] == "lora"}
+
+    def untrained_prompts(self, cfg: SamConfig) -> dict[str, str]:
+        """Networks for foreground never saw a stroke."""
+        return {"stroke": "SAM.TASK dlo"} if cfg.SAM.TASK == "dlo" else {}
 
 
 def tiny() -> dict[str, Any]:
@@ -200,7 +218,7 @@ def tiny() -> dict[str, Any]:
     }
 
 
-def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
+def active_tasks(cfg: SamConfig) -> tuple[dict[str, bool], list[str]]:
     """Returns which training task is on, and what there is to say about it before training starts."""
     sam, notices = cfg.SAM, []
     masks_change = {sam.TRAIN.IMAGE_ENCODER, sam.TRAIN.MASK_DECODER} != {"frozen"}
@@ -221,18 +239,12 @@ def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
     return {"foreground": sam.TASK == "dlo", "promptable": sam.TASK == "promptable"}, notices
 
 
-def merged_lora(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the keys that change when the low-rank updates are merged into the weights: dotted key -> value."""
-    return {name: "frozen" for name in ("SAM.TRAIN.IMAGE_ENCODER", "SAM.TRAIN.MASK_DECODER") if values[name] == "lora"}
-
-
-def check(cfg: Any) -> None:
+def check(sam: Sam) -> None:
     """Checks the rules that join several keys of SAM.
 
     Raises:
         ConfigError: naming the keys, what was found and what is expected.
     """
-    sam = cfg.SAM
     patch = sam.CUSTOM.PATCH_SIZE if sam.TYPE == "custom" else 16
     if sam.IMAGE_SIZE % patch:
         below = sam.IMAGE_SIZE // patch * patch
@@ -247,10 +259,10 @@ def check(cfg: Any) -> None:
             f"SAM.CLICKS.IOU_ITER is {sam.CLICKS.IOU_ITER}, expected at most MAX_ITER ({sam.CLICKS.MAX_ITER} clicks)"
         )
     check_training(sam)
-    check_dlo(sam)
+    check_dlo(sam.DLO)
 
 
-def _check_custom(custom: Any) -> None:
+def _check_custom(custom: Custom) -> None:
     if custom.EMBED_DIM % custom.HEADS:
         raise ConfigError(
             f"SAM.CUSTOM.EMBED_DIM {custom.EMBED_DIM} is not a multiple of SAM.CUSTOM.HEADS {custom.HEADS}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...utils.config import sections
 from ...utils.config.foreign import ForeignSection
 from ...utils.config.schema import key, section
 from ...utils.errors import ConfigError
@@ -20,7 +21,7 @@ DATASET_SECTION = ForeignSection(
 )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DloInput:
     STANDARD_SIZE: list[int] = key(
         [720, 1280],
@@ -36,8 +37,8 @@ class DloInput:
     )
 
 
-@dataclass(kw_only=True)
-class DloTest:
+@dataclass(frozen=True, kw_only=True)
+class Test(sections.Test):
     ORIGINAL_SIZE: bool = key(
         False,
         "Foreground is compared at the size of the image's file instead of SAM.DLO.INPUT.STANDARD_SIZE. Sets with w_aug stay "
@@ -45,7 +46,7 @@ class DloTest:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DloAugment:
     """Random changes of data sets with ``w_aug: true``; jitters are brightness, contrast, saturation, hue."""
 
@@ -78,7 +79,7 @@ class DloAugment:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Dlo:
     TRAIN: list[dict[str, Any]] = key(
         [],
@@ -106,26 +107,26 @@ class Dlo:
     AUG: DloAugment = section(DloAugment)
 
 
-def check_dlo(sam: Any) -> None:
+def check_dlo(dlo: Dlo) -> None:
     """Checks the rules that join keys of SAM.DLO.
 
     Raises:
         ConfigError: naming the key, what was found and what is expected.
     """
     for name, keys, length in (
-        ("INPUT.STANDARD_SIZE", sam.DLO.INPUT.STANDARD_SIZE, 2),
-        ("AUG.FG_JITTER", sam.DLO.AUG.FG_JITTER, 4),
-        ("AUG.IMG_JITTER", sam.DLO.AUG.IMG_JITTER, 4),
-        ("AUG.BG_JITTER", sam.DLO.AUG.BG_JITTER, 2),
-        *((f"AUG.{n}", sam.DLO.AUG[n], 2) for n in _RANGES),
+        ("INPUT.STANDARD_SIZE", dlo.INPUT.STANDARD_SIZE, 2),
+        ("AUG.FG_JITTER", dlo.AUG.FG_JITTER, 4),
+        ("AUG.IMG_JITTER", dlo.AUG.IMG_JITTER, 4),
+        ("AUG.BG_JITTER", dlo.AUG.BG_JITTER, 2),
+        *((f"AUG.{n}", getattr(dlo.AUG, n), 2) for n in _RANGES),
     ):
         if len(keys) != length:
             raise ConfigError(f"SAM.DLO.{name} has {len(keys)} numbers, expected {length}")
     for name in _RANGES:
-        low, high = sam.DLO.AUG[name]
+        low, high = getattr(dlo.AUG, name)
         if low > high:
             raise ConfigError(f"SAM.DLO.AUG.{name} is [{low:g}, {high:g}], expected the smaller number first")
-    if sam.DLO.AUG.BG_CROP_RATIO[0] <= 0:
+    if dlo.AUG.BG_CROP_RATIO[0] <= 0:
         raise ConfigError("SAM.DLO.AUG.BG_CROP_RATIO starts at 0, expected width over height, such as 1.7")
 
 

@@ -15,7 +15,7 @@ _WAY_TEXT = (
 )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Train:
     IMAGE_ENCODER: str = key("frozen", f"How the image encoder trains. {_WAY_TEXT}", choices=_WAYS)
     PROMPT_ENCODER: str = key(
@@ -30,7 +30,7 @@ class Train:
     ADAPTER_DIM: int = key(64, "For adapter: channels of the bottleneck.", minimum=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LoraUpdates:
     """Low-rank updates of the attention projections, where SAM.TRAIN says lora."""
 
@@ -48,7 +48,7 @@ class LoraUpdates:
     DROPOUT: float = key(0.0, "Dropout on the input of an update.", minimum=0, maximum=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Loss:
     FOCAL_ALPHA: float = key(
         0.85,
@@ -77,7 +77,7 @@ class Loss:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Promptable:
     """Training with simulated prompts (SAM.TASK promptable; arXiv 2408.00714, section D.2)."""
 
@@ -103,7 +103,7 @@ class Promptable:
     FLIP_P: float = key(0.5, "Probability of a horizontal flip.", minimum=0, maximum=1)
 
 
-def check_training(sam: Any) -> None:
+def check_training(sam: Any) -> None:  # section SAM, whose class holds the sections of this file
     """Checks the rules that join keys of SAM.TRAIN, LORA, LOSS and the cache.
 
     Raises:

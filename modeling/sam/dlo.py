@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from ..boxes import mask_boxes
 from ..losses.cl_dice import mask_cl_dice
 from ..losses.dice import mask_dice
 from ..losses.focal import mask_focal
+from .config import SamConfig
 from .encoded import Encoded
 from .loss_settings import LossSettings
 from .mask_quality import overlaps
@@ -41,7 +41,6 @@ class DloTask:
         prompt: "full_box", "image_box", "none" or "mask_box", see SAM.DLO.PROMPT.
     """
 
-    mapper = "foreground"
     result_kinds = frozenset({"foreground"})
 
     def __init__(
@@ -57,7 +56,7 @@ class DloTask:
         self.prompt = prompt
 
     @classmethod
-    def from_config(cls, cfg: Any) -> DloTask:
+    def from_config(cls, cfg: SamConfig) -> DloTask:
         """Reads sections SAM.DLO and SAM.LOSS."""
         loss, dlo = cfg.SAM.LOSS, cfg.SAM.DLO
         return cls(LossSettings.from_config(loss), loss.DICE_PER_IMAGE, dlo.INVERT_TARGET, dlo.PROMPT)

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import torch
 
 from ...utils.masks import encode_masks
+from .config import Amg
 from .crops import Box, crop_boxes, cut_off, layer_grids, place_masks
 from .everything_masks import OUTPUT_MODES, FoundMasks
 from .everything_prompts import MASKS_PER_POINT, Answers, Asker
@@ -83,9 +84,9 @@ class EverythingSettings:
             )
 
     @classmethod
-    def from_config(cls, amg: Any) -> EverythingSettings:
+    def from_config(cls, amg: Amg) -> EverythingSettings:
         """Returns the settings that SAM.AMG holds under the same names in capitals."""
-        return cls(**{name.lower(): value for name, value in amg.items()})
+        return cls(**{field.name.lower(): getattr(amg, field.name) for field in fields(Amg)})
 
     def grids(self) -> Sequence[np.ndarray]:
         """Returns the points of the image and of each layer of crops, (G, 2) x, y in 0..1."""

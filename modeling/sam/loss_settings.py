@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
+
+from .config_training import Loss
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class LossSettings:
     cl_dice_iterations: int = 10
 
     @classmethod
-    def from_config(cls, loss: Any) -> Self:
+    def from_config(cls, loss: Loss) -> Self:
         """Reads section SAM.LOSS."""
         return cls(
             focal_alpha=loss.FOCAL_ALPHA,

@@ -49,6 +49,8 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
     prompt_kinds = frozenset({"stroke"})
     takes_shapes = True
     has_categories = False
+    absent_hints = {"foreground": "weights that were trained for it without saying so: --overrides SAM.TASK dlo"}
+    empty_hints = {"everything": "lower SAM.AMG.PRED_IOU_THRESH or SAM.AMG.STABILITY_SCORE_THRESH"}
 
     def __init__(
         self,
@@ -81,8 +83,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         keys = cfg.SAM
         custom = None
         if keys.TYPE == "custom":
-            values = {name.lower(): value for name, value in keys.CUSTOM.items()}
-            custom = CustomSize(**values | {"global_blocks": tuple(keys.CUSTOM.GLOBAL_BLOCKS)})
+            custom = CustomSize.from_config(keys.CUSTOM)
         sam = build_sam(keys.TYPE, keys.IMAGE_SIZE, keys.ATTENTION, keys.USE_CHECKPOINT, custom)
         cache = None
         if keys.CACHE_EMBEDDINGS:
@@ -102,11 +103,6 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
 
     # Sam has a forward of the published form; the trainer's is the one of a meta-architecture.
     forward = MetaArch.forward  # type: ignore[assignment]
-
-    @property
-    def mapper(self) -> str:  # type: ignore[override]  # of an instance: the task decides
-        """Name of the mappers that make the task's samples."""
-        return self.task.mapper
 
     def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
         """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``.
@@ -136,12 +132,22 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
 
     @torch.no_grad()
     def predict(self, batch: Batch, request: Request) -> list[Prediction]:
-        """Returns one prediction per image at its output size, with the loss where there is ground truth.
+        """Returns one prediction per image at its output size, with the loss where there is foreground ground truth.
 
         Raises:
-            ValueError: the task does not give what is asked for; :meth:`everything` looks at whole images.
+            ValueError: a task that this network lacks is asked for, or "everything" without ``Sample.original``.
         """
-        return self.decode(self.encode(batch), request)
+        tasks = self._asked(request)
+        encoded = tuple(task for task in tasks if task != "everything")
+        predictions = [Prediction() for _ in batch.samples]
+        if encoded:
+            predictions = self.decode(self.encode(batch), Request(encoded))
+        if "everything" in tasks:
+            for sample, prediction in zip(batch.samples, predictions, strict=True):
+                if sample.original is None:
+                    raise ValueError("everything mode looks at the image itself, Sample.original, which is missing")
+                prediction.everything = self.everything(sample.original)
+        return predictions
 
     @torch.no_grad()
     def encode(self, batch: Batch) -> Encoded:
@@ -152,10 +158,13 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
     @torch.no_grad()
     def decode(self, encoded: Encoded, request: Request) -> list[Prediction]:  # type: ignore[override]
         """Returns one prediction per encoded image, at its output size; errors as :meth:`predict`."""
-        tasks = self.tasks if request.tasks is None else tuple(request.tasks)
+        tasks = self._asked(request)
         if not tasks or not self.task.result_kinds.issuperset(tasks):
-            raise ValueError(f"from encoded images SAM gives no {', '.join(tasks)}; see SamSegmenter.everything")
+            raise ValueError(f"from encoded images this SAM gives no {', '.join(tasks)}")
         return self.task.predict(self, encoded)
+
+    def _asked(self, request: Request) -> tuple[str, ...]:
+        return self.tasks if request.tasks is None else tuple(request.tasks)
 
     def select(self, encoded: Encoded, places: Sequence[int]) -> Encoded:
         """Returns some of the encoded images, in the order of ``places``; a place may occur more than once."""
@@ -178,14 +187,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         return answered_masks(self, encoded, answers)
 
     def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in one image, without prompts and categories.
-
-        Args:
-            image: (H, W, 3) uint8 RGB at its original size.
-
-        Returns:
-            Records as :attr:`Prediction.everything` describes them.
-        """
+        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, as ``Prediction.everything``."""
         return find_everything(self, image, self.everything_settings)
 
     def compile_parts(self) -> list[nn.Module]:

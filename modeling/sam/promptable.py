@@ -9,8 +9,6 @@ columns of the padded batch.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,6 +19,7 @@ from ..base import MetaArch
 from ..losses.cl_dice import mask_cl_dice
 from ..losses.dice import mask_dice
 from ..losses.focal import mask_focal
+from .config import SamConfig
 from .encoded import Encoded
 from .loss_settings import LossSettings
 from .mask_quality import overlaps
@@ -82,7 +81,6 @@ class PromptableTask:
         losses: weights of the losses.
     """
 
-    mapper = "promptable"
     result_kinds: frozenset[str] = frozenset()
 
     def __init__(self, settings: PromptSettings, losses: MaskLosses) -> None:
@@ -90,7 +88,7 @@ class PromptableTask:
         self.weights = losses
 
     @classmethod
-    def from_config(cls, cfg: Any) -> PromptableTask:
+    def from_config(cls, cfg: SamConfig) -> PromptableTask:
         """Reads sections SAM.PROMPTABLE and SAM.LOSS."""
         return cls(PromptSettings.from_config(cfg.SAM.PROMPTABLE), MaskLosses.from_config(cfg.SAM.LOSS))
 

@@ -16,11 +16,9 @@ class Task(Protocol):
     """What is trained, and predicted without prompts.
 
     Attributes:
-        mapper: name of the mappers that make its training and evaluation samples.
         result_kinds: results that it gives on encoded images, without prompts.
     """
 
-    mapper: str
     result_kinds: frozenset[str]
 
     def losses(self, model: Sam, batch: Batch, embeddings: Tensor, rng: Draws) -> dict[str, Tensor]:

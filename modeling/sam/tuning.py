@@ -27,6 +27,8 @@ from ..finetune import NORMS, OptimRules, parameter_kinds, parameter_owners
 from ..layers.image_encoder_vit import ImageEncoderViT
 from ..layers.lora import add_lora
 from .adapter import ParallelAdapter, add_adapter
+from .config import SamConfig
+from .config_training import LoraUpdates
 from .lora_qkv import PROJECTIONS, add_qkv_lora
 from .network import Sam
 from .published import UNUSED
@@ -60,7 +62,7 @@ class TuningSettings:
     unreached: Callable[[str], bool] = lambda name: False
 
     @classmethod
-    def from_config(cls, cfg: Any, unreached: Callable[[str], bool]) -> TuningSettings:
+    def from_config(cls, cfg: SamConfig, unreached: Callable[[str], bool]) -> TuningSettings:
         """Reads SAM.TRAIN and SOLVER.
 
         Args:
@@ -69,7 +71,7 @@ class TuningSettings:
         """
         keys = cfg.SAM.TRAIN
         return cls(
-            ways={part: keys[part.upper()] for part in PARTS},
+            ways={part: getattr(keys, part.upper()) for part in PARTS},
             last_n=keys.LAST_N,
             optim=OptimRules.from_config(cfg.SOLVER),
             fix_param=tuple(part for part, fixed in cfg.SOLVER.FIX_PARAM.items() if fixed),
@@ -78,7 +80,7 @@ class TuningSettings:
         )
 
 
-def prepare_tuning(model: Sam, cfg: Any) -> None:
+def prepare_tuning(model: Sam, cfg: SamConfig) -> None:
     """Inserts the low-rank updates and adapters that SAM.TRAIN asks for, in place; the function is unchanged.
 
     Args:
@@ -89,7 +91,7 @@ def prepare_tuning(model: Sam, cfg: Any) -> None:
         ConfigError: SAM.LORA.BLOCKS names a block that does not exist.
     """
     for part in PARTS:
-        way = cfg.SAM.TRAIN[part.upper()]
+        way = getattr(cfg.SAM.TRAIN, part.upper())
         if way == "lora":
             _insert_lora(model.get_submodule(part), part, cfg.SAM.LORA)
         elif way == "adapter":
@@ -175,9 +177,9 @@ def _fixed(name: str, settings: TuningSettings) -> bool:
     return not exempt and any(word in name for word in settings.fix_param)
 
 
-def _insert_lora(part: nn.Module, label: str, keys: Any) -> None:
+def _insert_lora(part: nn.Module, label: str, keys: LoraUpdates) -> None:
     """Inserts the updates that section SAM.LORA describes."""
-    options = {"rank": keys.RANK, "alpha": keys.ALPHA, "dropout": keys.DROPOUT}
+    options: dict[str, Any] = {"rank": keys.RANK, "alpha": keys.ALPHA, "dropout": keys.DROPOUT}
     blocks = blocks_of(part)
     if label == "image_encoder" and keys.BLOCKS:
         if max(keys.BLOCKS) >= len(blocks):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
 from ...utils.errors import ConfigError, did_you_mean
 from ..checkpoint import LoadReport, load_state, read_state_dict
 from ..weight_files import find_weights
+from .config import SeemConfig
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ class FitsWeights(Protocol):
         """Returns tensors under this backbone's names and, where it can, in its shapes."""
 
 
-def build_backbone(cfg: Any) -> Backbone:
+def build_backbone(cfg: SeemConfig) -> Backbone:
     """Builds the backbone named by ``MODEL.BACKBONE.NAME``, with ``MODEL.BACKBONE.PRETRAINED`` if that is to be loaded.
 
     Raises:

@@ -9,6 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from ...utils.config import sections
+from ...utils.config.architectures import Architecture
 from ...utils.config.schema import key, section
 from ...utils.errors import ConfigError, did_you_mean
 from .config_backbone import check_backbone
@@ -25,18 +27,7 @@ from .config_data import (
     check_strokes,
 )
 from .config_model import Model
-from .published import shipped_config
-
-__all__ = ["MODEL_NAMES", "WITHOUT_PART_WEIGHTS", "Section", "active_tasks", "check", "shipped_config", "tiny"]
-
-MODEL_NAMES = ("seem_model_v1", "seem_model_v0", "seem_model_demo")
-
-# What switches the files and downloads of single parts off, when weights of the whole network follow.
-WITHOUT_PART_WEIGHTS: dict[str, Any] = {
-    "MODEL.BACKBONE.LOAD_PRETRAINED": False,
-    "MODEL.BACKBONE.TIMM.DOWNLOAD": False,
-    "MODEL.TEXT.OPEN_CLIP.PRETRAINED": "",
-}
+from .published import Shapes, shipped_config
 
 _PIXEL_DECODERS = ("transformer_encoder_fpn", "transformer_encoder_deform")
 # decoder of each model
@@ -69,9 +60,9 @@ _ATTENTION = {
 }
 
 
-@dataclass(kw_only=True)
-class Section:
-    """Top-level sections of SEEM."""
+@dataclass(frozen=True, kw_only=True)
+class SeemConfig(sections.Shared):
+    """Configuration of SEEM: the shared sections and its own."""
 
     MODEL: Model = section(Model)
     COCO: CocoSection = section(CocoSection)
@@ -90,7 +81,58 @@ class Section:
     )
 
 
-def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
+class SeemArchitecture(Architecture[SeemConfig]):
+    """SEEM in its three variants."""
+
+    model_names = ("seem_model_v1", "seem_model_v0", "seem_model_demo")
+    config = SeemConfig
+    part_weights_off = {
+        "MODEL.BACKBONE.LOAD_PRETRAINED": False,
+        "MODEL.BACKBONE.TIMM.DOWNLOAD": False,
+        "MODEL.TEXT.OPEN_CLIP.PRETRAINED": "",
+    }
+    free_keys = ("MODEL.BACKBONE.*.USE_CHECKPOINT", "MODEL.TEXT.CACHE", "MODEL.TEXT.OPEN_CLIP.DOWNLOAD")
+    class_count_key = "MODEL.ENCODER.NUM_CLASSES"
+    class_weights = "criterion.empty_weight"
+    task_switches = {
+        "panoptic": "MODEL.DECODER.TEST.PANOPTIC_ON",
+        "semantic": "MODEL.DECODER.TEST.SEMANTIC_ON",
+        "instance": "MODEL.DECODER.TEST.INSTANCE_ON",
+        "interactive": "MODEL.DECODER.SPATIAL.ENABLED",
+        "referring": "MODEL.DECODER.GROUNDING.ENABLED",
+    }
+    training_memory = (
+        "the training image size (COCO.INPUT.IMAGE_SIZE)",
+        "or set the backbone's USE_CHECKPOINT True (slower, recomputes activations)",
+    )
+
+    def tiny(self) -> dict[str, Any]:
+        """Returns the smallest configuration that trains: dotted key -> value."""
+        return tiny()
+
+    def check(self, cfg: SeemConfig) -> None:
+        """Checks the rules that join several keys of SEEM; raises ConfigError."""
+        check(cfg)
+
+    def training_notices(self, cfg: SeemConfig) -> list[str]:
+        """Returns a sentence for each task that switches itself off."""
+        return active_tasks(cfg)[1]
+
+    def shipped_config(self, shapes: Shapes, file_name: str = "") -> str | None:
+        """Returns the file below ``configs`` that describes a published weight file of SEEM, or None."""
+        return shipped_config(shapes, file_name)
+
+    def untrained_prompts(self, cfg: SeemConfig) -> dict[str, str]:
+        """Prompts whose training task is off."""
+        decoder, found = cfg.MODEL.DECODER, {}
+        if not decoder.SPATIAL.ENABLED:
+            found["stroke"] = "MODEL.DECODER.SPATIAL.ENABLED False"
+        if not decoder.GROUNDING.ENABLED:
+            found["text"] = "MODEL.DECODER.GROUNDING.ENABLED False"
+        return found
+
+
+def active_tasks(cfg: SeemConfig) -> tuple[dict[str, bool], list[str]]:
     """Returns which training tasks are on, and a notice for each one that switches itself off.
 
     Args:
@@ -101,7 +143,7 @@ def active_tasks(cfg: Any) -> tuple[dict[str, bool], list[str]]:
     """
     trains = cfg.MODEL.NAME != "seem_model_demo"
     names = ("mask", "spatial", "grounding")
-    return {name: trains and bool(cfg.MODEL.DECODER[name.upper()].ENABLED) for name in names}, []
+    return {name: trains and bool(getattr(cfg.MODEL.DECODER, name.upper()).ENABLED) for name in names}, []
 
 
 def tiny() -> dict[str, Any]:
@@ -145,7 +187,7 @@ def tiny() -> dict[str, Any]:
     }
 
 
-def check(cfg: Any) -> None:
+def check(cfg: SeemConfig) -> None:
     """Checks the rules that join several keys of SEEM.
 
     Raises:
@@ -171,7 +213,7 @@ def check(cfg: Any) -> None:
         )
 
 
-def _check_tasks(cfg: Any) -> None:
+def _check_tasks(cfg: SeemConfig) -> None:
     decoder, sampler = cfg.MODEL.DECODER, cfg.STROKE_SAMPLER
     if not (decoder.MASK.ENABLED or decoder.SPATIAL.ENABLED or decoder.GROUNDING.ENABLED):
         raise ConfigError(
@@ -194,7 +236,7 @@ def _check_name(name: str, value: str, known: Collection[str]) -> None:
         raise ConfigError(f"{name} {value!r} is unknown{did_you_mean(value, known) or '.'} Built: {', '.join(known)}.")
 
 
-def _check_widths(cfg: Any) -> None:
+def _check_widths(cfg: SeemConfig) -> None:
     model = cfg.MODEL
     encoder, decoder, text = model.ENCODER, model.DECODER, model.TEXT
     for name, value, divisor_name, divisor in (

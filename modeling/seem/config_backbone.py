@@ -19,7 +19,7 @@ _LORA_EXAMPLES = {
 }
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Focal:
     PRETRAIN_IMG_SIZE: int = key(
         224, "Image side in pre-training.", no_effect="FocalNet has no parameter of image size"
@@ -61,7 +61,7 @@ class Focal:
     ADAPTER_RATIO: int = key(4, "Channels of a block divided by those of its light adapter.", minimum=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Davit:
     DROP_PATH_RATE: float = key(0.3, "Stochastic depth of the last block; grows linearly from 0.", minimum=0, maximum=1)
     PATCH_SIZE: list[int] = key(
@@ -85,7 +85,7 @@ class Davit:
     ENABLE_CHECKPOINT: bool = key(False, "Recompute a block's activations in the backward pass.")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Vit:
     SIZE: str = key("base", "Width and depth, as in SAM's vit_b, vit_l, vit_h.", choices=("base", "large", "huge"))
     IMAGE_SIZE: int = key(
@@ -99,7 +99,7 @@ class Vit:
     USE_CHECKPOINT: bool = key(False, "Recompute a block's activations in the backward pass: less memory, more time.")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Timm:
     NAME: str = key(
         "convnext_tiny",
@@ -118,7 +118,7 @@ class Timm:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Backbone:
     NAME: str = key(
         "focal",
@@ -165,12 +165,12 @@ def check_backbone(model: Any) -> None:
         )
 
 
-def offered_features(backbone: Any) -> tuple[tuple[str, ...], str]:
+def offered_features(backbone: Backbone) -> tuple[tuple[str, ...], str]:
     """Returns the names of the maps that the chosen backbone offers, and the key that says so."""
     if backbone.NAME == "timm":
         return LEVELS, "MODEL.BACKBONE.TIMM"
     part = {"davit": "DAVIT", "vit": "VIT"}.get(backbone.NAME, "FOCAL")
-    return tuple(backbone[part].OUT_FEATURES), f"MODEL.BACKBONE.{part}.OUT_FEATURES"
+    return tuple(getattr(backbone, part).OUT_FEATURES), f"MODEL.BACKBONE.{part}.OUT_FEATURES"
 
 
 def _check_other_than_focal(model: Any) -> None:
@@ -189,7 +189,7 @@ def _check_other_than_focal(model: Any) -> None:
         )
 
 
-def _check_focal(backbone: Any) -> None:
+def _check_focal(backbone: Backbone) -> None:
     focal, where = backbone.FOCAL, "MODEL.BACKBONE.FOCAL"
     _check_four(focal, where, "DEPTHS", "FOCAL_LEVELS", "FOCAL_WINDOWS")
     if any(window % 2 == 0 for window in focal.FOCAL_WINDOWS):
@@ -197,7 +197,7 @@ def _check_focal(backbone: Any) -> None:
     _check_indices(focal, where)
 
 
-def _check_davit(backbone: Any) -> None:
+def _check_davit(backbone: Backbone) -> None:
     davit, where = backbone.DAVIT, "MODEL.BACKBONE.DAVIT"
     _check_four(davit, where, "DEPTHS", "DIM_EMBED", "NUM_HEADS")
     kernel = davit.PATCH_SIZE[-1] if davit.PATCH_SIZE else 0
@@ -209,20 +209,21 @@ def _check_davit(backbone: Any) -> None:
         "NUM_GROUPS": list(davit.NUM_HEADS),
     }
     for name, expected in built.items():
-        if list(davit[name]) != expected:
-            raise ConfigError(f"{where}.{name} {davit[name]}: built is {expected}, with PATCH_SIZE {davit.PATCH_SIZE}")
+        found = getattr(davit, name)
+        if list(found) != expected:
+            raise ConfigError(f"{where}.{name} {found}: built is {expected}, with PATCH_SIZE {davit.PATCH_SIZE}")
     for dim, heads in zip(davit.DIM_EMBED, davit.NUM_HEADS, strict=True):
         if dim % heads:
             raise ConfigError(f"{where}.DIM_EMBED {davit.DIM_EMBED}: not multiples of NUM_HEADS {davit.NUM_HEADS}")
     _check_indices(davit, where)
 
 
-def _check_vit(backbone: Any) -> None:
+def _check_vit(backbone: Backbone) -> None:
     if backbone.VIT.IMAGE_SIZE % 16:
         raise ConfigError(f"MODEL.BACKBONE.VIT.IMAGE_SIZE {backbone.VIT.IMAGE_SIZE} is not a multiple of 16")
 
 
-def _check_timm(backbone: Any) -> None:
+def _check_timm(backbone: Backbone) -> None:
     timm, where = backbone.TIMM, "MODEL.BACKBONE.TIMM"
     if timm.OUT_INDICES and len(timm.OUT_INDICES) != len(LEVELS):
         raise ConfigError(f"{where}.OUT_INDICES {timm.OUT_INDICES}: expected four numbers, or none")
@@ -234,8 +235,9 @@ def _check_timm(backbone: Any) -> None:
 
 def _check_four(part: Any, where: str, *names: str) -> None:
     for name in names:
-        if len(part[name]) != 4:
-            raise ConfigError(f"{where}.{name} {part[name]}: expected four numbers, one for each stage")
+        numbers = getattr(part, name)
+        if len(numbers) != 4:
+            raise ConfigError(f"{where}.{name} {numbers}: expected four numbers, one for each stage")
 
 
 def _check_indices(part: Any, where: str) -> None:

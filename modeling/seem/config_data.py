@@ -19,12 +19,12 @@ _MAPPER = "this belongs to another mapper of the reference"
 _PIXELS = "INPUT.PIXEL_MEAN and INPUT.PIXEL_STD decide"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Crop:
     ENABLED: bool = key(True, "", no_effect="training images are always cropped or padded to IMAGE_SIZE")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoInput:
     """Training images of every data set."""
 
@@ -56,18 +56,18 @@ class CocoInput:
     CROP: Crop = section(Crop)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoDataset:
     DATASET: str = key("coco", "", no_effect="data sets are chosen by name in DATASETS")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoSection:
     INPUT: CocoInput = section(CocoInput, "Training images of every data set; evaluation images of COCO.")
     DATASET: CocoDataset = section(CocoDataset)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ade20kCrop:
     ENABLED: bool = key(True, "", no_effect=_MAPPER)
     TYPE: str = key("absolute", "", no_effect=_MAPPER)
@@ -75,7 +75,7 @@ class Ade20kCrop:
     SINGLE_CATEGORY_MAX_AREA: float = key(1.0, "", no_effect=_MAPPER)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ade20kInput:
     MIN_SIZE_TRAIN: int = key(640, "", no_effect="COCO.INPUT.IMAGE_SIZE sizes training images of every data set")
     MIN_SIZE_TRAIN_SAMPLING: str = key("choice", "", no_effect=_MAPPER)
@@ -90,24 +90,24 @@ class Ade20kInput:
     FORMAT: str = key("RGB", "", no_effect=_MAPPER)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ade20kDataset:
     DATASET: str = key("ade", "", no_effect="data sets are chosen by name in DATASETS")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ade20kSection:
     INPUT: Ade20kInput = section(Ade20kInput)
     DATASET: Ade20kDataset = section(Ade20kDataset)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalInput:
     MIN_SIZE_TEST: int = key(800, "", no_effect=_RECORD)
     MAX_SIZE_TEST: int = key(1333, "", no_effect=_RECORD)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalLoader:
     FILTER_EMPTY_ANNOTATIONS: bool = key(False, "", no_effect=_LOADER)
     NUM_WORKERS: int = key(0, "", no_effect=_LOADER)
@@ -116,41 +116,41 @@ class EvalLoader:
     ASPECT_RATIO_GROUPING: bool = key(False, "", no_effect=_LOADER)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalBatch1:
     BATCH_SIZE_TOTAL: int = key(1, "", no_effect=_BATCH)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class EvalBatch8:
     BATCH_SIZE_TOTAL: int = key(8, "", no_effect=_BATCH)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SbdSection:
     INPUT: EvalInput = section(EvalInput)
     DATALOADER: EvalLoader = section(EvalLoader)
     TEST: EvalBatch1 = section(EvalBatch1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class VocSection:
     INPUT: EvalInput = section(EvalInput)
     DATALOADER: EvalLoader = section(EvalLoader)
     TEST: EvalBatch8 = section(EvalBatch8)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DavisSection(VocSection):
     pass
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class VosSection(SbdSection):
     pass
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RefInput:
     PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "", no_effect=_PIXELS)
     PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "", no_effect=_PIXELS)
@@ -162,19 +162,19 @@ class RefInput:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RefLoader(EvalLoader):
     NUM_WORKERS: int = key(4, "", no_effect=_LOADER)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RefSection:
     INPUT: RefInput = section(RefInput)
     DATALOADER: RefLoader = section(RefLoader)
     TEST: EvalBatch8 = section(EvalBatch8)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BddInput:
     PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "", no_effect=_PIXELS)
     PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "", no_effect=_PIXELS)
@@ -182,17 +182,17 @@ class BddInput:
     MAX_SIZE_TEST: int = key(1333, "", no_effect=_RECORD)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BddLoader(EvalLoader):
     NUM_WORKERS: int = key(8, "", no_effect=_LOADER)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BddBatch:
     BATCH_SIZE_TOTAL: int = key(2, "", no_effect=_BATCH)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BddSection:
     INPUT: BddInput = section(BddInput)
     DATALOADER: BddLoader = section(BddLoader)
@@ -206,7 +206,7 @@ _PRESET = "Kinds of random walk; one is drawn per object."
 _WEIGHTS = "Relative frequency of each STROKE_PRESET; they need not add up to 1."
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Circle:
     """Broad brush strokes."""
 
@@ -215,7 +215,7 @@ class Circle:
     STROKE_PROB: list[float] = key([0.33, 0.33, 0.33], _WEIGHTS, minimum=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Scribble:
     """Thin brush strokes."""
 
@@ -224,17 +224,17 @@ class Scribble:
     STROKE_PROB: list[float] = key([0.5, 0.5], _WEIGHTS, minimum=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Point:
     NUM_POINTS: int = key(20, "Pixels of a training prompt of points: uniformly 1 to this many.", minimum=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Polygon:
     MAX_POINTS: int = key(9, "Corners of a closed curve: uniformly 1 to this many.", minimum=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StrokeEval:
     """Simulated clicks of the evaluation (kind "interactive" in TEST.EVALUATORS or the data set record)."""
 
@@ -262,7 +262,7 @@ class StrokeEval:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StrokeSampler:
     """Simulated strokes of the interactive task."""
 
@@ -281,7 +281,7 @@ class StrokeSampler:
     EVAL: StrokeEval = section(StrokeEval)
 
 
-def check_strokes(keys: Any) -> None:
+def check_strokes(keys: StrokeSampler) -> None:
     """Checks names and weights of the section STROKE_SAMPLER.
 
     Raises:
@@ -293,7 +293,7 @@ def check_strokes(keys: Any) -> None:
 
 
 def _check_choice(where: str, keys: Any, names_key: str, weights_key: str, known: Sequence[str]) -> None:
-    names, weights = keys[names_key], keys[weights_key]
+    names, weights = getattr(keys, names_key), getattr(keys, weights_key)
     for name in names:
         if name not in known:
             hint = did_you_mean(name, known) or "."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...utils.config import sections
 from ...utils.config.schema import key, section
 from .config_backbone import LEVELS, Backbone
 
 _SAME_COSTS = "the published matching takes CLASS_WEIGHT, MASK_WEIGHT and DICE_WEIGHT for interactive queries too"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenClip:
     """A text tower of open_clip, for MODEL.TEXT.ARCH open_clip; it brings its own tokenizer and context length."""
 
@@ -25,7 +26,7 @@ class OpenClip:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Text:
     ARCH: str = key(
         "vlpencoder",
@@ -59,7 +60,7 @@ class Text:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Encoder:
     """Pixel decoder (the published name says encoder)."""
 
@@ -83,12 +84,12 @@ class Encoder:
     TRANSFORMER_ENC_LAYERS: int = key(6, "Transformer layers of the pixel decoder.", minimum=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MaskTask:
     ENABLED: bool = key(True, "Train the panoptic task: object queries with classes and masks.")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class SpatialTask:
     ENABLED: bool = key(True, "Train prompts drawn on the image.")
     MAX_ITER: int = key(
@@ -99,7 +100,7 @@ class SpatialTask:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GroundingTask:
     ENABLED: bool = key(
         True, "Train phrases that name a mask. An image without any silences the task for its whole step."
@@ -109,12 +110,12 @@ class GroundingTask:
     CLASS_WEIGHT: float = key(0.5, "Loss factor of images whose class names stand in for sentences.", minimum=0)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Retrieval:
     ENABLED: bool = key(False, "", no_effect="SEEM has no retrieval loss")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Lvis:
     ENABLED: bool = key(
         True, "Train things with the finer masks of a second instance file (LVIS) where a data set names one."
@@ -127,32 +128,32 @@ class Lvis:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenImageGrounding:
     ENABLED: bool = key(False, "", no_effect="the Open Images task is not built")
     MAX_LEN: int = key(5, "", no_effect="the Open Images task is not built")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OpenImage:
     ENABLED: bool = key(False, "", no_effect="the Open Images task is not built")
     NEGATIVE_SAMPLES: int = key(5, "", no_effect="the Open Images task is not built")
     GROUNDING: OpenImageGrounding = section(OpenImageGrounding)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Caption:
     ENABLED: bool = key(False, "", no_effect="SEEM has no caption loss")
     PHRASE_PROB: float = key(0.5, "", no_effect="SEEM has no caption loss")
     SIM_THRES: float = key(0.95, "", no_effect="SEEM has no caption loss")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     ENABLED: bool = key(False, "", no_effect="the demo variant is not built")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CostSpatial:
     CLASS_WEIGHT: float = key(
         5.0, "Matching cost of the class of an interactive query.", minimum=0, no_effect=_SAME_COSTS
@@ -165,7 +166,7 @@ class CostSpatial:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DecoderTest:
     SEMANTIC_ON: bool = key(True, "Predict and evaluate semantic maps.")
     INSTANCE_ON: bool = key(True, "Predict and evaluate instances.")
@@ -182,7 +183,7 @@ class DecoderTest:
     DETECTIONS_PER_IMAGE: int = key(100, "", no_effect="TEST.DETECTIONS_PER_IMAGE decides")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoder:
     """SEEM decoder: queries, heads, losses, post-processing."""
 
@@ -262,9 +263,8 @@ class Decoder:
     TEST: DecoderTest = section(DecoderTest)
 
 
-@dataclass(kw_only=True)
-class Model:
-    NAME: str = key("", "Chooses the model; of SEEM: seem_model_v1, seem_model_v0 or seem_model_demo.")
+@dataclass(frozen=True, kw_only=True)
+class Model(sections.Model):
     HEAD: str = key("xdecoder_head", "Joins pixel decoder and decoder.", choices=("xdecoder_head",))
     MASK_ON: bool = key(False, "", no_effect="never read by the reference")
     KEYPOINT_ON: bool = key(False, "", no_effect="never read by the reference")

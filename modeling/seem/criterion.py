@@ -19,6 +19,7 @@ from ..losses.bce import mask_bce
 from ..losses.dice import mask_dice
 from ..losses.matcher import HungarianMatcher, MatchProblem, assign, to_host
 from ..losses.point_sampling import sample_points, uncertain_points
+from .config import SeemConfig
 from .loss_tasks import (
     Assignment,
     GroundingTargets,
@@ -88,21 +89,21 @@ class SetCriterion(nn.Module):
         self.empty_weight.copy_(own)
 
     @classmethod
-    def from_config(cls, cfg: Any, num_classes: int) -> SetCriterion:
+    def from_config(cls, cfg: SeemConfig, num_classes: int) -> SetCriterion:
         """Builds the criterion of ``cfg.MODEL.DECODER`` for ``num_classes`` categories."""
         d = cfg.MODEL.DECODER
         keys = {"mask": "", "spatial": "S", "grounding": "G"}
-        keys = {f: k for f, k in keys.items() if d[f.upper()].ENABLED}
+        keys = {f: k for f, k in keys.items() if getattr(d, f.upper()).ENABLED}
         terms = {"ce": "CLASS", "bce": "MASK", "dice": "DICE"}
         return cls(
             num_classes,
-            {f"{f}_{term}": d[f"{k}{name}_WEIGHT"] for f, k in keys.items() for term, name in terms.items()},
+            {f"{f}_{term}": getattr(d, f"{k}{name}_WEIGHT") for f, k in keys.items() for term, name in terms.items()},
             # The published spatial matching uses these costs too, whatever COST_SPATIAL says.
             HungarianMatcher(d.CLASS_WEIGHT, d.MASK_WEIGHT, d.DICE_WEIGHT, d.TRAIN_NUM_POINTS),
             no_object_weight=d.NO_OBJECT_WEIGHT,
             oversample_ratio=d.OVERSAMPLE_RATIO,
             importance_sample_ratio=d.IMPORTANCE_SAMPLE_RATIO,
-            top_layers={f: d[f"TOP_{f.upper()}_LAYERS"] for f in keys},
+            top_layers={f: getattr(d, f"TOP_{f.upper()}_LAYERS") for f in keys},
             deep_supervision=d.DEEP_SUPERVISION,
             kind_weights={"text": d.GROUNDING.TEXT_WEIGHT, "class": d.GROUNDING.CLASS_WEIGHT},
         )

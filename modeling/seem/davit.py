@@ -13,6 +13,7 @@ from timm.models.davit import DaVit
 from torch import Tensor, nn
 
 from ..layers.drop_path import DropPath
+from .config import SeemConfig
 from .focalnet import drop_path_rates
 
 # What follows the block in the two published layouts -> timm's name.
@@ -78,7 +79,7 @@ class DaViTBackbone(nn.Module):
         self.output_channels: dict[str, int] = {f"res{i + 2}": embed_dims[i] for i in self.out_indices}
 
     @classmethod
-    def from_config(cls, cfg: Any) -> DaViTBackbone:
+    def from_config(cls, cfg: SeemConfig) -> DaViTBackbone:
         """Builds the backbone from ``MODEL.BACKBONE.DAVIT``."""
         c = cfg.MODEL.BACKBONE.DAVIT
         return cls(

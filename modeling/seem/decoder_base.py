@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from ...utils.errors import ConfigError
 from ..layers.adapters import BottleneckAdapter, MaskEmbeddingAdapter
 from ..layers.conv import init_conv
 from ..layers.mlp import MLP
+from .config import SeemConfig
 from .decoder_layers import CrossAttentionLayer, FFNLayer, SelfAttentionLayer
 from .image_levels import NUM_LEVELS, DecoderFeatures, ImageLevel, image_level
 from .language import TextEncoder
@@ -123,7 +124,7 @@ class QueryDecoder(nn.Module, ABC):
             self._add_adapters(adapters, mask_dim)
 
     @classmethod
-    def from_config(cls, cfg: Any, lang_encoder: TextEncoder) -> Self:
+    def from_config(cls, cfg: SeemConfig, lang_encoder: TextEncoder) -> Self:
         """Builds the decoder of ``cfg.MODEL`` and ``cfg.ATTENTION_ARCH`` around a text encoder.
 
         Raises:

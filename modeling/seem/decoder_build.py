@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...utils.errors import ConfigError, did_you_mean
+from .config import SeemConfig
 from .decoder import SeemDecoder
 from .decoder_base import QueryDecoder
 from .decoder_demo import SeemDecoderDemo
@@ -18,7 +17,7 @@ DECODERS: dict[str, type[QueryDecoder]] = {
 }
 
 
-def build_decoder(cfg: Any, lang_encoder: TextEncoder) -> QueryDecoder:
+def build_decoder(cfg: SeemConfig, lang_encoder: TextEncoder) -> QueryDecoder:
     """Builds the decoder that the configuration names around a text encoder.
 
     Raises:

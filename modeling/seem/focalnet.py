@@ -6,7 +6,7 @@ Letters in shapes: B batch, H and W rows and columns, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..layers.adapters import spatial_adapter
+from .config import SeemConfig
 from .focal_modulation import DepthwiseFocalBlock, FocalBlock, FocalModulation, channels_last
 from .focalnet_weights import fit_focal_weights, published_names
 
@@ -161,7 +162,7 @@ class FocalNet(nn.Module):
         self.output_channels: dict[str, int] = {f"res{index + 2}": dims[index] for index in self.out_indices}
 
     @classmethod
-    def from_config(cls, cfg: Any) -> FocalNet:
+    def from_config(cls, cfg: SeemConfig) -> FocalNet:
         """Builds the backbone named by ``MODEL.BACKBONE.NAME`` ("focal" or "focal_dw")."""
         c = cfg.MODEL.BACKBONE.FOCAL
         return cls(

@@ -81,7 +81,6 @@ class Seem(MetaArch, TakesReferences, Exportable):
     """
 
     parts = PARTS
-    mapper = "interactive"
 
     def __init__(
         self,

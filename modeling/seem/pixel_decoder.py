@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
 from ...utils.registry import Registry
+from .config import SeemConfig
 from .pixel_decoder_deform import DeformablePixelDecoder
 from .pixel_decoder_fpn import FPNPixelDecoder
 
@@ -16,7 +16,7 @@ PIXEL_DECODERS.register("transformer_encoder_fpn")(FPNPixelDecoder)
 PIXEL_DECODERS.register("transformer_encoder_deform")(DeformablePixelDecoder)
 
 
-def build_pixel_decoder(cfg: Any, input_channels: Mapping[str, int]) -> nn.Module:
+def build_pixel_decoder(cfg: SeemConfig, input_channels: Mapping[str, int]) -> nn.Module:
     """Builds the pixel decoder named by ``MODEL.ENCODER.NAME``.
 
     Args:

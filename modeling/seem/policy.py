@@ -15,13 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import nn
 
 from ..base import TrainPolicy
 from ..finetune import OptimRules, parameter_kinds, parameter_owners
 from ..layers.adapters import Adapter
+from .config import SeemConfig
 
 # Label -> prefix of the parameter names; the longest prefix wins.
 PARTS = {
@@ -58,7 +58,7 @@ class Objective:
     supervised: int = 10
 
     @classmethod
-    def from_config(cls, cfg: Any, tasks: Mapping[str, bool]) -> Objective:
+    def from_config(cls, cfg: SeemConfig, tasks: Mapping[str, bool]) -> Objective:
         """Reads MODEL.DECODER.
 
         Args:
@@ -66,7 +66,7 @@ class Objective:
             tasks: which of "mask", "spatial" and "grounding" are on.
         """
         decoder = cfg.MODEL.DECODER
-        tops = [decoder[f"TOP_{name.upper()}_LAYERS"] for name, on in tasks.items() if on]
+        tops = [getattr(decoder, f"TOP_{name.upper()}_LAYERS") for name, on in tasks.items() if on]
         return cls(
             **tasks,
             memory=tasks["spatial"] and decoder.SPATIAL.MAX_ITER > 0,
@@ -107,7 +107,7 @@ class PolicySettings:
     objective: Objective = field(default_factory=Objective)
 
     @classmethod
-    def from_config(cls, cfg: Any, tasks: Mapping[str, bool]) -> PolicySettings:
+    def from_config(cls, cfg: SeemConfig, tasks: Mapping[str, bool]) -> PolicySettings:
         """Reads SOLVER, the FINE_TUNE keys and what decides which parameters the losses reach.
 
         Args:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...utils.array_cache import ArrayCache, cache_folder
+from .config import SeemConfig
 from .language import LanguageEncoder, TextEncoder
 from .tokenizer import ClipTokenizer, Tokenizer
 
 
-def build_text(cfg: Any, tokenizer: Tokenizer | None = None) -> tuple[TextEncoder, Tokenizer]:
+def build_text(cfg: SeemConfig, tokenizer: Tokenizer | None = None) -> tuple[TextEncoder, Tokenizer]:
     """Builds the text tower of ``MODEL.TEXT.ARCH`` with the tokenizer that belongs to it.
 
     Args:
@@ -42,6 +41,6 @@ def build_text(cfg: Any, tokenizer: Tokenizer | None = None) -> tuple[TextEncode
     return encoder, tokenizer
 
 
-def text_cache(cfg: Any) -> ArrayCache | None:
+def text_cache(cfg: SeemConfig) -> ArrayCache | None:
     """Returns the folder of text embeddings that all runs of this user share, or None where MODEL.TEXT.CACHE is off."""
     return ArrayCache(cache_folder("text")) if cfg.MODEL.TEXT.CACHE else None

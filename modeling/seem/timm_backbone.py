@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...utils.errors import ConfigError, did_you_mean
+from .config import SeemConfig
 from .config_backbone import LEVELS
 
 STRIDES = (4, 8, 16, 32)
@@ -74,7 +75,7 @@ class TimmBackbone(nn.Module):
             body.set_grad_checkpointing(True)
 
     @classmethod
-    def from_config(cls, cfg: Any) -> TimmBackbone:
+    def from_config(cls, cfg: SeemConfig) -> TimmBackbone:
         """Builds the backbone from ``MODEL.BACKBONE.TIMM``."""
         c = cfg.MODEL.BACKBONE.TIMM
         return cls(

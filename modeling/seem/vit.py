@@ -6,11 +6,11 @@ Letters in shapes: B images, H and W rows and columns of the image, C channels.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
 from ..layers.image_encoder_vit import SIZES, ImageEncoderViT, fit_positions
+from .config import SeemConfig
 from .config_backbone import LEVELS
 
 # Channels of res2..res5 for every size of the encoder.
@@ -81,7 +81,7 @@ class ViTBackbone(ImageEncoderViT):
         self.output_channels: dict[str, int] = {name: channels[name] for name in out_features}
 
     @classmethod
-    def from_config(cls, cfg: Any) -> ViTBackbone:
+    def from_config(cls, cfg: SeemConfig) -> ViTBackbone:
         """Builds the backbone from ``MODEL.BACKBONE.VIT``."""
         c = cfg.MODEL.BACKBONE.VIT
         return cls(c.SIZE, img_size=c.IMAGE_SIZE, out_features=c.OUT_FEATURES, use_checkpoint=c.USE_CHECKPOINT)

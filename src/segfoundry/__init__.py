@@ -12,8 +12,8 @@ __version__ = "0.1.0"
 _HERE = _Path(__file__).resolve().parent
 _CHECKOUT = _HERE.parents[1]
 if not (_HERE / "modeling").is_dir() and (_CHECKOUT / "entry.py").is_file():
-    # In a wheel the code folders lie beside this file, in a checkout links to them do. Where a system cannot make links,
-    # the folders are found beside entry.py.
+    # In a wheel the code folders lie beside this file, in a checkout links to them do. Where a system cannot make
+    # links, the folders are found beside entry.py.
     __path__.append(str(_CHECKOUT))
 
 

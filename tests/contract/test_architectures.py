@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from segfoundry.datasets.build import build_eval_loader, build_train_loader
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.modeling.promptable import prompt_kinds
 from segfoundry.trainer.distributed import Processes
@@ -18,6 +19,7 @@ from segfoundry.trainer.preflight import check_training
 from segfoundry.trainer.run import build_training, loop_settings, train_data
 from segfoundry.trainer.signals import StopSignals
 from segfoundry.utils.config.engine import load_config
+from segfoundry.utils.config.schema import with_values
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.structures import Prompts, Request, Strokes
@@ -41,11 +43,9 @@ def state(plan):
     return build_training(plan, CPU, load=False)[0]
 
 
-def micro_batches(plan, mapper, largest=0):
-    cfg = plan.cfg.clone()
-    cfg.defrost()
-    cfg.TRAIN.BATCH_SIZE_PER_GPU = largest
-    return next(iter(build_train_loader(cfg, plan.train, start_step=0, num_steps=1, rank=0, world=1, mapper=mapper)))
+def micro_batches(plan, largest=0):
+    pipeline = find_pipeline(with_values(plan.cfg, {"TRAIN.BATCH_SIZE_PER_GPU": largest}))
+    return next(iter(build_train_loader(pipeline, plan.training, start_step=0, num_steps=1, rank=0, world=1)))
 
 
 def objective(model, batches):
@@ -72,7 +72,7 @@ def loop(plan, state, steps, callbacks=()):
     return Loop(
         state.model,
         state,
-        train_data(plan, steps, ONE, state.model.mapper),
+        train_data(plan, steps, ONE),
         loop_settings(plan.cfg, steps),
         processes=ONE,
         stop=StopSignals(),
@@ -81,14 +81,14 @@ def loop(plan, state, steps, callbacks=()):
 
 
 def test_losses_are_named_finite_float32_scalars(plan, state):
-    terms = objective(state.model, micro_batches(plan, state.model.mapper))
+    terms = objective(state.model, micro_batches(plan))
     assert terms
     for name, value in terms.items():
         assert isinstance(name, str) and value.shape == () and value.dtype == torch.float32 and torch.isfinite(value)
 
 
 def test_every_trainable_parameter_gets_a_finite_gradient_and_no_frozen_one(plan, state):
-    objective(state.model, micro_batches(plan, state.model.mapper))
+    objective(state.model, micro_batches(plan))
     for name, parameter in state.model.named_parameters():
         if parameter.requires_grad:
             assert parameter.grad is not None and torch.isfinite(parameter.grad).all(), name
@@ -107,14 +107,14 @@ def test_policy_names_exactly_what_trains(plan, state):
 
 
 def test_same_draws_same_losses(plan, state):
-    batches = micro_batches(plan, state.model.mapper)
+    batches = micro_batches(plan)
     assert equal(objective(state.model, batches), objective(state.model, batches))
 
 
 def test_one_batch_and_its_parts_have_the_same_objective_and_gradient(plan, state):
-    whole = objective(state.model, micro_batches(plan, state.model.mapper))
+    whole = objective(state.model, micro_batches(plan))
     gradient = copy({n: p.grad for n, p in state.model.named_parameters() if p.grad is not None})
-    parts = micro_batches(plan, state.model.mapper, largest=1)
+    parts = micro_batches(plan, largest=1)
     assert len(parts) > 1
     split = objective(state.model, parts)
     assert whole.keys() == split.keys()
@@ -171,14 +171,12 @@ def test_state_dict_round_trip_is_strict(plan, state):
 def predictions(plan, model, size):
     if "everything" in model.result_kinds and len(model.result_kinds) == 1:
         pytest.skip("answers prompts only")
-    cfg = plan.cfg.clone()
-    cfg.defrost()
-    cfg.TEST.BATCH_SIZE_TOTAL = size
+    pipeline = find_pipeline(with_values(plan.cfg, {"TEST.BATCH_SIZE_TOTAL": size}))
     record, split = plan.test[0]
     found = []
     with evaluation_mode(model):
         model.set_vocabulary(record.categories)
-        for batch in build_eval_loader(cfg, record, split, rank=0, world=1, mapper=model.mapper):
+        for batch in build_eval_loader(pipeline, record, split, rank=0, world=1):
             result = model(batch, request=Request())
             assert len(result) == len(batch)
             found += zip(batch.samples, result, strict=True)
@@ -226,7 +224,7 @@ def test_prompts_are_answered_per_image_in_rounds(plan, state):
     if "stroke" not in prompt_kinds(model):
         pytest.skip("takes no strokes")
     record, split = plan.test[0]
-    batch = next(iter(build_eval_loader(plan.cfg, record, split, rank=0, world=1, mapper=model.mapper)))
+    batch = next(iter(build_eval_loader(find_pipeline(plan.cfg), record, split, rank=0, world=1)))
     prompts = [Prompts(points(size, 1 + i), ("ball",) * i) for i, size in enumerate(batch.image_sizes)]
     if "text" not in model.prompt_kinds:
         prompts = [Prompts(prompt.strokes) for prompt in prompts]
@@ -264,12 +262,16 @@ def test_evaluation_keeps_the_modes_of_all_modules(plan, state):
     assert all(p.grad is None for p in state.model.parameters())
 
 
-def test_the_architecture_names_its_mappers(plan, state, monkeypatch):
-    monkeypatch.setattr(type(state.model), "mapper", "absent")
+def test_samples_come_from_the_pipeline_of_the_architecture(plan, state, monkeypatch):
+    def fail(self, record, *_):
+        raise UserError(f"mapper of {record.name}")
+
+    for name in ("train_mapper", "eval_mapper"):
+        monkeypatch.setattr(type(find_pipeline(plan.cfg)), name, fail)
     record, split = plan.test[0]
-    with pytest.raises(UserError, match="evaluation mapper.*absent"):
+    with pytest.raises(UserError, match=f"mapper of {record.name}"):
         evaluate(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
-    with pytest.raises(UserError, match="training mapper.*absent"):
+    with pytest.raises(UserError, match=f"mapper of {plan.training.record.name}"):
         dry_run(plan)
 
 

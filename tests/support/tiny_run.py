@@ -53,7 +53,7 @@ def write_config(folder: Path, arch: str = "seem", **values) -> Path:
     if not record.exists():
         (folder / "data").mkdir(parents=True, exist_ok=True)
         write_dataset(folder / "data")
-    settings = dict(architectures()[arch].module.tiny())
+    settings = dict(architectures()[arch].tiny())
     settings |= {"DATASETS.TRAIN": [str(record)], "DATASETS.TEST": [str(record)], "SAVE_DIR": str(folder / "runs")}
     settings |= {"DEVICE": "cpu", "DATALOADER.NUM_WORKERS": 0, "LOG_EVERY": 1, "TENSORBOARD": False}
     settings |= {name.replace("__", "."): value for name, value in values.items()}

@@ -11,7 +11,7 @@ import torch
 
 from segfoundry.datasets.collate import collate
 from segfoundry.datasets.formats.record import Record
-from segfoundry.datasets.mappers.registry import EVAL_RESIZES
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.finetune import apply_policy, param_groups
@@ -105,7 +105,7 @@ def predictor(**values: Any) -> Predictor:
     """Returns a Predictor around :func:`model`."""
     cfg, cpu = config(**values), torch.device("cpu")
     network = model(**values).eval()
-    resize = EVAL_RESIZES.get(network.mapper)(cfg, Record("", Path(), Path(), (), None, {}))
+    resize = find_pipeline(cfg).eval_resize(Record("", Path(), Path(), (), None, {}))
     return Predictor(network, cfg, (), resize, build_precision(cfg, cpu), cpu, Path("sam.pt"))
 
 

@@ -1,5 +1,7 @@
 """A meta-architecture of a few weights, and batches for it: for tests of the trainer that need no real network."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import nn
@@ -83,8 +85,7 @@ def toy_state(*, seed=0, ema=0.0, dropout=0.0, optimizer="ADAMW", precision="fp3
     rules = model.train_policy().rules
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in rules)
-    solver = Shared().SOLVER
-    solver.OPTIMIZER, solver.BASE_LR = optimizer, 0.01
+    solver = replace(Shared().SOLVER, OPTIMIZER=optimizer, BASE_LR=0.01)
     groups = [{"params": [p for p in model.parameters() if p.requires_grad], "lr": 0.01, "weight_decay": 0.01}]
     built = build_optimizer(solver, groups, CPU)
     average = Ema(parameter_names(model, built), ema) if ema else None

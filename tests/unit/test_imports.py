@@ -76,9 +76,16 @@ def wrong_arrows(root=ROOT):
         folder = path.relative_to(root).parts[0]
         for name in imported(path, root):
             target = own(name)
-            if target in FOLDERS and target not in ALLOWED[folder]:
+            if target in FOLDERS and target not in ALLOWED[folder] and not is_own_configuration(path, name, root):
                 wrong.append(f"{path.relative_to(root)} imports {name}")
     return wrong
+
+
+def is_own_configuration(path, name, root):
+    """Whether datasets/pipelines/<name>.py imports modeling/<name>/config*.py, the one exception."""
+    words = name.split(".")[1:]
+    pipeline = path.relative_to(root).parts[:2] == ("datasets", "pipelines")
+    return pipeline and words[:2] == ["modeling", path.stem] and len(words) > 2 and words[2].startswith("config")
 
 
 def wrong_forms(root=ROOT):
@@ -211,6 +218,7 @@ def small_tree(tmp_path):
     write("utils/errors.py", "class UserError(Exception): ...")
     write("modeling/one/config.py", "from ...utils.errors import UserError")
     write("modeling/two/config.py", "")
+    write("datasets/pipelines/one.py", "from ...modeling.one.config import UserError")
     write("trainer/run.py", "from ..modeling.one.config import UserError")
     return write
 
@@ -228,6 +236,12 @@ PLANTED = {
         "modeling/a.py imports segfoundry.datasets",
     ),
     "arrows from deep inside": ("modeling/one/a.py", "from ... import datasets", "segfoundry.datasets"),
+    "arrows from a pipeline": ("datasets/pipelines/one.py", "from ...modeling.one import model", "modeling.one.model"),
+    "arrows to another's configuration": (
+        "datasets/pipelines/two.py",
+        "from ...modeling.one.config import X",
+        "datasets/pipelines/two.py imports segfoundry.modeling.one.config",
+    ),
     "forms": ("trainer/a.py", "from segfoundry.utils.errors import UserError", "trainer/a.py imports segfoundry.utils"),
     "forms, bare": ("trainer/a.py", "import utils.errors", "trainer/a.py imports utils.errors"),
     "architectures": ("modeling/one/a.py", "from ..two.config import X", "segfoundry.modeling.two.config"),
@@ -314,8 +328,9 @@ def test_light_commands_import_nothing_heavy(arguments):
 
 @pytest.mark.parametrize("module", ["prepare", "validate", "score", "config"])
 def test_verbs_without_a_model_never_name_torch(module):
-    """Follows the imports of a verb through our own files, those inside functions too."""
-    reached, queue = set(), [f"segfoundry.trainer.cli.{module}"]
+    """Follows the imports of a verb, and of the tasks that it finds by name, through our files, in functions too."""
+    tasks = [module_name(path) for path in (ROOT / "datasets" / "tasks").glob("*.py")]
+    reached, queue = set(), [f"segfoundry.trainer.cli.{module}", *tasks]
     while queue:
         name = queue.pop()
         words = name.split(".")

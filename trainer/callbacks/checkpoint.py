@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...utils.errors import UserError
 from ...utils.logging import get_logger
 from ..checkpoints import Checkpoint, CheckpointStore
-from .base import Callback
-
-if TYPE_CHECKING:
-    from ..loop import Loop
+from ..loop import Callback, Loop
 
 log = get_logger(__name__)
 

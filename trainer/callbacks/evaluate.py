@@ -7,16 +7,13 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...utils.errors import ConfigError, did_you_mean
 from ...utils.logging import get_logger
 from ..checkpoints import write_weights
-from .base import Callback
+from ..loop import Callback, Loop
 from .checkpoint import crosses
-
-if TYPE_CHECKING:
-    from ..loop import Loop
 
 log = get_logger(__name__)
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from ...utils.files import atomic_write_text, human_size
 from ...utils.logging import get_logger
+from ..loop import Callback, Loop
 from ..memory import peak_memory
-from .base import Callback
-
-if TYPE_CHECKING:
-    from ..loop import Loop
 
 log = get_logger(__name__)
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets.evaluation.foreground_metrics import confusion, count_scores
+from ...datasets.tasks.base import Comparison
+from ...datasets.tasks.registry import results_of
 from ...utils.image_io import read_image, write_png
-from ...utils.structures import Category, PanopticResult, Prediction, Sample
-from ...utils.visualizer import comparison, error_share, foreground_comparison
+from ...utils.structures import Category, Prediction, Sample
 
 
 @dataclass(order=True)
@@ -29,22 +29,19 @@ class _Entry:
     order: int
     image_id: str = field(compare=False)
     file_name: str = field(compare=False)
-    truth: PanopticResult | np.ndarray = field(compare=False)
-    prediction: PanopticResult | np.ndarray = field(compare=False)
+    comparison: Comparison = field(compare=False)
+    truth: Any = field(compare=False)
+    kept: Any = field(compare=False)
 
     def picture(self, categories: Sequence[Category]) -> np.ndarray:
-        """Returns the panels of panoptic maps, or of foreground masks."""
-        image = read_image(self.file_name)
-        if isinstance(self.truth, PanopticResult) and isinstance(self.prediction, PanopticResult):
-            return comparison(image, self.truth, self.prediction, categories)
-        assert isinstance(self.truth, np.ndarray) and isinstance(self.prediction, np.ndarray)
-        return foreground_comparison(image, self.truth, self.prediction)
+        """Returns the panels of truth and prediction."""
+        return self.comparison.picture(read_image(self.file_name), self.truth, self.kept, categories)
 
 
 class WorstPictures:
-    """Keeps the images with the largest share of wrong pixels and writes *truth | prediction | error* pictures.
+    """Keeps the images whose results are most wrong and writes *truth | prediction | error* pictures.
 
-    Of foreground, which is thin, it is the share of the pixels that are foreground in truth or prediction (1 - IoU).
+    An image counts by the first of its tasks that has a :class:`~segfoundry.datasets.tasks.base.Comparison`.
 
     Args:
         categories: the data set's categories, in index order.
@@ -57,16 +54,16 @@ class WorstPictures:
         self._heap: list[_Entry] = []
 
     def process(self, sample: Sample, prediction: Prediction) -> None:
-        """Considers one image; one without panoptic or foreground truth and prediction is passed over."""
+        """Considers one image; one without a result that can be compared with its truth is passed over."""
         if self.count <= 0:
             return
         about = (-sample.index, str(sample.image_id), sample.file_name)
-        if sample.panoptic is not None and prediction.panoptic is not None:
-            error = error_share(sample.panoptic, prediction.panoptic)
-            self._keep(_Entry(error, *about, sample.panoptic, prediction.panoptic))
-        elif sample.foreground is not None and prediction.foreground is not None:
-            truth, mask = sample.foreground, prediction.foreground.mask
-            self._keep(_Entry(1 - count_scores(confusion(mask, truth))["iou"], *about, truth, mask))
+        for task, result in results_of(prediction):
+            truth, compared = task.truth(sample), task.comparison
+            if compared is not None and truth is not None:
+                error = compared.error_share(truth, result)
+                self._keep(_Entry(error, *about, compared, truth, compared.kept(result)))
+                return
 
     def _keep(self, entry: _Entry) -> None:
         if len(self._heap) < self.count:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...utils.files import human_size
 from ...utils.logging import console
-from .base import Callback
-
-if TYPE_CHECKING:
-    from ..loop import Loop
+from ..loop import Callback, Loop
 
 
 class ProgressCallback(Callback):

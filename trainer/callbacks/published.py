@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +14,8 @@ from ...modeling.finetune import parameter_kinds
 from ...utils.errors import ConfigError
 from ...utils.files import atomic_write, check_free_space, disk_errors
 from ...utils.logging import get_logger
-from .base import Callback
+from ..loop import Callback, Loop
 from .checkpoint import crosses
-
-if TYPE_CHECKING:
-    from ..loop import Loop
 
 log = get_logger(__name__)
 

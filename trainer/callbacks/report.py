@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ...datasets.tasks.registry import report_figures
 from ...utils.errors import UserError
 from ...utils.logging import get_logger
 from ...utils.report import write_report
-from .base import Callback
-
-if TYPE_CHECKING:
-    from ..loop import Loop
+from ..loop import Callback, Loop
 
 log = get_logger(__name__)
 
@@ -35,6 +32,6 @@ class ReportCallback(Callback):
 def refresh_report(folder: Path) -> None:
     """Writes the report of a run folder; a report that cannot be written is a warning, never the end of a run."""
     try:
-        log.info("report: %s", write_report(folder))
+        log.info("report: %s", write_report(folder, report_figures()))
     except (UserError, OSError, ValueError, ImportError) as error:
         log.warning("no report was written: %s (entry.py report --run %s tries again)", error, folder)

@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...utils.files import atomic_write_text
 from ...utils.logging import get_logger
-from .base import Callback
-
-if TYPE_CHECKING:
-    from ..loop import Loop
+from ..loop import Callback, Loop
 
 log = get_logger(__name__)
 

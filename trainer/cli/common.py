@@ -13,7 +13,7 @@ from ...utils.errors import UserError, did_you_mean
 from ...utils.version import __version__
 
 if TYPE_CHECKING:
-    from ...utils.config.engine import Resolved
+    from ...utils.config.resolved import Resolved
 
 # options that take every word up to the next known option, "-0.1" and "--x" included
 _GREEDY = ("--overrides", "--config_overrides")

@@ -10,7 +10,7 @@ from ...utils.errors import ConfigError
 from .common import UsageError, add_config_arguments, resolve
 
 if TYPE_CHECKING:
-    from ...utils.config.engine import Resolved
+    from ...utils.config.resolved import Resolved
     from ...utils.config.schema import Leaf
 
 HELP = "Show the resolved configuration with the origin of each value, compare two, or explain a key."
@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _print_diff(args: argparse.Namespace) -> None:
     from ...utils.config.dump import scalar
-    from ...utils.config.engine import diff, load_config
+    from ...utils.config.engine import load_config
+    from ...utils.config.resolved import diff
 
     if args.conf_files and len(args.diff) == 1:
         left = resolve(args)
@@ -113,7 +114,7 @@ def _holds(leaf: Leaf, name: str) -> bool:
 
 def _value_rows(resolved: Resolved, name: str) -> dict[str, str]:
     from ...utils.config.dump import scalar
-    from ...utils.config.engine import find_value
+    from ...utils.config.resolved import find_value
 
     value = find_value(resolved.cfg, name)
     if isinstance(value, dict) and value:

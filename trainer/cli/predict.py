@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...datasets.tasks.registry import all_result_tasks
 from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 if TYPE_CHECKING:
     from ...datasets.inputs import InputFile
+    from ...datasets.tasks.base import WriterOption
     from ..predict_prompts import ObjectsOf
 
 HELP = (
-    "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files, masks of "
-    "foreground or of everything, and overlays. "
+    "Run a network on images, folders, glob patterns or videos; write files of what it finds, and overlays. "
     "With prompts: write the mask of each object that they point at or name."
 )
 EXAMPLES = """
@@ -23,12 +24,10 @@ EXAMPLES = """
   python entry.py predict --weights runs/demo --input 'photos/**/*.jpg' clip.mp4 --output predictions --tasks panoptic
   python entry.py predict --weights seem_focalt_v1.pt --input photo.jpg \\
       --output predictions --classes 'person,bicycle,road:stuff,sky:stuff'
-  python entry.py predict --weights sam_vit_b_01ec64.pth --input photos --output masks --tasks everything \\
-      --overrides SAM.AMG.POINTS_PER_SIDE 16
+  python entry.py predict --weights sam_vit_b_01ec64.pth --input photos --output masks --tasks everything
   python entry.py predict --weights runs/demo --input photo.jpg --output cups --text 'the left cup' 'the saucer'
   python entry.py predict --weights runs/demo --input photo.jpg --output cup --point 120,80 --point 40,30,-
 """
-TASKS = ("panoptic", "semantic", "instance", "foreground", "everything")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,15 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--classes", metavar="NAMES", help="other category names: person,car,road:stuff (things unless :stuff)"
     )
-    parser.add_argument(
-        "--tasks", metavar="LIST", help=f"any of {','.join(TASKS)}; default: what the configuration does"
-    )
-    parser.add_argument(
-        "--png", action="store_true", help="write everything's masks as PNG files and metadata.csv instead of JSON"
-    )
-    parser.add_argument(
-        "--probability", action="store_true", help="also write the probability of foreground as PNG files"
-    )
+    names = ",".join(task.name for task in all_result_tasks())
+    parser.add_argument("--tasks", metavar="LIST", help=f"any of {names}; default: what the configuration does")
+    for option in _writer_options():
+        parser.add_argument(f"--{option.name}", action="store_true", help=option.text, **option.arguments)
     parser.add_argument(
         "--batch", type=int, metavar="N", help="images of one size per pass; default TEST.BATCH_SIZE_TOTAL"
     )
@@ -109,17 +103,32 @@ def run(args: argparse.Namespace) -> int:
         summary = predict_prompted(predictor, inputs, objects_of, args.output, **reading)
     else:
         batch = args.batch or max(1, int(predictor.cfg.TEST.BATCH_SIZE_TOTAL))
-        if args.png and "everything" not in predictor.result_tasks(tasks):
-            raise UsageError("--png is about the masks of everything; add --tasks everything")
-        if args.probability and "foreground" not in predictor.result_tasks(tasks):
-            raise UsageError("--probability is about foreground, which is not predicted here; leave it out")
-        reading |= {"everything_png": args.png, "probability": args.probability}
-        summary = predict_files(predictor, inputs, args.output, tasks=tasks, batch_size=batch, **reading)
+        options = _chosen_options(args, predictor.result_tasks(tasks))
+        summary = predict_files(
+            predictor, inputs, args.output, tasks=tasks, batch_size=batch, options=options, **reading
+        )
     frames = f" and {summary.frames} video frames" if summary.frames else ""
     skipped = f", {len(summary.skipped)} unreadable files skipped" if summary.skipped else ""
     done = f"predicted {summary.images} images{frames}{skipped}"
     print(f"{done}; results in {args.output}, pictures in {args.output / 'overlay'}")
     return 0
+
+
+def _writer_options() -> list[WriterOption]:
+    return [option for task in all_result_tasks() for option in task.options]
+
+
+def _chosen_options(args: argparse.Namespace, asked: Sequence[str]) -> dict[str, bool]:
+    """Returns the keywords of the tasks' writers.
+
+    Raises:
+        UsageError: an option is about a task that is not predicted.
+    """
+    for task in all_result_tasks():
+        for option in task.options:
+            if getattr(args, option.name) and task.name not in asked:
+                raise UsageError(option.misplaced)
+    return {option.keyword: getattr(args, option.name) for option in _writer_options()}
 
 
 def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf:
@@ -131,7 +140,7 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     from ...datasets.formats.prompts import PromptedObject, read_prompt_file
     from ...utils.prompts import Box, Point, Prompt
 
-    for option in ("tasks", "batch", "png", "probability"):
+    for option in ("tasks", "batch", *(option.name for option in _writer_options())):
         if getattr(args, option) not in (None, False):
             raise UsageError(f"--{option} has no meaning with prompts; leave it out")
     shapes: tuple[Prompt, ...] = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))
@@ -176,7 +185,7 @@ def parse_tasks(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     found = tuple(word.strip() for word in text.split(",") if word.strip())
-    unknown = [word for word in found if word not in TASKS]
-    if unknown or not found:
-        raise UsageError(f"--tasks {text}: expected some of {', '.join(TASKS)}, separated by commas")
+    known = [task.name for task in all_result_tasks()]
+    if not found or not set(found) <= set(known):
+        raise UsageError(f"--tasks {text}: expected some of {', '.join(known)}, separated by commas")
     return found

@@ -20,6 +20,8 @@ EXAMPLES = """
   python entry.py validate --conf_files configs/sam/dlo_vit_b.yaml my_cables.yaml
 """
 
+DATA_SECTION = "dataset"
+"""Section of another system's files that names folders of images and masks."""
 _COLORS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -104,27 +106,36 @@ def _section_file(dataset: str) -> bool:
     if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
         return False
     content = read_yaml(path)
-    return isinstance(content, dict) and "dataset" in content and "splits" not in content
+    return isinstance(content, dict) and DATA_SECTION in content and "splits" not in content
 
 
 def _configured(args: argparse.Namespace) -> tuple[Record, list[Split]]:
     """Returns the folders that a configuration names, as one data set."""
-    from ...datasets.formats.dlo import dlo_sets, validation_record
+    from ...datasets.pipelines.base import find_pipeline
     from ...utils.errors import DataError
 
     if not args.conf_files:
-        args.overrides = ["MODEL.NAME", "sam", *args.overrides]
+        args.overrides = ["MODEL.NAME", _reader_of(DATA_SECTION), *args.overrides]
     files = args.conf_files or [args.dataset]
-    sets = dlo_sets(resolve(args, conf_files=files).cfg)
+    pipeline = find_pipeline(resolve(args, conf_files=files).typed)
+    sets = pipeline.own_data()
     for notice in sets.notices:
         print(f"note: {notice}")
     if not sets.train and not sets.test:
-        raise DataError(
-            f"{', '.join(files)}: neither SAM.DLO.TRAIN nor SAM.DLO.TEST (section `dataset:`) names a folder; a record "
-            "is checked by its own name: validate DATASET"
-        )
-    record = validation_record(sets, Path(files[-1]))
+        keys = [key.name for key in (pipeline.train_key, pipeline.test_key) if key]
+        nothing = f"neither {' nor '.join(keys)} (section `{DATA_SECTION}:`) names a folder"
+        if len(keys) < 2:
+            nothing = f"{' '.join(keys) or pipeline.cfg.MODEL.NAME} names no folder"
+        raise DataError(f"{', '.join(files)}: {nothing}; a record is checked by its own name: validate DATASET")
+    record = sets.as_record(pipeline.data_name, Path(files[-1]))
     return record, list(record.splits.values())
+
+
+def _reader_of(section: str) -> str:
+    """Returns a value of MODEL.NAME whose architecture reads a section of another system's files."""
+    from ...utils.config.architectures import architectures
+
+    return next(arch.model_names[0] for arch in architectures().values() if section in arch.foreign_sections)
 
 
 def _print(result) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import cv2
@@ -14,12 +14,13 @@ import numpy as np
 
 from ...datasets.formats.prompts import PromptedObject, describe, parse_prompts
 from ...datasets.prompted_writer import object_entry
+from ...datasets.tasks.base import ResultTask
+from ...datasets.tasks.registry import all_result_tasks
 from ...modeling.promptable import prompt_kinds
 from ...utils.errors import UserError
 from ...utils.image_io import encode_png
-from ...utils.masks import decode_masks, encode_masks
+from ...utils.masks import decode_masks
 from ...utils.palette import distinct_color
-from ...utils.structures import Category, Prediction
 from ..loading import parse_classes
 from ..predictor import Predictor
 from ..result_memory import check_mask_memory
@@ -27,9 +28,6 @@ from ..session import InteractiveSession
 
 MAX_OBJECTS = 1000
 MAX_TEXT = 1000  # characters
-_RESULTS = ("panoptic", "instance", "semantic", "foreground", "everything")  # the richest first
-_BY_CATEGORY = frozenset({"panoptic", "instance", "semantic"})
-_MIN_SCORE = 0.5  # of an instance that is shown
 _JPEG_QUALITY = 92
 
 
@@ -121,19 +119,19 @@ class OpenImage:
             predictor: the network.
             names: vocabulary as ``--classes`` takes it; empty: the network's own.
         """
-        task = next((t for t in _RESULTS if t in predictor.result_tasks()), "panoptic")
-        if names and task not in _BY_CATEGORY:
+        task = unasked_task(predictor)
+        if task is None:
+            raise UserError("this network answers prompts only")
+        if names and not task.by_category:
             raise UserError("this network knows no categories; leave the field empty")
         categories = parse_classes(_short(names), "categories") if names else predictor.categories
-        if task == "everything":  # looks at crops of the image, too: the features are not enough
-            prediction = predictor([self.image], (task,))[0]
-        elif self.session is not None:
-            prediction = self.session.predict((task,), categories)
+        if self.session is not None and not task.needs_original:
+            prediction = self.session.predict((task.name,), categories)
         elif names:
             raise UserError("this network finds its own categories only")
         else:
-            prediction = predictor([self.image], (task,))[0]
-        self.segments = _segments(prediction, categories)
+            prediction = predictor([self.image], (task.name,))[0]
+        self.segments = [asdict(region) for region in task.regions(task.result(prediction), categories)]
         return self.segments
 
     def picture(self) -> bytes:
@@ -219,38 +217,10 @@ class OpenImages:
         self._images.pop(key, None)
 
 
-def _segments(prediction: Prediction, categories: Sequence[Category]) -> list[dict[str, Any]]:
-    """Returns the parts of a prediction as the page shows them: name, colour, score, mask."""
-    if prediction.everything is not None:
-        return [_region(n, record) for n, record in enumerate(prediction.everything)]
-    if prediction.foreground is not None:
-        named = {"name": "foreground", "color": distinct_color(0), "isthing": False, "score": None}
-        return [{**named, "mask": encode_masks(prediction.foreground.mask[None])[0]}]
-    found: list[tuple[np.ndarray, int, float | None]] = []
-    if prediction.panoptic is not None:
-        ids = prediction.panoptic.ids
-        found = [(ids == s.id, s.category, s.score) for s in prediction.panoptic.segments]
-    elif prediction.instances is not None:
-        parts = prediction.instances
-        found = [
-            (parts.masks[i], int(parts.categories[i]), float(parts.scores[i]))
-            for i in range(len(parts.scores))
-            if parts.scores[i] >= _MIN_SCORE
-        ]
-    elif prediction.semantic is not None:
-        found = [(prediction.semantic == c, int(c), None) for c in np.unique(prediction.semantic)]
-    entries = []
-    for mask, index, score in found:
-        category = categories[index]
-        entry = {"name": category.name, "color": category.color, "isthing": category.isthing, "score": score}
-        entries.append({**entry, "mask": encode_masks(mask[None])[0]})
-    return entries
-
-
-def _region(number: int, record: dict[str, Any]) -> dict[str, Any]:
-    """Returns a mask of everything mode as the page shows it."""
-    about = {"name": "region", "color": distinct_color(number), "isthing": False, "score": record["predicted_iou"]}
-    return {**about, "mask": record["segmentation"]}
+def unasked_task(predictor: Predictor) -> ResultTask | None:
+    """Returns what the page shows of what a network finds without prompts: its first task; None: it finds nothing."""
+    found = predictor.result_tasks() or predictor.model.result_kinds
+    return next((task for task in all_result_tasks() if task.name in found), None)
 
 
 def _whole(value: Any) -> int:

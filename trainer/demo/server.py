@@ -27,7 +27,7 @@ from ...utils.errors import DataError, UserError
 from ...utils.image_io import decode_image
 from ...utils.logging import get_logger
 from ..predictor import Predictor
-from .images import NoImageError, OpenImages
+from .images import NoImageError, OpenImages, unasked_task
 
 log = get_logger(__name__)
 
@@ -144,12 +144,12 @@ class DemoServer(ThreadingHTTPServer):
 
     def about(self) -> dict[str, Any]:
         """Returns what the page must know before an image is loaded."""
-        predictor = self.predictor
+        predictor, task = self.predictor, unasked_task(self.predictor)
         return {
             "model": predictor.cfg.MODEL.NAME,
             "weights": predictor.source.name,
             "prompts": sorted(prompt_kinds(predictor.model)),
-            "results": sorted(predictor.model.result_kinds),
+            "finds": task and {"name": task.name, "by_category": task.by_category},
             "categories": [{"name": c.name, "color": c.color} for c in predictor.categories],
             "limits": {"upload": self.limits.upload, "pixels": self.limits.pixels},
         }

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...utils.config.engine import Resolved, load_config, origin_is_user
+from ...utils.config.engine import load_config
+from ...utils.config.resolved import Resolved, origin_is_user
 from ...utils.config.values import Plain, convert
 from ...utils.errors import ConfigError
 from ..cli.common import UsageError, VerbParser

@@ -46,7 +46,7 @@ def document() -> str:
     for arch in architectures().values():
         parts.append(f"## Keys of `{arch.name}`\n")
         parts.append(f"`MODEL.NAME`: {', '.join(f'`{m}`' for m in arch.model_names)}.\n")
-        parts += _tables(_own(arch), section_texts(arch.module.Section))
+        parts += _tables(_own(arch), section_texts(arch.config))
     return "\n".join(parts).rstrip("\n") + "\n"
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import yaml
 from yacs.config import CfgNode
 
-from .values import Plain, convert
+from .architectures import find_architecture
+from .origins import signed
+from .plain import Plain
+from .resolved import Resolved
+from .values import convert
 
-if TYPE_CHECKING:
-    from .engine import Resolved
-
-_TITLE = "# Resolved configuration of Segfoundry: a valid configuration file. Comments: where a value was written."
-_DIGEST = "# digest "
 _BARE = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 _AMBIGUOUS = re.compile(r"(?i)true|false|yes|no|on|off|y|n|null|none|\.nan|\.inf|[./]*")
 
@@ -31,33 +29,11 @@ def dump(config: Resolved | CfgNode) -> str:
     origins: Mapping[str, str] = {} if isinstance(config, CfgNode) else config.origins
     cfg = config if isinstance(config, CfgNode) else config.cfg
     body = "\n".join(_lines(cfg, _defaults(cfg), origins, "", 0)) + "\n"
-    return f"{_TITLE}\n{_DIGEST}{_digest(body)}\n{body}" if origins else body
-
-
-def kept_origins(text: str) -> Callable[[int, int], str | None]:
-    """Returns a function (line from 0, column behind the value) -> origin written there, or None.
-
-    It always returns None unless ``text`` is an unchanged result of ``dump``.
-    """
-    lines = text.split("\n")
-    if lines[0] != _TITLE or len(lines) < 3 or lines[1] != _DIGEST + _digest("\n".join(lines[2:])):
-        return lambda line, column: None
-
-    def origin(line: int, column: int) -> str | None:
-        comment = lines[line][column:].strip()
-        return comment[2:] if comment.startswith("# ") else None
-
-    return origin
-
-
-def _digest(body: str) -> str:
-    return hashlib.blake2b(body.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return signed(body) if origins else body
 
 
 def _defaults(cfg: CfgNode) -> dict[str, Any]:
     """Returns the default of each free mapping: what a dump leaves out of one must be taken out explicitly."""
-    from .architectures import find_architecture
-
     leaves = find_architecture(cfg.MODEL.NAME).leaves.values()
     return {leaf.name: leaf.default for leaf in leaves if leaf.is_mapping}
 

@@ -9,7 +9,6 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from yacs.config import CfgNode
@@ -17,41 +16,21 @@ from yacs.config import CfgNode
 from ..errors import ConfigError, did_you_mean, nearest
 from .architectures import Architecture, architectures, find_architecture
 from .foreign import translate
+from .plain import Plain, is_null
 from .reader import (
     BASE_KEY,
-    Block,
     Entry,
     file_label,
-    parse_text,
     read_files,
     read_json,
     read_mapping,
     read_words,
 )
-from .schema import Leaf
+from .resolved import DEFAULT_ORIGIN, Resolved, origin_is_user
+from .schema import Leaf, typed_section
 from .sections import check as check_shared
-from .values import Plain, check_range, convert, is_null, mappings
-
-DEFAULT_ORIGIN = "default"
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """A complete configuration.
-
-    Attributes:
-        cfg: frozen tree; lists are lists, free mappings are trees too.
-        origins: dotted key (entries of free mappings included) -> "default", "configs/<arch>/<name>.yaml" for a
-            shipped file, "./name.yaml" or an absolute path for a user's file, "--overrides", "--config_overrides" or
-            "mapping".
-        notices: what the user should know, one sentence each; e.g. a key that was set and has no effect.
-        arch: folder name of the meta-architecture.
-    """
-
-    cfg: CfgNode
-    origins: dict[str, str] = field(repr=False)
-    notices: list[str]
-    arch: str
+from .values import check_range, convert, mappings
+from .yaml_text import Block, parse_text
 
 
 def load_config(
@@ -87,53 +66,19 @@ def load_mapping(values: Mapping[str, Any]) -> Resolved:
     return _resolve(read_mapping(values, "mapping"))
 
 
-def origin_is_user(resolved: Resolved, key: str) -> bool:
-    """True if the user wrote ``key`` (or an entry of that mapping): in an override or in a file that is not shipped."""
-    written = [o for name, o in resolved.origins.items() if name == key or name.startswith(key + ".")]
-    return any(o != DEFAULT_ORIGIN and not o.startswith("configs/") for o in written)
-
-
-def diff(cfg_a: CfgNode, cfg_b: CfgNode) -> list[tuple[str, Any, Any]]:
-    """Returns (dotted key, value in a, value in b) where two trees differ; a missing value is None."""
-    a, b = dict(_walk(cfg_a)), dict(_walk(cfg_b))
-    return [(k, a.get(k), b.get(k)) for k in dict.fromkeys([*a, *b]) if (k in a) != (k in b) or a[k] != b[k]]
-
-
-def find_value(cfg: CfgNode, key: str) -> Any:
-    """Returns the value at a dotted key, None if a free mapping or list lacks it. Entries of mappings may hold dots."""
-    node: Any = cfg
-    parts = key.split(".")
-    while parts and isinstance(node, (Mapping, list)):
-        if isinstance(node, list):
-            index = parts.pop(0)
-            node = node[int(index)] if index.isdecimal() and int(index) < len(node) else None
-            continue
-        whole = ".".join(parts)
-        if whole in node:
-            return node[whole]
-        node = node.get(parts.pop(0))
-    return None if parts else node
-
-
-def _walk(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from _walk(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
-
-
 def _resolve(entries: list[Entry]) -> Resolved:
     name = _model_name(entries)
     if not name:
         _check_alone(entries)
     arch = find_architecture(name)
     tree = _Tree(arch)
-    for entry in translate(entries, arch.foreign):
+    for entry in translate(entries, arch.foreign_sections):
         tree.assign(entry)
-    cfg = CfgNode(tree.nested())
-    check_shared(cfg)
-    arch.module.check(cfg)
+    values = tree.nested()
+    typed = typed_section(arch.config, values)
+    check_shared(typed)
+    arch.check(typed)
+    cfg = CfgNode(values)
     cfg.freeze()
     draft = Resolved(cfg, tree.origins, [], arch.name)
     return Resolved(cfg, tree.origins, _unused_keys(draft, tree), arch.name)
@@ -143,10 +88,10 @@ def _check_alone(entries: list[Entry]) -> None:
     """Raises ConfigError if entries that choose no architecture have a section that belongs beside a file of one."""
     tops = {entry.path.partition(".")[0]: entry.place for entry in reversed(entries)}  # the first place counts
     for arch in architectures().values():
-        for name in arch.foreign.keys() & tops:
+        for name in arch.foreign_sections.keys() & tops:
             raise ConfigError(
                 f"{tops[name]}: the section {name!r} names data, but nothing names a network; give a configuration "
-                f"before this file, e.g. --conf_files {arch.foreign[name].beside} FILE"
+                f"before this file, e.g. --conf_files {arch.foreign_sections[name].beside} FILE"
             )
 
 
@@ -356,7 +301,7 @@ class _Tree:
         ours = {name.partition(".")[0] for name in self.arch.leaves}
         for other in architectures().values():
             theirs = {name.partition(".")[0] for name in other.leaves}
-            if path in other.leaves or (top in {*theirs, *other.foreign} and top not in ours):
+            if path in other.leaves or (top in {*theirs, *other.foreign_sections} and top not in ours):
                 return other
         return None
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import ConfigError, did_you_mean
 from ..paths import user_path
-from .reader import Block, Entry
-from .values import is_null
+from .plain import is_null
+from .reader import Entry
+from .yaml_text import Block
 
 
 @dataclass(frozen=True)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from ..errors import ConfigError, UserError
+from ..errors import ConfigError, UserError, did_you_mean
 from ..paths import configs_root, product_root, user_path
-from .values import NULL_WORDS, Plain
+from .origins import kept_origins
+from .plain import Plain
+from .yaml_text import Walker, one_line
 
 BASE_KEY = "_BASE_"
-MAX_NODES = 100_000  # far above any configuration; aliases can blow a small file up without end
-_PLAIN_TAGS = {f"tag:yaml.org,2002:{t}" for t in "null bool int float str timestamp map seq merge value".split()}
 
 
 @dataclass(frozen=True)
@@ -37,111 +37,6 @@ class Entry:
     origin: str
     place: str
     file: Path | None = None
-
-
-class Block(dict[str, Any]):
-    """A mapping inside a list of a YAML document.
-
-    Attributes:
-        lines: name -> its line, from 0.
-    """
-
-    lines: dict[str, int]
-
-
-def parse_text(text: str) -> Any:
-    """Reads one YAML value; scalars stay text.
-
-    Raises:
-        ValueError: if the text is not YAML.
-    """
-    try:
-        return _Walker(text).value()
-    except (yaml.YAMLError, ConfigError) as error:
-        raise ValueError(f"not readable as YAML: {_one_line(error)}") from None
-
-
-class _Walker:
-    """Walks the node graph of one YAML document; refuses tags, duplicate keys, cycles and blown-up aliases."""
-
-    def __init__(self, text: str) -> None:
-        self.root = yaml.compose(text, Loader=yaml.SafeLoader)
-        self.visited = 0
-        self.stack: list[int] = []
-
-    def value(self) -> Any:
-        return None if self.root is None else self._value(self.root)
-
-    def entries(self) -> Iterator[tuple[str, Any, int, int]]:
-        """Yields (dotted key, value, line from 0, column where the value ends) for each leaf of the document."""
-        if isinstance(self.root, yaml.MappingNode):
-            yield from self._entries(self.root, "")
-
-    def _enter(self, node: yaml.Node) -> None:
-        self.visited += 1
-        if id(node) in self.stack:
-            raise ConfigError(f"line {node.start_mark.line + 1}: an alias contains itself")
-        if self.visited > MAX_NODES:
-            raise ConfigError(f"more than {MAX_NODES} values; do aliases multiply?")
-        if node.tag not in _PLAIN_TAGS:
-            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-            raise ConfigError(
-                f"line {node.start_mark.line + 1}: the YAML tag {tag} is refused, configuration files hold plain data"
-            )
-        self.stack.append(id(node))
-
-    def _value(self, node: yaml.Node) -> Any:
-        self._enter(node)
-        try:
-            if isinstance(node, yaml.ScalarNode):
-                return _scalar(node)
-            if isinstance(node, yaml.SequenceNode):
-                return [self._value(item) for item in node.value]
-            assert isinstance(node, yaml.MappingNode)
-            pairs = self._pairs(node)
-            block = Block((name, self._value(child)) for name, child in pairs)
-            block.lines = {name: child.start_mark.line for name, child in pairs}
-            return block
-        finally:
-            self.stack.pop()
-
-    def _entries(self, node: yaml.MappingNode, prefix: str) -> Iterator[tuple[str, Any, int, int]]:
-        self._enter(node)
-        for name, child in self._pairs(node):
-            path = prefix + name
-            if isinstance(child, yaml.MappingNode) and child.value:
-                yield from self._entries(child, path + ".")
-            else:
-                mark = child.end_mark
-                yield path, self._value(child), child.start_mark.line, mark.column
-        self.stack.pop()
-
-    def _pairs(self, node: yaml.MappingNode) -> list[tuple[str, yaml.Node]]:
-        """Returns the named children; those of YAML merge keys (``<<``) first, unless named again."""
-        own: dict[str, yaml.Node] = {}
-        merged: dict[str, yaml.Node] = {}
-        for key_node, child in node.value:
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise ConfigError(f"line {line}: a key must be a word")
-            if key_node.tag.endswith(":merge"):
-                for source in child.value if isinstance(child, yaml.SequenceNode) else [child]:
-                    if not isinstance(source, yaml.MappingNode):
-                        raise ConfigError(f"line {line}: '<<' takes a mapping or a list of mappings")
-                    self._enter(source)
-                    merged.update({k: v for k, v in self._pairs(source) if k not in merged})
-                    self.stack.pop()
-                continue
-            if key_node.value in own:
-                raise ConfigError(f"line {line}: the key {key_node.value!r} appears twice")
-            own[key_node.value] = child
-        return [(k, v) for k, v in merged.items() if k not in own] + list(own.items())
-
-
-def _scalar(node: yaml.ScalarNode) -> Any:
-    if node.style is not None:
-        return node.value
-    return None if node.value == "" or node.value in NULL_WORDS else Plain(node.value)
 
 
 def read_files(names: Sequence[str | os.PathLike[str]]) -> list[Entry]:
@@ -170,8 +65,6 @@ def _find_file(name: str | os.PathLike[str]) -> Path:
 
 
 def _similar_file(path: Path) -> str:
-    from ..errors import did_you_mean
-
     for folder in (path.parent, product_root() / path.parent):
         if folder.is_dir():
             hint = did_you_mean(path.name, [p.name for p in folder.glob("*.yaml")])
@@ -187,18 +80,16 @@ def _read_file(path: Path, including: tuple[Path, ...]) -> list[Entry]:
         raise ConfigError(f"{label}: {BASE_KEY} goes round in a circle: {chain}")
     try:
         text = path.read_text(encoding="utf-8")
-        walker = _Walker(text)
+        walker = Walker(text)
         if walker.root is not None and not isinstance(walker.root, yaml.MappingNode):
             raise ConfigError("the file must hold a mapping of keys")
         found = list(walker.entries())
     except (yaml.YAMLError, ConfigError, UnicodeDecodeError, OSError) as error:
-        raise ConfigError(f"{label}: {_one_line(error)}") from None
+        raise ConfigError(f"{label}: {one_line(error)}") from None
     return _with_bases(path, label, text, found, including)
 
 
 def _with_bases(path: Path, label: str, text: str, found: list, including: tuple[Path, ...]) -> list[Entry]:
-    from .dump import kept_origins
-
     kept = kept_origins(text)
     bases: list[Entry] = []
     own: dict[str, Entry] = {}
@@ -296,13 +187,3 @@ def read_words(words: Sequence[str]) -> list[Entry]:
                 raise UserError(f"--overrides: the key {word!r} at the end has no value") from None
         entries.append(Entry(name.strip(), Plain(value), "--overrides", "--overrides"))
     return entries
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"line {error.problem_mark.line + 1}: {error.problem or error.context}"
-    if isinstance(error, UnicodeDecodeError):
-        return f"not UTF-8 text (byte {error.start})"
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return " ".join(str(error).split())

@@ -1,16 +1,20 @@
 """How a configuration key is declared: one dataclass field with type, default and explanation.
 
-A section is a dataclass; the field's name, as written, is the key. Config modules import nothing heavier than this
-file, so that a mistyped key is answered before torch is loaded.
+A section is a frozen dataclass; the field's name, as written, is the key. An architecture's configuration is a section,
+too: it extends the shared one, and functions take the section they read, so that the type check finds a misspelt key.
+Config modules import nothing heavier than this file, so that a mistyped key is answered before torch is loaded.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+_S = TypeVar("_S")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def key(
     default: Any,
     text: str,
     *,
-    choices: tuple[Any, ...] | None = None,
+    choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] | None = None,
     minimum: float | None = None,
     maximum: float | None = None,
     no_effect: str | None = None,
@@ -71,7 +75,7 @@ def key(
     Args:
         default: value when nothing sets the key; lists and mappings are copied for each section object.
         text: what the key means, with its unit and the meaning of special values.
-        choices: the allowed values, when the set is closed.
+        choices: the allowed values, when the set is closed; or a function that finds them when the schema is read.
         minimum: smallest allowed number; for a list, of each element.
         maximum: largest allowed number; for a list, of each element.
         no_effect: the key exists so that published configurations and job scripts run unchanged, but nothing reads it;
@@ -96,6 +100,9 @@ def section(cls: type, text: str = "") -> Any:
     return field(default_factory=cls, metadata={"text": text})
 
 
+_hints: Callable[[Any], dict[str, Any]] = functools.cache(get_type_hints)  # read for every configuration, and slow
+
+
 def _is_section(hint: Any) -> bool:
     return isinstance(hint, type) and dataclasses.is_dataclass(hint)
 
@@ -103,14 +110,20 @@ def _is_section(hint: Any) -> bool:
 def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
     """Returns the keys of a section and of the sections inside it: dotted key -> declaration, in written order."""
     found: dict[str, Leaf] = {}
-    hints = get_type_hints(cls)
+    hints = _hints(cls)
     defaults = cls()
     for item in dataclasses.fields(cls):
         name, hint = prefix + item.name, hints[item.name]
         if _is_section(hint):
             found.update(collect(hint, name + "."))
         else:
-            found[name] = Leaf(name, hint, getattr(defaults, item.name), **item.metadata)
+            choices = item.metadata["choices"]
+            found[name] = Leaf(
+                name,
+                hint,
+                getattr(defaults, item.name),
+                **{**item.metadata, "choices": choices() if callable(choices) else choices},
+            )
     return found
 
 
@@ -127,11 +140,52 @@ def with_choices(leaves: Mapping[str, Leaf], name: str, more: Iterable[str]) -> 
     return {**leaves, name: dataclasses.replace(leaf, choices=choices)}
 
 
+def typed_section(cls: type[_S], values: Mapping[str, Any]) -> _S:
+    """Returns the section ``cls`` with the values of a tree; lists and free mappings are copied.
+
+    Args:
+        cls: dataclass of a section.
+        values: field name -> value; nested sections as mappings.
+    """
+    hints = _hints(cls)
+    found = {}
+    for item in dataclasses.fields(cls):  # type: ignore[arg-type]  # every section is a dataclass
+        hint, value = hints[item.name], values[item.name]
+        found[item.name] = typed_section(hint, value) if _is_section(hint) else _copied(value)
+    return cls(**found)
+
+
+def value_at(config: Any, key: str) -> Any:
+    """Returns the value of a dotted declared key of a typed configuration."""
+    return functools.reduce(getattr, key.split("."), config)
+
+
+def with_values(config: _S, values: Mapping[str, Any]) -> _S:
+    """Returns a typed section with other values, itself unchanged.
+
+    Args:
+        config: the section.
+        values: dotted key below it -> value.
+    """
+    changes: dict[str, Any] = {}
+    for key, value in values.items():
+        name, _, rest = key.partition(".")
+        inner = changes.get(name, getattr(config, name))
+        changes[name] = with_values(inner, {rest: value}) if rest else value
+    return dataclasses.replace(config, **changes)  # type: ignore[type-var]  # every section is a dataclass
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _copied(inner) for name, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
 def section_texts(cls: type, prefix: str = "") -> dict[str, str]:
     """Returns dotted section name -> its text (the field's, else the first line of the class's own docstring)."""
     found: dict[str, str] = {}
     for item in dataclasses.fields(cls):
-        hint = get_type_hints(cls)[item.name]
+        hint = _hints(cls)[item.name]
         if _is_section(hint):
             own = hint.__dict__.get("__doc__") or ""
             generated = own.startswith(f"{hint.__name__}(")

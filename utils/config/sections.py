@@ -6,6 +6,7 @@ declared here too, with the reason.
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +15,12 @@ from ..errors import ConfigError
 from .schema import key, section
 
 
-@dataclass(kw_only=True)
+def evaluator_names() -> tuple[str, ...]:
+    """Returns the tasks that can be measured: files of their own, found by name as the architectures are."""
+    return importlib.import_module("...datasets.tasks.registry", __package__).evaluator_names()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Loader:
     JOINT: bool = key(
         False,
@@ -27,7 +33,7 @@ class Loader:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Datasets:
     TRAIN: list[str] = key([], "Training data sets: a record file, NAME or NAME:split (default split: train).")
     TEST: list[str] = key([], "Evaluation data sets: a record file, NAME or NAME:split (default split: val).")
@@ -41,7 +47,7 @@ class Datasets:
     PROPOSAL_FILES_TRAIN: list[str] = key([], "", no_effect="proposals are not used")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Input:
     PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "RGB mean subtracted from images, 0..255.")
     PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "RGB standard deviation that images are divided by, 0..255.")
@@ -51,7 +57,7 @@ class Input:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Dataloader:
     NUM_WORKERS: int = key(8, "Loader processes per training process; 0 loads in the main process.", minimum=0)
     FILTER_EMPTY_ANNOTATIONS: bool = key(False, "Leave images without a segment out of training.")
@@ -60,7 +66,7 @@ class Dataloader:
     ASPECT_RATIO_GROUPING: bool = key(True, "", no_effect="training crops are square")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Train:
     BATCH_SIZE_TOTAL: int = key(
         4, "Images per optimizer step over all processes, before GRADIENT_ACCUMULATE_STEP.", minimum=1
@@ -91,12 +97,12 @@ class Train:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TestAug:
     ENABLED: bool = key(False, "", no_effect="test-time augmentation is not built")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Test:
     BATCH_SIZE_TOTAL: int = key(8, "Images per evaluation batch over all processes.", minimum=1)
     DETECTIONS_PER_IMAGE: int = key(100, "Instances kept per image.", minimum=1)
@@ -107,10 +113,9 @@ class Test:
     )
     EVALUATORS: list[str] = key(
         [],
-        "What is measured: panoptic, instance, semantic, interactive (clicks), referring (phrases), foreground, as far as "
-        "a data set's annotations and the network allow; empty: what its record says, or else panoptic, instance and "
-        "semantic, or foreground.",
-        choices=("panoptic", "instance", "semantic", "interactive", "referring", "foreground"),
+        "What is measured, as far as a data set's annotations and the network allow; empty: what its record says, or else "
+        "what its annotations are made for.",
+        choices=evaluator_names,
     )
     SENTENCES: str = key(
         "first",
@@ -124,7 +129,7 @@ class Test:
     AUG: TestAug = section(TestAug)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipGradients:
     ENABLED: bool = key(True, "Scale gradients down to CLIP_VALUE.")
     CLIP_TYPE: str = key("full_model", "L2 norm over all parameters together.", choices=("full_model",))
@@ -132,7 +137,7 @@ class ClipGradients:
     NORM_TYPE: float = key(2.0, "", no_effect="the norm is L2")
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Solver:
     BASE_LR: float = key(1e-4, "Learning rate before multipliers; not scaled by batch or processes.", minimum=0)
     BASE_LR_END: float = key(0.0, "Learning rate at the end of cosine and poly schedules.", minimum=0)
@@ -189,7 +194,7 @@ class Solver:
     CLIP_GRADIENTS: ClipGradients = section(ClipGradients)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     EVERY: int = key(
         0, "Write a checkpoint every N steps; 0: as EVERY_EPOCHS says. There is always one at the end.", minimum=0
@@ -209,7 +214,7 @@ class Checkpoint:
     )
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Lora:
     TARGETS: list[str] = key(
         [],
@@ -220,9 +225,14 @@ class Lora:
     DROPOUT: float = key(0.0, "Dropout on the input of the update.", minimum=0, maximum=1)
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    NAME: str = key("", "Chooses the architecture and its variant.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Shared:
-    """Top level of every configuration."""
+    """Top level of every configuration; an architecture's extends it."""
 
     SAVE_DIR: str = key("runs", "Folder that holds the run folders, relative to the working directory.")
     EXP_NAME: str = key("", "Name of the run folder inside SAVE_DIR; empty: name of the first configuration file.")
@@ -269,17 +279,18 @@ class Shared:
     SOLVER: Solver = section(Solver)
     CHECKPOINT: Checkpoint = section(Checkpoint)
     LORA: Lora = section(Lora)
+    MODEL: Model = section(Model)
 
 
-def check(cfg: Any) -> None:
+def check(cfg: Shared) -> None:
     """Checks the rules that join several shared keys.
 
     Raises:
         ConfigError: naming the keys, what was found and what is expected.
     """
-    for name in ("PIXEL_MEAN", "PIXEL_STD"):
-        if len(cfg.INPUT[name]) != 3:
-            raise ConfigError(f"INPUT.{name} has {len(cfg.INPUT[name])} numbers, expected one each for R, G and B")
+    for name, numbers in (("PIXEL_MEAN", cfg.INPUT.PIXEL_MEAN), ("PIXEL_STD", cfg.INPUT.PIXEL_STD)):
+        if len(numbers) != 3:
+            raise ConfigError(f"INPUT.{name} has {len(numbers)} numbers, expected one each for R, G and B")
     if min(cfg.INPUT.PIXEL_STD) <= 0:
         raise ConfigError(f"INPUT.PIXEL_STD {cfg.INPUT.PIXEL_STD}: images are divided by it, it must be above 0")
     _check_weights(cfg)
@@ -290,9 +301,12 @@ def check(cfg: Any) -> None:
     if cfg.SOLVER.CLIP_GRADIENTS.ENABLED and cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE <= 0:
         raise ConfigError("SOLVER.CLIP_GRADIENTS.CLIP_VALUE must be above 0; switch clipping off with ENABLED False")
 
-    for name in ("PUBLISHED", "PUBLISHED_OPTIMIZER"):
-        if cfg.CHECKPOINT[name]:
-            _check_pattern(f"CHECKPOINT.{name}", cfg.CHECKPOINT[name])
+    for name, pattern in (
+        ("PUBLISHED", cfg.CHECKPOINT.PUBLISHED),
+        ("PUBLISHED_OPTIMIZER", cfg.CHECKPOINT.PUBLISHED_OPTIMIZER),
+    ):
+        if pattern:
+            _check_pattern(f"CHECKPOINT.{name}", pattern)
 
 
 def _check_pattern(name: str, pattern: str) -> None:
@@ -308,7 +322,7 @@ def _check_pattern(name: str, pattern: str) -> None:
         raise ConfigError(f"{name} {pattern!r}: each file replaces the one before; put {{step}} or {{epoch}} into it")
 
 
-def _check_weights(cfg: Any) -> None:
+def _check_weights(cfg: Shared) -> None:
     weights, names = cfg.DATASETS.WEIGHTS, cfg.DATASETS.TRAIN
     if not weights:
         return

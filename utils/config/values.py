@@ -10,22 +10,12 @@ import math
 from collections.abc import Mapping
 from typing import Any, get_args, get_origin
 
+from .plain import NULL_WORDS, Plain, is_null
 from .schema import Leaf
+from .yaml_text import parse_text
 
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "y"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0", "n", "", "none", "null", "~"})
-NULL_WORDS = frozenset({"~", "null", "Null", "NULL"})
-
-
-class Plain(str):
-    """Text without quotes, from a file or a command line: its type is still open."""
-
-    __slots__ = ()
-
-
-def is_null(value: Any) -> bool:
-    """True for None and for a bare ``null`` or ``~``."""
-    return value is None or (isinstance(value, Plain) and value.strip() in NULL_WORDS)
 
 
 def type_name(hint: Any) -> str:
@@ -135,8 +125,6 @@ def mappings(value: Any) -> list[Mapping[str, Any]]:
 
 def parse_sequence(text: Plain) -> list[Any]:
     """Reads ``[a, b]`` as a YAML list, empty text as no element and any other text as one element."""
-    from .reader import parse_text
-
     stripped = text.strip()
     if not stripped:
         return []
@@ -156,8 +144,6 @@ def _to_any(value: Any) -> Any:
         return value
     text = value.strip()
     if text and text[0] in "[{'\"":
-        from .reader import parse_text
-
         return _to_any(parse_text(text))
     if text.lower() in ("true", "yes", "on", "false", "no", "off"):
         return text.lower() in TRUE_WORDS

@@ -11,15 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from segfoundry.datasets.build import (
-    build_eval_loader,
-    build_train_loader,
-    images_per_step,
-    num_train_images,
-    steps_per_epoch,
-)
+from segfoundry.datasets.build import build_eval_loader, build_train_loader, images_per_step, steps_per_epoch
 from segfoundry.datasets.catalog import Phrase, find_record, load_items
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
+from segfoundry.datasets.mixture import training_data
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import write_png
@@ -83,12 +79,18 @@ def prompts(targets):
     return (targets.labelled, strokes, texts and (texts.texts, texts.kind, texts.masks.numpy().tobytes()))
 
 
-def stream(cfg, data, start=0, steps=4, world=1, mapper="panoptic"):
+def train_loader(cfg, data, **options):
+    return build_train_loader(find_pipeline(cfg), training_data(cfg, data), **options)
+
+
+def eval_loader(cfg, record, split, **options):
+    return build_eval_loader(find_pipeline(cfg), record, split, **options)
+
+
+def stream(cfg, data, start=0, steps=4, world=1):
     """The images of each step, over all processes."""
-    ranks = [
-        list(build_train_loader(cfg, data, start_step=start, num_steps=steps, rank=r, world=world, mapper=mapper))
-        for r in range(world)
-    ]
+    options = {"start_step": start, "num_steps": steps, "world": world}
+    ranks = [list(train_loader(cfg, data, rank=rank, **options)) for rank in range(world)]
     return [[row for rank in ranks for batch in rank[k] for row in content(batch)] for k in range(steps)]
 
 
@@ -107,7 +109,7 @@ def test_stream_does_not_depend_on_micro_batches_and_resume(dataset, reference):
     cfg = config(TRAIN__BATCH_SIZE_PER_GPU=3)
     assert stream(cfg, [dataset]) == reference
     assert stream(cfg, [dataset], start=2, steps=2, world=2) == reference[2:]
-    sizes = [len(b) for b in next(iter(build_train_loader(cfg, [dataset], start_step=0, num_steps=1, rank=0, world=1)))]
+    sizes = [len(b) for b in next(iter(train_loader(cfg, [dataset], start_step=0, num_steps=1, rank=0, world=1)))]
     assert sizes == [2, 2]
 
 
@@ -130,12 +132,12 @@ def test_prompts_do_not_depend_on_workers_processes_and_batches(dataset, monkeyp
     keys = {"LOADER__JOINT": joint, "DATASETS__TRAIN": ["r", "phrases"], "LOADER__KEY_DATASET": "r"}
     keys |= {"STROKE_SAMPLER__MAX_CANDIDATE": 2, "DATASETS__WEIGHTS": [2, 1] if joint else []}
     data = [dataset, other]
-    expected = stream(config(**keys), data, mapper="interactive")
+    expected = stream(config(**keys), data)
     for changed in ({"DATALOADER__NUM_WORKERS": 2}, {"TRAIN__BATCH_SIZE_PER_GPU": 3}):
-        assert stream(config(**keys, **changed), data, mapper="interactive") == expected
-    assert stream(config(**keys), data, world=2, mapper="interactive") == expected
+        assert stream(config(**keys, **changed), data) == expected
+    assert stream(config(**keys), data, world=2) == expected
     flat = [row[:2] + row[3:] for step in expected for row in step]
-    other_batch = stream(config(**keys, TRAIN__BATCH_SIZE_TOTAL=2), data, steps=8, mapper="interactive")
+    other_batch = stream(config(**keys, TRAIN__BATCH_SIZE_TOTAL=2), data, steps=8)
     assert [row[:2] + row[3:] for step in other_batch for row in step] == flat
     labels, labelled, strokes, texts = zip(*(row[4:] for row in flat), strict=True)
     assert set(labelled) == {True, False} and [bool(k) for k in labels] == list(labelled) and None not in strokes
@@ -154,8 +156,8 @@ def test_accumulation_enlarges_the_step(dataset, reference):
     accumulated = stream(config(TRAIN__BATCH_SIZE_TOTAL=2, GRADIENT_ACCUMULATE_STEP=2), [dataset])
     assert accumulated == reference
     assert images_per_step(config(GRADIENT_ACCUMULATE_STEP=3)) == 12
-    assert steps_per_epoch(config(), [dataset]) == COUNT / 4
-    assert num_train_images(config(), [dataset, dataset]) == 2 * COUNT
+    assert steps_per_epoch(config(), training_data(config(), [dataset])) == COUNT / 4
+    assert len(training_data(config(), [dataset, dataset])) == 2 * COUNT
 
 
 @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ def test_accumulation_enlarges_the_step(dataset, reference):
 )
 def test_accumulation_takes_no_more_memory_than_one_batch(dataset, total, times, per_gpu, world, sizes):
     keys = {"TRAIN__BATCH_SIZE_TOTAL": total, "GRADIENT_ACCUMULATE_STEP": times, "TRAIN__BATCH_SIZE_PER_GPU": per_gpu}
-    (step,) = build_train_loader(config(**keys), [dataset], start_step=0, num_steps=1, rank=0, world=world)
+    (step,) = train_loader(config(**keys), [dataset], start_step=0, num_steps=1, rank=0, world=world)
     assert [len(batch) for batch in step] == sizes
 
 
@@ -205,7 +207,7 @@ def test_a_corrupt_image_stops_and_is_named(dataset, workers):
 def test_corrupt_images_are_skipped_counted_and_replaced_alike(dataset, workers):
     (dataset[1].images / "3.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     cfg = config(INPUT__ON_CORRUPT="skip", DATALOADER__NUM_WORKERS=workers)
-    loader = build_train_loader(cfg, [dataset], start_step=0, num_steps=7, rank=0, world=1)
+    loader = train_loader(cfg, [dataset], start_step=0, num_steps=7, rank=0, world=1)
     ids = [s.image_id for step in loader for b in step for s in b.samples]
     assert len(ids) == 28 and 3 not in ids
     assert len(loader.skipped) == 4 and all("3.png" in text for text in loader.skipped)
@@ -224,7 +226,8 @@ def test_images_without_a_segment_can_be_left_out(dataset):
     data = json.loads(path.read_text())
     data["annotations"][2]["segments_info"] = []
     path.write_text(json.dumps(data))
-    assert steps_per_epoch(config(DATALOADER__FILTER_EMPTY_ANNOTATIONS=True), [dataset]) == (COUNT - 1) / 4
+    cfg = config(DATALOADER__FILTER_EMPTY_ANNOTATIONS=True)
+    assert steps_per_epoch(cfg, training_data(cfg, [dataset])) == (COUNT - 1) / 4
 
 
 @pytest.mark.parametrize(
@@ -243,16 +246,16 @@ def test_training_sets_must_have_the_same_categories(dataset, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(RECORD.replace("name: cup", "name: mug"))
     with pytest.raises(DataError, match="different categories"):
-        num_train_images(config(), [dataset, find_record(str(other), "train")])
+        training_data(config(), [dataset, find_record(str(other), "train")])
     with pytest.raises(DataError, match="DATASETS.TRAIN is empty"):
-        num_train_images(config(), [])
+        training_data(config(), [])
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("workers", [0, 2])
 def test_evaluation_shares_are_complete_ordered_and_unpadded(dataset, world, workers):
     cfg = config(DATALOADER__NUM_WORKERS=workers, TEST__BATCH_SIZE_TOTAL=2 * world)
-    loaders = [build_eval_loader(cfg, *dataset, rank=r, world=world) for r in range(world)]
+    loaders = [eval_loader(cfg, *dataset, rank=r, world=world) for r in range(world)]
     batches = [batch for loader in loaders for batch in loader]
     assert [s.index for b in batches for s in b.samples] == list(range(COUNT))
     assert sum(map(len, loaders)) == len(batches)
@@ -266,7 +269,7 @@ def test_evaluation_shares_are_complete_ordered_and_unpadded(dataset, world, wor
 def test_evaluation_sizes_of_the_record_win(dataset, tmp_path):
     (tmp_path / "r.yaml").write_text(RECORD + "min_size_test: 20\nmax_size_test: 28\n")
     record, split = find_record(str(tmp_path / "r.yaml"), "val")
-    shapes = [tuple(b.images.shape[2:]) for b in build_eval_loader(config(), record, split, rank=0, world=1)]
+    shapes = [tuple(b.images.shape[2:]) for b in eval_loader(config(), record, split, rank=0, world=1)]
     assert shapes[0] == (19, 28) and all(max(s) <= 28 for s in shapes)
 
 
@@ -274,7 +277,7 @@ def test_evaluation_errors_name_the_file(dataset):
     (dataset[1].images / "6.png").write_bytes(b"")
     for workers in (0, 1):
         with pytest.raises(DataError, match="6.png"):
-            list(build_eval_loader(config(DATALOADER__NUM_WORKERS=workers), *dataset, rank=0, world=1))
+            list(eval_loader(config(DATALOADER__NUM_WORKERS=workers), *dataset, rank=0, world=1))
 
 
 @pytest.mark.timeout(60)
@@ -283,10 +286,13 @@ def test_a_process_that_still_holds_its_loader_ends(tmp_path, end):
     program = f"""
 from segfoundry.datasets.build import build_train_loader
 from segfoundry.datasets.catalog import Phrase, find_record, load_items
+from segfoundry.datasets.mixture import training_data
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.config.engine import load_mapping
-cfg = load_mapping({{"MODEL.NAME": "seem_model_v1", "DATALOADER.NUM_WORKERS": 2, "COCO.INPUT.IMAGE_SIZE": 32}}).cfg
+cfg = load_mapping({{"MODEL.NAME": "seem_model_v1", "DATALOADER.NUM_WORKERS": 2, "COCO.INPUT.IMAGE_SIZE": 32}}).typed
 data = [find_record({str(write_dataset(tmp_path))!r}, "train")]
-batches = iter(build_train_loader(cfg, data, start_step=0, num_steps=9, rank=0, world=1))
+data = training_data(cfg, data)
+batches = iter(build_train_loader(find_pipeline(cfg), data, start_step=0, num_steps=9, rank=0, world=1))
 next(batches)
 {end}
 """

@@ -3,7 +3,7 @@
 import pytest
 
 from segfoundry.datasets.catalog import find_data_set
-from segfoundry.datasets.mappers.build import panoptic_resize
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.validate.findings import Findings
 from segfoundry.datasets.validate.panoptic_json import check_panoptic_json
 from segfoundry.utils.config.engine import load_mapping
@@ -33,6 +33,6 @@ def test_names_make_texts_and_a_json_may_list_more_synonyms(theirs, differs):
     ],
 )
 def test_images_are_resized_as_in_the_published_evaluation(name, image, expected, bicubic):
-    cfg = load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg
-    resize = panoptic_resize(cfg, find_data_set(name)[0])
+    cfg = load_mapping({"MODEL.NAME": "seem_model_v1"}).typed
+    resize = find_pipeline(cfg).eval_resize(find_data_set(name)[0])
     assert (resize.output_size(*image), resize.bicubic) == (expected, bicubic)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from segfoundry.datasets.build import build_eval_loader, build_train_loader, num_train_images
-from segfoundry.datasets.formats.dlo import dlo_sets
+from segfoundry.datasets.build import build_eval_loader, build_train_loader
+from segfoundry.datasets.mixture import training_data
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.errors import DataError
 
 from ...support.cable_data import cable_config, write_backgrounds, write_cables
@@ -25,9 +26,9 @@ def config(tmp_path):
 
 
 def stream(cfg, start=0, count=STEPS, rank=0, world=1):
-    loader = build_train_loader(
-        cfg, dlo_sets(cfg).train, start_step=start, num_steps=count, rank=rank, world=world, mapper="foreground"
-    )
+    pipeline = find_pipeline(cfg)
+    data = training_data(cfg, pipeline.own_data().train)
+    loader = build_train_loader(pipeline, data, start_step=start, num_steps=count, rank=rank, world=world)
     return [image for step in loader for batch in step for image in content(batch)]
 
 
@@ -41,7 +42,7 @@ def content(batch):
 
 def test_an_epoch_holds_the_share_of_each_set(config):
     cfg = config()
-    assert num_train_images(cfg, dlo_sets(cfg).train) == 3 + 10
+    assert len(training_data(cfg, find_pipeline(cfg).own_data().train)) == 3 + 10
     names = [name.rsplit("/", 3)[1:] for _, name, *_ in stream(cfg, count=13)]
     for epoch in (names[:13], names[13:]):
         assert sum(name[0] == "a" for name in epoch) == 3 and len({n[2] for n in epoch if n[0] == "a"}) == 3
@@ -79,7 +80,8 @@ def test_fixed_variants_return(config):
 def test_evaluation_is_the_same_every_time(config):
     def seen(**keys):
         cfg = config(**keys)
-        loader = build_eval_loader(cfg, *dlo_sets(cfg).test[0], rank=0, world=1, mapper="foreground")
+        pipeline = find_pipeline(cfg)
+        loader = build_eval_loader(pipeline, *pipeline.own_data().test[0], rank=0, world=1)
         return [
             (s.file_name, batch.images[j].numpy().tobytes(), s.foreground.tobytes())
             for batch in loader
@@ -91,7 +93,7 @@ def test_evaluation_is_the_same_every_time(config):
 
 def test_damaged_images_are_named_or_left_out(config):
     cfg = config()
-    damaged = dlo_sets(cfg).train[1][1].images / "c1.png"
+    damaged = find_pipeline(cfg).own_data().train[1][1].images / "c1.png"
     damaged.write_bytes(damaged.read_bytes()[:60])
     with pytest.raises(DataError, match=r"b/imgs/c1\.png.*INPUT\.ON_CORRUPT skip"):
         stream(cfg)

@@ -86,7 +86,7 @@ def test_shares_are_drawn_without_repetition_in_every_epoch(pairs, epoch):
 
 def shares(*values):
     data = [(record("own"), replace(LABELLED, share=value)) for value in values]
-    return mix(config(DATASETS__TRAIN=[]), data, [10] * len(values))
+    return mix(config(DATASETS__TRAIN=[]), data, [10] * len(values), "SAM.DLO.TRAIN")
 
 
 def test_percentages_of_one_set():
@@ -107,7 +107,7 @@ def test_shares_that_leave_nothing():
 
 def test_weights_and_percentages_exclude_each_other():
     with pytest.raises(ConfigError, match=r"LOADER\.JOINT mixes .* SAM\.DLO\.TRAIN are mixed by percentage"):
-        mix(config(LOADER__JOINT=True), [*SETS, SETS[0]], [1, 1, 1])
+        mix(config(LOADER__JOINT=True), [*SETS, SETS[0]], [1, 1, 1], "SAM.DLO.TRAIN")
 
 
 def test_the_key_set_must_exist():

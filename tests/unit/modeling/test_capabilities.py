@@ -93,11 +93,10 @@ def test_a_module_is_frozen_when_nothing_in_it_trains():
 
 def test_the_task_of_sam_answers_for_the_network():
     dlo, promptable = model(SAM__TASK="dlo"), model(SAM__TASK="promptable")
-    for network, mapper, kinds, parts in (
-        (dlo, "foreground", {"foreground"}, ["image_encoder", "mask_decoder"]),
-        (promptable, "promptable", set(), ["image_encoder"]),
+    for network, kinds, parts in (
+        (dlo, {"foreground"}, ["image_encoder", "mask_decoder"]),
+        (promptable, set(), ["image_encoder"]),
     ):
-        assert network.mapper == network.task.mapper == mapper
         assert network.task.result_kinds == kinds and network.result_kinds == kinds | {"everything"}
         assert [id(part) for part in network.compile_parts()] == [id(network.get_submodule(name)) for name in parts]
     assert dlo.tasks == ("foreground",) and promptable.tasks == ("everything",)

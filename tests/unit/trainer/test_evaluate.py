@@ -10,8 +10,10 @@ import torch
 from segfoundry.datasets.build import build_eval_loader
 from segfoundry.datasets.catalog import Split, find_record
 from segfoundry.datasets.evaluation.build import build_evaluators
+from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.tasks.registry import find_task
 from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.evaluate import click_protocol, evaluate, evaluation_kinds, evaluator_options, scalars
+from segfoundry.trainer.evaluate import evaluate, evaluation_kinds, scalars
 from segfoundry.trainer.evaluation_passes import EvaluationPasses
 from segfoundry.trainer.launch import Ranks
 from segfoundry.trainer.precision import Precision
@@ -93,7 +95,7 @@ def test_unknown_kinds_are_refused_with_the_key():
 def test_a_reported_click_beyond_the_last_is_refused(data):
     cfg = config(STROKE_SAMPLER__EVAL__MAX_ITER=3, STROKE_SAMPLER__EVAL__IOU_ITER=4)
     with pytest.raises(ConfigError, match=r"IOU_ITER is 4, expected at most MAX_ITER \(3"):
-        evaluator_options(cfg, data[1], ["interactive"])
+        find_pipeline(cfg).evaluator_options(data[1], ["interactive"])
 
 
 class Fair(Oracle):
@@ -138,16 +140,18 @@ def test_two_shards_merge_to_the_same_bits(data):
     whole = run(Fair(), data, cfg)
 
     def shard(rank):
-        evaluators = build_evaluators(*data, kinds, evaluator_options(cfg, data[1], kinds))
-        passes = EvaluationPasses(Fair().eval(), tuple(e.task for e in evaluators.values()), click_protocol(cfg), CPU)
-        for batch in build_eval_loader(cfg, *data, rank=rank, world=2, mapper="interactive", kinds=kinds):
+        pipeline = find_pipeline(cfg)
+        evaluators = build_evaluators(*data, kinds, pipeline.evaluator_options(data[1], kinds))
+        asked = tuple(find_task(kind).asks for kind in kinds)
+        passes = EvaluationPasses(Fair().eval(), asked, pipeline.click_protocol(), CPU)
+        for batch in build_eval_loader(pipeline, *data, rank=rank, world=2, kinds=kinds):
             for sample, prediction in zip(batch.samples, passes(batch), strict=True):
                 for evaluator in evaluators.values():
                     evaluator.process(sample, prediction)
         return [evaluator.state() for evaluator in evaluators.values()]
 
     shards = [shard(0), shard(1)]
-    merged = build_evaluators(*data, kinds, evaluator_options(cfg, data[1], kinds))
+    merged = build_evaluators(*data, kinds, find_pipeline(cfg).evaluator_options(data[1], kinds))
     for number, evaluator in enumerate(merged.values()):
         evaluator.merge([states[number] for states in shards])
     assert {kind: evaluator.summarize() for kind, evaluator in merged.items()} == whole

@@ -1,14 +1,16 @@
 """The loop: objective, accumulation, exact continuation, non-finite policy, stop signals."""
 
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 
-from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.callbacks.log import LogCallback
 from segfoundry.trainer.environment import seed_step
-from segfoundry.trainer.loop import DataFailure, NonFiniteError
+from segfoundry.trainer.loop import Callback, DataFailure, NonFiniteError
+from segfoundry.trainer.run import loop_settings
+from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError, UserError
 
 from ...support.toy import batch, copy, equal, toy_loop, toy_state
@@ -190,8 +192,11 @@ def test_running_out_of_memory_names_the_keys_to_lower():
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
     state.model.__class__ = Hungry
+    loop = toy_loop(state, 1)
+    cfg = load_mapping({"MODEL.NAME": "seem_model_v1"}).typed
+    loop.settings = replace(loop.settings, memory_keys=loop_settings(cfg, 1).memory_keys)
     with pytest.raises(UserError) as error:
-        toy_loop(state, 1).run()
+        loop.run()
     for key in ("TRAIN.BATCH_SIZE_PER_GPU", "COCO.INPUT.IMAGE_SIZE", "USE_CHECKPOINT"):
         assert key in str(error.value)
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -29,11 +30,9 @@ def test_optimizers_and_learning_rate():
     set_lr(adamw, 0.5)
     set_lr(adamw, 0.5)
     assert [g["lr"] for g in adamw.param_groups] == [0.05, 0.1]
-    solver.OPTIMIZER = "ADAM"
-    adam = build_optimizer(solver, groups(), CPU)
+    adam = build_optimizer(replace(solver, OPTIMIZER="ADAM"), groups(), CPU)
     assert isinstance(adam, torch.optim.Adam) and not isinstance(adam, torch.optim.AdamW)
-    solver.OPTIMIZER = "SGD"
-    sgd = build_optimizer(solver, groups(), CPU)
+    sgd = build_optimizer(replace(solver, OPTIMIZER="SGD"), groups(), CPU)
     assert isinstance(sgd, torch.optim.SGD) and sgd.defaults["momentum"] == 0.9
     with pytest.raises(ConfigError, match="nothing trains"):
         build_optimizer(solver, [], CPU)
@@ -69,19 +68,15 @@ def test_average_follows_the_formula_and_is_exchanged_only_inside_the_block():
 
 
 def test_precision_follows_the_keys():
-    cfg = Shared()
-    assert build_precision(cfg, CPU).name == "fp32"
-    cfg.PRECISION = "bf16"
-    precision = build_precision(cfg, CPU)
+    assert build_precision(Shared(), CPU).name == "fp32"
+    precision = build_precision(Shared(PRECISION="bf16"), CPU)
     with precision.autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("values", [{"FP16": True}, {"PRECISION": "fp16"}])
 def test_fp16_away_from_cuda_becomes_fp32_with_a_notice(values, caplog):
-    cfg = Shared()
-    for name, value in values.items():
-        setattr(cfg, name, value)
+    cfg = Shared(**values)
     with caplog.at_level("WARNING", logger="segfoundry"):
         assert build_precision(cfg, CPU).name == "fp32"
     assert "fp32" in caplog.text and next(iter(values)) in caplog.text

@@ -18,7 +18,7 @@ from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.image_io import read_image
 from segfoundry.utils.masks import decode_masks
-from segfoundry.utils.structures import Category, Prediction
+from segfoundry.utils.structures import Category, Prediction, Request
 from segfoundry.utils.video import read_video, write_video
 
 OPEN = {"SAM.AMG.PRED_IOU_THRESH": 0.0, "SAM.AMG.STABILITY_SCORE_THRESH": 0.0, "SAM.AMG.BOX_NMS_THRESH": 1.0}
@@ -84,6 +84,19 @@ def test_foreground_and_everything_together(dlo, image, tmp_path):
     assert predictor([read_image(image)])[0].everything is None
 
 
+def test_the_network_answers_it_as_any_other_task(dlo, image):
+    predictor = load_predictor(str(dlo))
+    pixels = read_image(image)
+    with predictor.running():
+        batch = predictor.batch([pixels], originals=True)
+        (found,) = predictor.model.predict(batch, Request(tasks=("everything", "foreground")))
+        (alone,) = predictor.model.predict(batch, Request(tasks=("everything",)))
+    assert batch.samples[0].original is pixels and batch.images.shape[-2:] != pixels.shape[:2]
+    assert found.foreground.mask.shape == (60, 90) and alone.foreground is None
+    assert len(found.everything) == 27 and alone.everything == found.everything
+    assert all(record["segmentation"]["size"] == [60, 90] for record in found.everything)
+
+
 def test_every_frame_of_a_video(promptable, tmp_path):
     write_video(tmp_path / "clip.mp4", [np.full((48, 64, 3), 40 * i, np.uint8) for i in range(3)], 10)
     assert main(command(promptable, tmp_path / "clip.mp4", tmp_path / "out", "--batch", "2")) == 0
@@ -95,7 +108,8 @@ def test_every_frame_of_a_video(promptable, tmp_path):
 def test_nothing_found(promptable, image, tmp_path, capsys):
     assert main(command(promptable, image, tmp_path / "out", "--overrides", "SAM.AMG.PRED_IOU_THRESH", "1000")) == 0
     assert json.loads((tmp_path / "out" / "everything" / "photo.json").read_text()) == []
-    assert "no mask in 1 of 1 images" in capsys.readouterr().err
+    note = "no mask in 1 of 1 images: none passed its filters; lower SAM.AMG.PRED_IOU_THRESH or SAM.AMG.STABILITY"
+    assert note in capsys.readouterr().err
     pixels = read_image(image)
     assert np.array_equal(overlay(pixels, Prediction(everything=[]), []), pixels)
 

@@ -6,8 +6,8 @@ import pytest
 
 from segfoundry.modeling.base import START, Progress
 from segfoundry.modeling.sam.model import SamSegmenter
-from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.dry_run import dry_run
+from segfoundry.trainer.loop import Callback
 from segfoundry.trainer.preflight import check_training
 from segfoundry.trainer.run import run_length, train
 from segfoundry.utils.config.engine import load_config

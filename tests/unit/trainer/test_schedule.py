@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,7 @@ FINE_TUNING = {"LR_SCHEDULER_NAME": "WarmupStepExp", "WARMUP_ITERS": 1000, "GAMM
 
 
 def solver(**values):
-    section = Shared().SOLVER
-    for name, value in values.items():
-        setattr(section, name, value)
-    return section
+    return replace(Shared().SOLVER, **values)
 
 
 def test_published_multi_step_schedule_of_1000_steps():
@@ -37,7 +35,7 @@ def test_steps_above_one_are_absolute():
 def test_linear_and_constant_warm_up():
     section = solver(LR_SCHEDULER_NAME="constant", WARMUP_FACTOR=0.1, WARMUP_ITERS=10)
     assert [lr_factor(section, s, 100) for s in (0, 5, 10, 99)] == pytest.approx([0.1, 0.55, 1.0, 1.0])
-    section.WARMUP_METHOD = "constant"
+    section = replace(section, WARMUP_METHOD="constant")
     assert [lr_factor(section, s, 100) for s in (0, 9, 10)] == pytest.approx([0.1, 0.1, 1.0])
 
 
@@ -46,7 +44,7 @@ def test_a_run_that_ends_in_its_warm_up_is_told_so():
     assert "has 225 iterations and SOLVER.WARMUP_ITERS is 1000" in warmup_notice(section, 225)
     assert warmup_notice(section, 1000) is None
     assert "has 900 iterations" in warmup_notice(section, 225, accumulate=4) and warmup_notice(section, 250, 4) is None
-    section.COUNT_MICRO_ITERS = False
+    section = replace(section, COUNT_MICRO_ITERS=False)
     assert "has 250 iterations" in warmup_notice(section, 250, accumulate=4)
     assert warmup_notice(solver(WARMUP_ITERS=0), 1) is None
 

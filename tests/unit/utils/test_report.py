@@ -5,8 +5,13 @@ import cv2
 import numpy as np
 import pytest
 
+from segfoundry.datasets.tasks.registry import report_figures
+from segfoundry.utils import report
 from segfoundry.utils.errors import UserError
-from segfoundry.utils.report import write_report
+
+
+def write_report(folder):
+    return report.write_report(folder, report_figures())
 
 
 def run_folder(tmp_path):

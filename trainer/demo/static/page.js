@@ -243,17 +243,17 @@ function bind() {
 async function start() {
   bind();
   state.model = await ask("api/model");
-  const { model, weights, prompts, results, categories } = state.model;
+  const { model, weights, prompts, finds, categories } = state.model;
   $("model").textContent = `${model} · ${weights}`;
   $("strokes").hidden = !prompts.includes("stroke");
   $("phrase").hidden = !prompts.includes("text");
-  $("objects-box").hidden = $("downloads").hidden = !prompts.length && !results.length;
+  $("objects-box").hidden = $("downloads").hidden = !prompts.length && !finds;
   $("objects-box").hidden = $("masks").hidden = !prompts.length;
-  $("everything").hidden = !results.length;
+  $("everything").hidden = !finds;
   const names = categories.map((c) => c.name);
-  const named = results.some((task) => ["panoptic", "semantic", "instance"].includes(task));
+  const named = finds?.by_category;
   $("categories").hidden = !named;
-  if (!named) $("everything-title").textContent = results.includes("foreground") ? "Foreground" : "Everything";
+  if (finds && !named) $("everything-title").textContent = finds.name[0].toUpperCase() + finds.name.slice(1);
   $("categories").placeholder = prompts.length ? `all ${names.length}: ${names.slice(0, 3).join(", ")} …` : names.slice(0, 4).join(", ");
   $("categories").disabled = !prompts.length;
   $("known").replaceChildren(...names.map((value) => element("option", { value })));

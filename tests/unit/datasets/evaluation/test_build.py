@@ -5,7 +5,11 @@ from pathlib import Path
 import pytest
 
 from segfoundry.datasets.evaluation.build import build_evaluators
+from segfoundry.datasets.evaluation.instance import InstanceEvaluator
+from segfoundry.datasets.evaluation.panoptic import PanopticEvaluator
+from segfoundry.datasets.evaluation.semantic import SemanticEvaluator
 from segfoundry.datasets.formats.record import Record, Split
+from segfoundry.datasets.tasks.registry import evaluator_names
 from segfoundry.utils.errors import ConfigError, DataError
 
 NOWHERE = Path("nowhere")
@@ -20,7 +24,8 @@ def test_all_kinds_in_the_order_asked_for(categories, tmp_path):
     truth.write_text("{}")
     split = Split("val", tmp_path, panoptic_json=truth, panoptic=tmp_path)
     built = build_evaluators(record(categories), split, ["instance", "panoptic", "semantic"])
-    assert list(built) == [e.kind for e in built.values()] == ["instance", "panoptic", "semantic"]
+    assert list(built) == ["instance", "panoptic", "semantic"]
+    assert [type(e) for e in built.values()] == [InstanceEvaluator, PanopticEvaluator, SemanticEvaluator]
     assert set(built["panoptic"].protocol()["ground_truth_sha256"]) == {"p.json"}
 
 
@@ -34,3 +39,9 @@ def test_semantic_data_has_no_panoptic_evaluator(categories):
 def test_unknown_kind_is_answered_with_the_closest(categories):
     with pytest.raises(ConfigError, match="panoptic"):
         build_evaluators(record(categories), Split("val", NOWHERE), ["panoptics"])
+
+
+def test_a_task_without_annotations_is_not_measured(categories):
+    assert "everything" not in evaluator_names()
+    with pytest.raises(ConfigError, match="everything is not measured"):
+        build_evaluators(record(categories), Split("val", NOWHERE), ["everything"])

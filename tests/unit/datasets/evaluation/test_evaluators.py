@@ -57,7 +57,7 @@ def test_summary_is_plain_and_table_shows_absent_categories(kind, categories, im
 @pytest.mark.parametrize("kind", ALL)
 def test_nothing_evaluated_is_absent_not_zero(kind, categories):
     summary = kind(categories).summarize()
-    name = {"panoptic": "PQ", "semantic": "mIoU", "instance": "AP"}[kind.kind]
+    name = dict(zip(ALL, ("PQ", "mIoU", "AP"), strict=True))[kind]
     assert summary[name] is None
     assert "-" in kind(categories).table(summary)
 

@@ -7,7 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from segfoundry.datasets.catalog import Composite, load_items
-from segfoundry.datasets.formats.dlo import DloSets, dlo_sets, parse_entry, validation_record
+from segfoundry.datasets.formats.dlo import parse_entry
+from segfoundry.datasets.pipelines.base import OwnData, find_pipeline
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
 
@@ -15,7 +16,7 @@ from ....support.cable_data import cable_config, write_backgrounds, write_cables
 
 
 def sets(train, test=None, **keys):
-    return dlo_sets(cable_config(train, test, **keys).cfg)
+    return find_pipeline(cable_config(train, test, **keys).typed).own_data()
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_other_tasks_are_not_tested_and_other_architectures_have_none(cables):
     found = sets([{"data_dir": cables}], {"data_dir": "nowhere"}, SAM__TASK="promptable")
     assert len(found.train) == 1 and found.test == []
     assert [n.split(":")[0] for n in found.notices] == ["SAM.DLO.TEST is not used"]
-    assert dlo_sets(load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg) == DloSets()
+    assert find_pipeline(load_mapping({"MODEL.NAME": "seem_model_v1"}).typed).own_data() == OwnData()
 
 
 def test_a_set_with_percentage_0_is_left_out_and_need_not_exist(cables):
@@ -68,7 +69,7 @@ def test_wrong_percentages(cables, value):
         cfg = cable_config([{"data_dir": cables}, {"data_dir": cables}]).cfg.clone()
         cfg.defrost()
         cfg.SAM.DLO.TRAIN[1]["percentage"] = value
-        dlo_sets(cfg)
+        find_pipeline(cfg).own_data()
 
 
 def test_augmentations_have_names(cables):
@@ -112,7 +113,7 @@ def test_background_folders_must_hold_images(tmp_path, cables):
 
 
 def test_all_sets_as_one_data_set(cables, tmp_path):
-    record = validation_record(sets([{"data_dir": cables}] * 2, {"data_dir": cables}), tmp_path / "d.yaml")
+    record = sets([{"data_dir": cables}] * 2, {"data_dir": cables}).as_record("SAM.DLO", tmp_path / "d.yaml")
     assert list(record.splits) == ["train.0", "train.1", "test"]
     assert all(name == split.name for name, split in record.splits.items())
 

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 
 from segfoundry.datasets.catalog import Composite, Item, find_record, load_items
-from segfoundry.datasets.formats.dlo import dlo_sets
-from segfoundry.datasets.mappers import build  # noqa: F401  (fills the tables of mappers)
-from segfoundry.datasets.mappers.build import foreground_resize, promptable_resize
-from segfoundry.datasets.mappers.registry import EVAL_MAPPERS, TRAIN_MAPPERS
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures import Segment
@@ -34,12 +31,12 @@ class Cables:
         entry = {"data_dir": str(self.cables), **(entry or {})}
         test = {key: value for key, value in entry.items() if key != "aug_details"}
         cfg = cable_config([entry], test, **keys).cfg
-        found = dlo_sets(cfg)
+        found = find_pipeline(cfg).own_data()
         (record, split), (_, test_split) = found.train[0], found.test[0]
         self.items = load_items(record, split)
         self.test_items = load_items(record, test_split)
         self.cfg, self.record = cfg, record
-        return TRAIN_MAPPERS.get("foreground")(cfg, record), EVAL_MAPPERS.get("foreground")(cfg, record, split, ())
+        return find_pipeline(cfg).train_mapper(record), find_pipeline(cfg).eval_mapper(record, split)
 
     @property
     def bg_paths(self):
@@ -60,14 +57,14 @@ def test_items_of_the_published_training(tmp_path):
     height, width = case.info["standard_size_hw"]
     keys = {"SAM.IMAGE_SIZE": case.config["img_size"], "SAM.DLO.INPUT.STANDARD_SIZE": [height, width]}
     cfg = cable_config([{"data_dir": str(tmp_path)}], **keys).cfg
-    record, split = dlo_sets(cfg).train[0]
-    train, test = TRAIN_MAPPERS.get("foreground")(cfg, record), EVAL_MAPPERS.get("foreground")(cfg, record, split, ())
+    record, split = find_pipeline(cfg).own_data().train[0]
+    train, test = find_pipeline(cfg).train_mapper(record), find_pipeline(cfg).eval_mapper(record, split)
     for number, item in enumerate(load_items(record, split)):
         image, inverted = (tensors[f"out/item/{number}/{name}"] for name in ("image", "mask_inverted"))
         sample, seen = train(item, number, rng()), test(item, number)
         assert (sample.image == image.transpose(1, 2, 0)).all() and (sample.targets.foreground == (inverted == 0)).all()
         assert (seen.image == sample.image).all() and (seen.foreground == sample.targets.foreground[0]).all()
-        assert (foreground_resize(cfg, record)(read_image(item.image)) == sample.image).all()
+        assert (find_pipeline(cfg).eval_resize(record)(read_image(item.image)) == sample.image).all()
 
 
 def test_what_a_training_sample_holds(data):
@@ -231,7 +228,7 @@ def test_fixed_variants_follow_the_cache(data):
 def test_things_and_objects_are_foreground_too(tmp_path):
     record, split = find_record(str(write_dataset(tmp_path)), "train")
     cfg = cable_config([], DATASETS__TRAIN=[str(record.path)], SAM__DLO__INPUT__STANDARD_SIZE=[64, 64]).cfg
-    train = TRAIN_MAPPERS.get("foreground")(cfg, record)
+    train = find_pipeline(cfg).train_mapper(record)
     item = load_items(record, split)[0]
     balls = train(item, 0, rng()).targets.foreground[0]
     areas = json.loads((tmp_path / "train/panoptic.json").read_text())["annotations"][0]["segments_info"]
@@ -250,15 +247,15 @@ def test_things_and_objects_are_foreground_too(tmp_path):
 def test_the_promptable_task_keeps_the_aspect(data):
     cfg = cable_config([], SAM__TASK="promptable").cfg
     data.mappers()
-    assert promptable_resize(cfg, data.record).output_size(100, 50) == (32, 16)
-    assert foreground_resize(data.cfg, data.record).output_size(100, 50) == (18, 32)
+    assert find_pipeline(cfg).eval_resize(data.record).output_size(100, 50) == (32, 16)
+    assert find_pipeline(data.cfg).eval_resize(data.record).output_size(100, 50) == (18, 32)
 
 
 def test_simulated_clicks_need_the_objects_of_a_data_set(tmp_path):
     record, split = find_record(str(write_dataset(tmp_path)), "train")
     cfg = cable_config([], DATASETS__TEST=[str(record.path)], SAM__DLO__INPUT__STANDARD_SIZE=[64, 64]).cfg
-    build_eval = EVAL_MAPPERS.get("foreground")
-    sample = build_eval(cfg, record, split, ["interactive"])(load_items(record, split)[0], 0)
+    build_eval = find_pipeline(cfg).eval_mapper
+    sample = build_eval(record, split, ["interactive"])(load_items(record, split)[0], 0)
     assert sample.objects.labels.max() > 0 and max(sample.image.shape[:2]) == cfg.SAM.IMAGE_SIZE
     with pytest.raises(ConfigError, match="TEST.EVALUATORS: foreground and interactive of .* different sizes"):
-        build_eval(cfg, record, split, ["foreground", "interactive"])
+        build_eval(record, split, ["foreground", "interactive"])

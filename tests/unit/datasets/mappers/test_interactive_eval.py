@@ -7,7 +7,7 @@ from PIL import Image
 from segfoundry.datasets.catalog import Item
 from segfoundry.datasets.formats.record import Record, Split
 from segfoundry.datasets.items import Phrase
-from segfoundry.datasets.mappers.build import EVAL_MAPPERS
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Category
@@ -32,7 +32,7 @@ def item(tmp_path):
 def mapper(tmp_path, *kinds, **keys):
     keys = {"MODEL.NAME": "seem_model_v1", "COCO.INPUT.IMAGE_SIZE": 32} | keys
     record = Record("cups", tmp_path / "cups.yaml", tmp_path, CATEGORIES, None, {})
-    return EVAL_MAPPERS.get("interactive")(load_mapping(keys).cfg, record, Split("val", tmp_path), kinds)
+    return find_pipeline(load_mapping(keys).typed).eval_mapper(record, Split("val", tmp_path), kinds)
 
 
 def test_only_what_is_asked_for(item, tmp_path):
@@ -67,7 +67,7 @@ def test_the_split_may_name_the_first_prompt(item, tmp_path):
     keys = load_mapping({"MODEL.NAME": "seem_model_v1", "COCO.INPUT.IMAGE_SIZE": 60}).cfg
     record = Record("cups", tmp_path / "cups.yaml", tmp_path, CATEGORIES, None, {})
     split = Split("val", tmp_path, prompt="Box")
-    sample = EVAL_MAPPERS.get("interactive")(keys, record, split, ["interactive"])(item, 0)
+    sample = find_pipeline(keys).eval_mapper(record, split, ["interactive"])(item, 0)
     assert [len(stroke) for stroke in sample.objects.strokes] == [400, 32]
 
 

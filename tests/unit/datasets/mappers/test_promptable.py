@@ -7,7 +7,7 @@ import pytest
 from segfoundry.datasets.catalog import Composite, Item, Phrase
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.formats.record import Record
-from segfoundry.datasets.mappers.build import build_promptable_train
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.image_io import write_png
@@ -19,9 +19,9 @@ CATEGORIES = (Category(1, "wall", False, (0, 0, 0)), Category(2, "cup", True, (9
 
 
 def mapper(folder, **values):
-    settings = architectures()["sam"].module.tiny() | {"SAM.PROMPTABLE.FLIP_P": 0.0}
+    settings = architectures()["sam"].tiny() | {"SAM.PROMPTABLE.FLIP_P": 0.0}
     cfg = load_mapping(settings | {name.replace("__", "."): value for name, value in values.items()}).cfg
-    return build_promptable_train(cfg, Record("cups", folder, folder, CATEGORIES, None, {}))
+    return find_pipeline(cfg).train_mapper(Record("cups", folder, folder, CATEGORIES, None, {}))
 
 
 def region(top, left, height, width):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from segfoundry.datasets.strokes.build import START_PROMPTS, STROKES, start_prompt, training_strokes
+from segfoundry.datasets.pipelines.seem import STROKES, start_prompt, training_strokes
+from segfoundry.datasets.strokes.base import START_PROMPTS
 from segfoundry.datasets.strokes.point import innermost_pixel
 from segfoundry.datasets.strokes.polygon import closed_curve
 from segfoundry.datasets.strokes.scribble import WALKS, weighted_choice

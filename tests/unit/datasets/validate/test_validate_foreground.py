@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segfoundry.datasets.catalog import read_record
-from segfoundry.datasets.formats.dlo import dlo_sets, validation_record
+from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.validate.findings import KINDS
 from segfoundry.datasets.validate.report import write_html
 from segfoundry.datasets.validate.validate import validate_record
@@ -33,8 +33,8 @@ class Folders:
             {"data_dir": str(self.folder / "a")},
             {"data_dir": str(self.folder / "b"), "bg_paths": [str(self.folder / "photos")]},
         ]
-        sets = dlo_sets(cable_config(entries, {"data_dir": str(self.folder / "test")}).cfg)
-        record = validation_record(sets, self.folder / "data.yaml")
+        sets = find_pipeline(cable_config(entries, {"data_dir": str(self.folder / "test")}).typed).own_data()
+        record = sets.as_record("SAM.DLO", self.folder / "data.yaml")
         return validate_record(record, list(record.splits.values()), workers=0)
 
 
@@ -96,7 +96,7 @@ def test_values_are_shown(data):
 
 def test_testing_on_training_images_is_unfair(data):
     cfg = cable_config([{"data_dir": str(data.folder / "a")}] * 2, {"data_dir": str(data.folder / "a")}).cfg
-    record = validation_record(dlo_sets(cfg), data.folder / "d.yaml")
+    record = find_pipeline(cfg).own_data().as_record("SAM.DLO", data.folder / "d.yaml")
     result = validate_record(record, list(record.splits.values()), workers=0)
     assert [(f.code, f.split, f.count) for f in result.findings] == [("duplicate-across-splits", "test", 4)]
 

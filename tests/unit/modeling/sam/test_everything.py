@@ -179,7 +179,6 @@ def test_wrong_images_are_named(image):
 
 
 def test_the_configuration_has_the_same_settings_and_defaults():
-    defaults = {name: field.default for name, field in Amg.__dataclass_fields__.items()}
-    assert vars(EverythingSettings.from_config(defaults)) == vars(EverythingSettings())
+    assert vars(EverythingSettings.from_config(Amg())) == vars(EverythingSettings())
     generator = SamAutomaticMaskGenerator(LabelPredictor())
     assert vars(generator.settings) == vars(EverythingSettings()) and generator.output_mode == "binary_mask"

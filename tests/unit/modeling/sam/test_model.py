@@ -165,9 +165,9 @@ def test_batch_normalisation_moves_only_where_the_encoder_trains_in_full_and_tra
 
 def test_what_is_offered_follows_from_the_task():
     dlo, promptable = (build_model(config(SAM__TASK=task), []) for task in ("dlo", "promptable"))
-    assert dlo.mapper == "foreground" and dlo.tasks == ("foreground",)
+    assert dlo.tasks == ("foreground",)
     assert dlo.result_kinds == {"foreground", "everything"}
-    assert promptable.mapper == "promptable" and promptable.result_kinds == {"everything"}
+    assert promptable.result_kinds == {"everything"}
     assert dlo.mask_stride == 64 // 32
 
 

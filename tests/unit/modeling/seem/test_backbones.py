@@ -50,6 +50,10 @@ def config(**values):
     return load_mapping({**tiny(), **{k.replace("__", "."): v for k, v in values.items()}}).cfg
 
 
+def typed(**values):
+    return load_mapping({**tiny(), **values}).typed
+
+
 def build(values):
     torch.manual_seed(0)
     return build_backbone(config(**values)).eval()
@@ -149,8 +153,8 @@ def test_files_of_parts_are_not_needed_when_weights_of_the_whole_follow(tmp_path
     values = {"MODEL.BACKBONE.PRETRAINED": str(tmp_path / "gone.pt"), "MODEL.BACKBONE.LOAD_PRETRAINED": True}
     categories = [Category(0, "sky", True, (0, 0, 0))]
     with pytest.raises(CheckpointError, match="gone.pt.*"):
-        build_model(config(**values), categories)
-    assert build_model(config(**values), categories, part_weights=False).backbone.output_channels
+        build_model(typed(**values), categories)
+    assert build_model(typed(**values), categories, part_weights=False).backbone.output_channels
 
 
 def two_images(sizes=((64, 64), (64, 64))):

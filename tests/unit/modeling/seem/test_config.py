@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from segfoundry.modeling.seem.config import active_tasks, tiny
-from segfoundry.utils.config.architectures import training_notices
-from segfoundry.utils.config.engine import find_value, load_config, load_mapping
+from segfoundry.utils.config.architectures import find_architecture
+from segfoundry.utils.config.engine import load_config, load_mapping
+from segfoundry.utils.config.resolved import find_value
 from segfoundry.utils.errors import ConfigError
 
 PUBLISHED = json.loads((Path(__file__).parents[3] / "goldens" / "seem_yaml_defaults.json").read_text())
@@ -92,7 +93,8 @@ def test_rules_across_keys(values, problem):
 
 
 def test_switches_decide_the_training_tasks():
-    assert training_notices(load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).cfg) == []
+    cfg = load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).typed
+    assert find_architecture(cfg.MODEL.NAME).training_notices(cfg) == []
     everything = {"mask": True, "spatial": True, "grounding": True}
     assert active_tasks(load_mapping(tiny()).cfg)[0] == everything
     cfg = load_mapping(tiny() | {"MODEL.DECODER.MASK.ENABLED": False, "MODEL.DECODER.GROUNDING.ENABLED": False}).cfg

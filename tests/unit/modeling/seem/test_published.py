@@ -12,7 +12,8 @@ from segfoundry.modeling.build import build_model
 from segfoundry.modeling.checkpoint import load_weights
 from segfoundry.modeling.finetune import apply_policy, parameter_kinds
 from segfoundry.modeling.seem.config import shipped_config, tiny
-from segfoundry.utils.config.engine import find_value, load_config, load_mapping
+from segfoundry.utils.config.engine import load_config, load_mapping
+from segfoundry.utils.config.resolved import find_value
 from segfoundry.utils.errors import ConfigError
 from segfoundry.utils.paths import configs_root
 from segfoundry.utils.structures import Category

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from segfoundry.trainer.callbacks.base import Callback
 from segfoundry.trainer.callbacks.checkpoint import CheckpointCallback, crosses
 from segfoundry.trainer.callbacks.evaluate import EvaluateCallback, pick_metric
 from segfoundry.trainer.checkpoints import CheckpointStore, restore
+from segfoundry.trainer.loop import Callback
 from segfoundry.utils.errors import ConfigError
 
 from ....support.toy import copy, equal, toy_loop, toy_state

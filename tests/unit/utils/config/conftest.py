@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from segfoundry.utils.config.engine import Resolved, load_config
+from segfoundry.utils.config.engine import load_config
+from segfoundry.utils.config.resolved import Resolved
 
 SMALL = ("MODEL.NAME", "seem_model_v1")
 

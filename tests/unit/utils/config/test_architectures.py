@@ -1,19 +1,17 @@
 """Keys belong to an architecture; the schema itself is consistent."""
 
 import json
-import types
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from segfoundry.utils.config import architectures as module
-from segfoundry.utils.config import engine
+from segfoundry.utils.config import engine, sections
 from segfoundry.utils.config.architectures import recognise
 from segfoundry.utils.config.document import document
 from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.config.schema import collect, key, section
-from segfoundry.utils.config.sections import Shared
+from segfoundry.utils.config.schema import key, section
 from segfoundry.utils.config.values import check_range, convert
 from segfoundry.utils.errors import ConfigError
 from segfoundry.utils.paths import configs_root, product_root
@@ -21,28 +19,34 @@ from segfoundry.utils.paths import configs_root, product_root
 GOLDENS = Path(__file__).parents[3] / "goldens"
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Inner:
     SIZE: int = key(3, "Size in metres.", minimum=1)
 
 
-@dataclass(kw_only=True)
-class Model:
+@dataclass(frozen=True, kw_only=True)
+class Model(sections.Model):
     NAME: str = key("", "Name.")
     WINGS: int = key(2, "Number of wings.")
 
 
-@dataclass(kw_only=True)
-class Section:
+@dataclass(frozen=True, kw_only=True)
+class BirdConfig(sections.Shared):
     MODEL: Model = section(Model)
     BIRD: Inner = section(Inner)
 
 
+class Bird(module.Architecture[BirdConfig]):
+    model_names = ("bird_v1",)
+    config = BirdConfig
+
+    def tiny(self):
+        return {"MODEL.NAME": "bird_v1"}
+
+
 @pytest.fixture
 def two_architectures(monkeypatch):
-    bird = types.SimpleNamespace(MODEL_NAMES=("bird_v1",), Section=Section, check=lambda cfg: None)
-    known = dict(module.architectures())
-    known["bird"] = module.Architecture("bird", bird, {**collect(Shared), **collect(Section)})
+    known = {**module.architectures(), "bird": Bird("bird")}
     monkeypatch.setattr(module, "architectures", lambda: known)
     monkeypatch.setattr(engine, "architectures", lambda: known)
 
@@ -69,7 +73,7 @@ def test_the_schema_is_consistent(arch):
 
 @pytest.mark.parametrize("arch", sorted(module.architectures()))
 def test_the_smallest_configuration_is_valid(arch):
-    resolved = load_mapping(module.architectures()[arch].module.tiny())
+    resolved = load_mapping(module.architectures()[arch].tiny())
     assert resolved.arch == arch and resolved.notices == []
 
 

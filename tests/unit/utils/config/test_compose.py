@@ -3,7 +3,8 @@
 import pytest
 from yacs.config import CfgNode
 
-from segfoundry.utils.config.engine import diff, load_config, load_mapping, origin_is_user
+from segfoundry.utils.config.engine import load_config, load_mapping
+from segfoundry.utils.config.resolved import diff, origin_is_user
 from segfoundry.utils.errors import ConfigError, UserError
 from segfoundry.utils.paths import configs_root
 

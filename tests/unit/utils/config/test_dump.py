@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segfoundry.utils.config.dump import dump
-from segfoundry.utils.config.engine import load_config, load_mapping, origin_is_user
+from segfoundry.utils.config.engine import load_config, load_mapping
+from segfoundry.utils.config.resolved import origin_is_user
 from segfoundry.utils.paths import configs_root
 
 FOCALL = "configs/seem/focall_unicl_lang_v1.yaml"

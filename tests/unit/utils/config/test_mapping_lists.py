@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from segfoundry.trainer.cli.main import main
 from segfoundry.utils.config.dump import dump
-from segfoundry.utils.config.engine import find_value, load_config, load_mapping, origin_is_user
+from segfoundry.utils.config.engine import load_config, load_mapping
+from segfoundry.utils.config.resolved import find_value, origin_is_user
 from segfoundry.utils.errors import ConfigError
 
 TWO = "[{data_dir: a, percentage: 0.1}, {data_dir: b, bg_paths: [c, d], w_aug: true, aug_details: [crop_foreground]}]"

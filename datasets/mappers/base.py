@@ -1,16 +1,13 @@
-"""What a mapper is, and the table of mapper builders; an architecture asks for one by name."""
+"""What a mapper is: from the files of one image to a sample."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from ...utils.registry import Registry
 from ...utils.structures import Sample
-from ..catalog import Item, Record, Split
-from ..transforms.resize import FixedResize
+from ..catalog import Item
 
 
 class TrainMapper(Protocol):
@@ -32,10 +29,3 @@ class EvalMapper(Protocol):
 
     def input_size(self, item: Item) -> tuple[int, int]:
         """Returns (height, width) of the image that the model will see, without decoding the image."""
-
-
-TRAIN_MAPPERS: Registry[Callable[[Any, Record], TrainMapper]] = Registry("training mapper")
-EVAL_MAPPERS: Registry[Callable[[Any, Record, Split, Sequence[str]], EvalMapper]] = Registry("evaluation mapper")
-"""Called with configuration, data set, split, and the kinds of the evaluators that will read the samples."""
-EVAL_RESIZES: Registry[Callable[[Any, Record], FixedResize]] = Registry("resize of evaluation images")
-"""Mapper's name -> how images are resized for evaluation and prediction; called with configuration and data set."""

@@ -1,0 +1,154 @@
+"""Panoptic segmentation: each pixel belongs to one segment, a thing or stuff."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .base import Comparison, Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import numpy as np
+
+    from ...utils.config.sections import Test
+    from ...utils.report import Colors
+    from ...utils.structures import Category, PanopticResult, Prediction, Sample
+    from ..evaluation.panoptic import PanopticEvaluator
+    from ..formats.split import Split
+    from .base import Region
+
+
+def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from ..evaluation.panoptic_quality import PanopticProtocol
+    from ..evaluation.score_panoptic import PanopticFiles, panoptic_table, score_panoptic
+    from ..formats.json_file import read_json
+
+    result = score_panoptic(
+        PanopticFiles.at(args.gt_json, args.gt_folder),
+        PanopticFiles.at(args.pred_json, args.pred_folder),
+        protocol=PanopticProtocol(args.reference_area, args.crowd_union),
+        workers=args.workers,
+        accelerate=not args.no_accelerator,
+    )
+    names = {c["id"]: str(c.get("name", c["id"])) for c in read_json(args.gt_json)["categories"]}
+    return result, panoptic_table(result, names)
+
+
+_SCORE = ScoreCommand(
+    name="panoptic",
+    run=_score,
+    options=(
+        Option("gt_json", "COCO panoptic JSON"),
+        Option("gt_folder", "default: gt_json without .json"),
+        Option("pred_json", "COCO panoptic JSON"),
+        Option("pred_folder", "default: pred_json without .json"),
+        Option("reference_area", "believe the JSON's areas, as panopticapi", {"action": "store_true"}),
+        Option("crowd_union", "all crowds of a category excuse, not the last", {"action": "store_true"}),
+    ),
+    needed=("gt_json", "pred_json"),
+    examples=("panoptic --gt_json val.json --pred_json pred.json --output metrics.json   (PNGs: val/, pred/)",),
+)
+
+
+class _Comparison(Comparison):
+    """Panels of both maps; wrong is the share of judged pixels that have another category or instance."""
+
+    def error_colors(self) -> Colors:
+        from ...utils.visualizer import ERROR_COLORS
+
+        return ERROR_COLORS
+
+    def error_share(self, truth: PanopticResult, result: PanopticResult) -> float:
+        from ...utils.visualizer import error_share
+
+        return error_share(truth, result)
+
+    def picture(
+        self, image: np.ndarray, truth: PanopticResult, kept: PanopticResult, categories: Sequence[Category]
+    ) -> np.ndarray:
+        from ...utils.visualizer import comparison
+
+        return comparison(image, truth, kept, categories)
+
+
+class _Writer(ResultWriter):
+    """``panoptic/NAME.png`` and, of all images, ``panoptic.json``."""
+
+    def __init__(self, folder: Path, categories: Sequence[Category]) -> None:
+        self.folder, self.categories = folder, categories
+        self._entries: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] = {}
+
+    def add(self, image: PredictedImage, result: PanopticResult) -> None:
+        from ..formats.panoptic import write_panoptic_png
+        from ..writers import segments_info
+
+        height, width = result.ids.shape
+        write_panoptic_png(self.folder / "panoptic" / f"{image.name}.png", result.ids)
+        about = {"id": image.image_id, "file_name": image.file_name, "height": height, "width": width}
+        segments = segments_info(result, self.categories)
+        annotation = {"image_id": image.image_id, "file_name": f"{image.name}.png", "segments_info": segments}
+        self._entries[image.place] = (about, annotation)
+
+    def close(self) -> list[Path]:
+        from ...utils.files import atomic_write_json
+        from ..writers import category_entry
+
+        entries = [self._entries[place] for place in sorted(self._entries)]
+        document = {
+            "images": [about for about, _ in entries],
+            "annotations": [annotation for _, annotation in entries],
+            "categories": [category_entry(c) for c in self.categories],
+        }
+        atomic_write_json(self.folder / "panoptic.json", document, indent=None)
+        return [self.folder / "panoptic.json"]
+
+
+class Panoptic(ResultTask):
+    """The panoptic map of an image."""
+
+    name = "panoptic"
+    order = 10
+    annotations = "panoptic annotations"
+    headline = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st")
+    progress = {"Evaluation": ("PQ",)}
+    score = _SCORE
+    by_category = True
+    comparison = _Comparison()
+
+    def possible(self, split: Split) -> bool:
+        return split.panoptic_json is not None or split.registered is not None
+
+    def offered(self, split: Split, categories: Sequence[Category]) -> bool:
+        return split.panoptic is not None
+
+    def evaluator(self) -> type[PanopticEvaluator]:
+        from ..evaluation.panoptic import PanopticEvaluator
+
+        return PanopticEvaluator
+
+    def result(self, prediction: Prediction) -> PanopticResult | None:
+        return prediction.panoptic
+
+    def truth(self, sample: Sample) -> PanopticResult | None:
+        return sample.panoptic
+
+    def memory(self, test: Test) -> float:
+        return 42  # the map and the largest arrays it is made from, measured on CPU
+
+    def writer(self, folder: Path, categories: Sequence[Category], **options: bool) -> _Writer:
+        return _Writer(folder, categories)
+
+    def draw(self, image: np.ndarray, result: PanopticResult, categories: Sequence[Category]) -> np.ndarray:
+        from ...utils.visualizer import draw_panoptic
+
+        return draw_panoptic(image, result, categories)
+
+    def regions(self, result: PanopticResult, categories: Sequence[Category]) -> Iterator[Region]:
+        for segment in result.segments:
+            yield category_region(result.ids == segment.id, categories[segment.category], segment.score)
+
+
+TASK = Panoptic()
