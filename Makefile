@@ -27,7 +27,8 @@ help:
 	  'make demo          install, make a small data set, train a tiny SEEM on it, evaluate, predict, write a report (runs/demo)' \
 	  'make demo-sam      the same with cables: draw them on photographs, train a small Segment Anything network (runs/demo-sam)' \
   'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
-	  'make test          install, run the whole test suite (PYTEST_ARGS="-k name" selects)' \
+	  'make test          install, run all tests but the slow ones (PYTEST_ARGS="-k name" selects, among the slow ones too)' \
+	  'make test-slow     run the tests that take more than a few seconds each' \
 	  'make test-toy      train small SAMs on drawn cables from random weights and check what they learn (minutes)' \
 	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
 	  'make lint          check style and formatting (ruff)' \
@@ -123,11 +124,20 @@ demo-picture: venv
 
 # ---- tests and checks ------------------------------------------------------------------------------------------------
 
+PYTEST := OMP_NUM_THREADS=1 '$(PY)' -m pytest -q -n $(JOBS) --dist loadfile
+
+# A selection in PYTEST_ARGS is taken as it is: whoever names a slow test means it.
 .PHONY: test
 test: venv
 	@printf '\n==> %s\n' 'running the tests in $(JOBS) processes'
-	@OMP_NUM_THREADS=1 '$(PY)' -m pytest -q -n $(JOBS) --dist loadfile $(PYTEST_ARGS)
-	@printf '\nAll tests passed. Next: make lint, make typecheck; one test alone: make test PYTEST_ARGS="-k NAME".\n'
+	@$(PYTEST) $(if $(filter -k% -m% tests/%,$(PYTEST_ARGS)),,-m 'not slow') $(PYTEST_ARGS)
+	@printf '\nAll tests passed. Next: make test-slow, make lint, make typecheck; one test alone: make test PYTEST_ARGS="-k NAME".\n'
+
+.PHONY: test-slow
+test-slow: venv
+	@printf '\n==> %s\n' 'running the slow tests in $(JOBS) processes'
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
+	@printf '\nAll slow tests passed; make test runs the others.\n'
 
 .PHONY: test-toy
 test-toy: venv

@@ -3,11 +3,13 @@
 import atexit
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +27,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # Tests neither read nor fill the user's cache.
 os.environ["SEGFOUNDRY_CACHE"] = tempfile.mkdtemp(prefix="segfoundry-tests-")
 atexit.register(shutil.rmtree, os.environ["SEGFOUNDRY_CACHE"], ignore_errors=True)
+
+# A suite that a script starts in the background ignores Ctrl-C; the programs that tests interrupt must not inherit it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No example fails because the machine is busy.
+settings.register_profile("segfoundry", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("segfoundry")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -37,9 +37,10 @@ class EvaluationPasses:
         request = Request(tasks=tuple(asked for asked in self.asks if asked not in PASSES))
         if len(request.tasks or ()) == len(self.asks):
             return self.model(batch, request=request)
-        model = self._promptable
-        encoded = model.encode(batch)
-        predictions = model.decode(encoded, request) if request.tasks else [Prediction() for _ in batch.samples]
+        encoded = self._promptable.encode(batch)
+        predictions = [Prediction() for _ in batch.samples]
+        if request.tasks:
+            predictions = self._promptable.decode(encoded, request)
         for name, run in PASSES.items():
             if name in self.asks:
                 run(self, encoded, batch, predictions)

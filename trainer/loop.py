@@ -45,8 +45,8 @@ class LoopSettings:
         lr_factor: factor on learning rates, by step; also takes a ``schedule``, for parameters with one of their own.
         clip_norm: largest global gradient norm, or None.
         nonfinite_max: steps with non-finite numbers that are skipped before the run stops.
-        steps_per_epoch: steps of one pass over the data, perhaps a fraction; inf: epochs are not counted.
         memory_keys: keys that lower the need for memory, for the message when there is too little.
+        steps_per_epoch: steps of one pass over the data, perhaps a fraction; inf: epochs are not counted.
     """
 
     seed: int
@@ -54,8 +54,8 @@ class LoopSettings:
     lr_factor: LrFactor
     clip_norm: float | None = None
     nonfinite_max: int = 10
-    steps_per_epoch: float = math.inf
     memory_keys: tuple[str, ...] = ()
+    steps_per_epoch: float = math.inf
 
 
 class Callback:

@@ -212,8 +212,8 @@ def loop_settings(cfg: Shared, steps: int, per_epoch: float = math.inf) -> LoopS
         lr_factor=functools.partial(lr_factor, cfg.SOLVER, max_steps=steps, accumulate=cfg.GRADIENT_ACCUMULATE_STEP),
         clip_norm=clip.CLIP_VALUE if clip.ENABLED else None,
         nonfinite_max=cfg.TRAIN.NONFINITE_MAX,
-        steps_per_epoch=per_epoch,
         memory_keys=training_keys(cfg),
+        steps_per_epoch=per_epoch,
     )
 
 
@@ -331,8 +331,8 @@ def _evaluators(
     """Returns for each evaluation set a function that evaluates the current weights on it."""
     model = state.model
     found: dict[str, Callable[[], dict[str, float] | None]] = {}
+    kinds = prompt_kinds(model), model.result_kinds
     for (record, split), items in zip(plan.test, plan.test_items, strict=True):
-        kinds = prompt_kinds(model), model.result_kinds
         evaluation_kinds(plan.cfg, record, split, *kinds)  # answered before training
         name = dataset_label(found, record.name, split.name)
 

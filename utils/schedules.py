@@ -1,8 +1,8 @@
 """Learning-rate schedules by name, as pure functions of the step: nothing to save, nothing to restore.
 
-An architecture files its own with :func:`schedule` in a module that its ``config.py`` imports, and names it there
-(``Architecture.schedules``), so that SOLVER.LR_SCHEDULER_NAME takes it; a rule of its parameters
-(``ParamRule.schedule``) may also hold one that is filed nowhere.
+An architecture files its own with :func:`schedule` in a module that its ``config.py`` imports, and names it in
+``Architecture.schedules``, so that SOLVER.LR_SCHEDULER_NAME takes it; a rule of its parameters (``ParamRule.schedule``)
+may also hold one that is filed nowhere.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         """Returns one prediction per image at its output size, with the loss where there is foreground ground truth.
 
         Raises:
-            ValueError: a task that this network lacks is asked for, or "everything" without ``Sample.original``.
+            ValueError: the task does not give what is asked for, or "everything" lacks ``Sample.original``.
         """
         tasks = self._asked(request)
         encoded = tuple(task for task in tasks if task != "everything")
@@ -187,7 +187,14 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         return answered_masks(self, encoded, answers)
 
     def everything(self, image: np.ndarray) -> list[dict[str, Any]]:
-        """Returns masks of all that can be told apart in an image (H, W, 3) uint8 RGB, as ``Prediction.everything``."""
+        """Returns masks of all that can be told apart in one image, without prompts and categories.
+
+        Args:
+            image: (H, W, 3) uint8 RGB at its original size.
+
+        Returns:
+            Records as :attr:`Prediction.everything` describes them.
+        """
         return find_everything(self, image, self.everything_settings)
 
     def compile_parts(self) -> list[nn.Module]:

@@ -106,6 +106,7 @@ def test_two_processes_give_the_same_figures(trained, tmp_path):
     assert figures(tmp_path / "one") == figures(tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_clicks_and_phrases_are_the_same_in_one_process_and_two(trained, tmp_path):
     folder, _ = trained
     record = json.loads((folder / "data" / "tiny.yaml").read_text())

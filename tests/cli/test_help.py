@@ -1,8 +1,8 @@
 """Help is short, fast and imports nothing heavy."""
 
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -63,10 +63,11 @@ def test_version(capsys):
     assert main(["config", "--version"]) == 0 and capsys.readouterr().out == f"segfoundry {__version__}\n"
 
 
-def test_help_takes_less_than_half_a_second():
+def test_help_takes_less_than_half_a_second_of_a_processor():
     def seconds() -> float:
-        start = time.perf_counter()
+        start = os.times()
         subprocess.run([sys.executable, str(ROOT / "entry.py"), "train", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - start
+        end = os.times()
+        return end.children_user - start.children_user + end.children_system - start.children_system
 
     assert min(seconds() for _ in range(5)) < 0.5

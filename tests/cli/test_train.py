@@ -135,7 +135,9 @@ def test_options_of_the_trainer_run(config, tmp_path, options):
     assert sorted(records(tmp_path / "runs" / "seem", "train")) == [1, 2]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGUSR1, 138, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_the_same_command_continues(config, tmp_path, number, code):
     words = (
         "train",
@@ -143,7 +145,7 @@ def test_a_signal_saves_and_the_same_command_continues(config, tmp_path, number,
         config,
         "--overrides",
         "SOLVER.MAX_ITERS",
-        "500",
+        "1000000",
         "CHECKPOINT.EVERY",
         "1000",
         "EXP_NAME",
@@ -151,12 +153,15 @@ def test_a_signal_saves_and_the_same_command_continues(config, tmp_path, number,
     )
     folder = tmp_path / "runs" / "s"
     with subprocess.Popen(command(*words), stderr=subprocess.PIPE, text=True) as child:
-        deadline = time.monotonic() + 120
-        while not (folder / "metrics.jsonl").exists():
-            assert child.poll() is None and time.monotonic() < deadline
-            time.sleep(0.01)
-        child.send_signal(number)
-        _, error = child.communicate(timeout=120)
+        try:
+            deadline = time.monotonic() + 600
+            while not (folder / "metrics.jsonl").exists():
+                assert child.poll() is None and time.monotonic() < deadline
+                time.sleep(0.01)
+            child.send_signal(number)
+            _, error = child.communicate(timeout=300)
+        finally:
+            child.kill()
     assert child.returncode == code, error
     assert "the same command continues" in error
     (saved,) = (folder / "checkpoints").iterdir()
@@ -167,6 +172,7 @@ def test_a_signal_saves_and_the_same_command_continues(config, tmp_path, number,
     assert sorted(records(folder, "train")) == list(range(1, step + 2))
 
 
+@pytest.mark.slow
 def test_local_processes_with_num_gpus(config, tmp_path):
     done = run("train", "--conf_files", config, "--num-gpus", "2", "--overrides", "SOLVER.MAX_ITERS", "1")
     assert done.returncode == 0, done.stderr

@@ -5,6 +5,7 @@ SEGFOUNDRY_KILLS sets how often (default 3).
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -47,16 +48,19 @@ def test_killed_and_resumed_run_equals_the_uninterrupted_one_bit_for_bit(tmp_pat
     monkeypatch.setenv("SEGFOUNDRY_CACHE", str(tmp_path / "cache_of_killed"))
     words = command("train", "--conf_files", config, "--overrides", "EXP_NAME", "killed")
     folder, rng = tmp_path / "runs" / "killed", random.Random(0)
-    kills = 0
+    kills, longest = 0, 1.5 / KILLS
     while kills < KILLS:
         steps = newest_step(folder)
-        assert steps < STEPS, f"the run ended after {kills} of {KILLS} kills"
+        if steps == STEPS:  # a fast machine: once more from the start, with shorter waits
+            shutil.rmtree(folder)
+            kills, steps, longest = 0, 0, longest / 2
+            assert longest > 0.01, f"the run ends before {KILLS} kills"
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
             wait_for_a_new_step(child, folder, steps)
             # A run lasts a few seconds: the moments fall into steps, saves and evaluations.
-            time.sleep(rng.uniform(0, 1.5 / KILLS))
-            child.send_signal(signal.SIGKILL)
-        kills += 1
+            time.sleep(rng.uniform(0, longest))
+            child.kill()
+            kills += child.wait() == -signal.SIGKILL
     final = run("train", "--conf_files", config, "--overrides", "EXP_NAME", "killed")
     assert final.returncode == 0, final.stderr
 
@@ -80,7 +84,7 @@ def newest_step(folder):
 
 
 def wait_for_a_new_step(child, folder, steps):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while newest_step(folder) <= steps:
         assert child.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from ..support.tiny_run import TRAINABLE, records, run, write_variant
 
 
+@pytest.mark.slow
 def test_bad_data_of_one_process_is_one_message_from_both(tmp_path):
     config = write_variant(tmp_path, EVAL_AT_START=True)
     images = sorted((tmp_path / "data").rglob("*.jpg")) or sorted((tmp_path / "data").rglob("images/*.png"))
@@ -18,6 +19,7 @@ def test_bad_data_of_one_process_is_one_message_from_both(tmp_path):
     assert f"error: {images[-1]}: the file is empty" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_others_say_one_line_when_the_first_process_ends(tmp_path):
     config = write_variant(tmp_path, EVAL_AT_START=True)
     (tmp_path / "runs" / "seem").mkdir(parents=True)
@@ -27,7 +29,9 @@ def test_the_others_say_one_line_when_the_first_process_ends(tmp_path):
     assert "runs/seem/eval" in done.stderr
 
 
-@pytest.mark.parametrize("arch", TRAINABLE)
+@pytest.mark.parametrize(
+    "arch", [name if name == "seem" else pytest.param(name, marks=pytest.mark.slow) for name in TRAINABLE]
+)
 def test_training_and_evaluation_equal_one_process(tmp_path, arch):
     config = write_variant(
         tmp_path,
@@ -61,6 +65,7 @@ def test_training_and_evaluation_equal_one_process(tmp_path, arch):
     assert (two / "log.txt").read_text().count("step 1/3") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", TRAINABLE)
 def test_equal_micro_batches_give_equal_weights_to_the_last_bit(tmp_path, arch):
     config = write_variant(tmp_path, arch, SOLVER__MAX_ITERS=4, TRAIN__BATCH_SIZE_TOTAL=4, TRAIN__BATCH_SIZE_PER_GPU=2)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+DEADLINE = 300  # seconds after which something is taken to hang: far more than a busy machine needs
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Chromium reads commands from file descriptor 3 and writes to 4; this puts our pipes there.
 _LAUNCHER = """
@@ -24,6 +25,32 @@ while min(high) < 5:
 os.dup2(high[0], 3); os.dup2(high[1], 4)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
+# Where the middle of an element is, null while it cannot be clicked. Until pressed() is called, which tells whether the
+# element was clicked, the page does not hear of presses beside it.
+_AIM = """(selector) => {
+  const element = document.querySelector(selector);
+  if (!element || element.matches(":disabled")) return null;
+  element.scrollIntoView({ block: "nearest" });
+  const box = element.getBoundingClientRect(), x = box.x + box.width / 2, y = box.y + box.height / 2;
+  if (!element.contains(document.elementFromPoint(x, y))) return null;
+  const events = ["pointerdown", "mousedown", "pointerup", "mouseup", "click"];
+  let hit = false;
+  const guard = (event) => {
+    if (!event.composedPath().includes(element)) { event.stopImmediatePropagation(); event.preventDefault(); }
+    else if (event.type === "click") hit = true;
+  };
+  for (const name of events) addEventListener(name, guard, true);
+  window.pressed = () => {
+    for (const name of events) removeEventListener(name, guard, true);
+    return hit;
+  };
+  return [x, y];
+}"""
+# Whether the canvas has the size of its place: right after loading it still gets it, and the image is fitted anew then.
+_FITTED = """(() => {
+  const { canvas } = segfoundry.view, box = canvas.getBoundingClientRect(), ratio = devicePixelRatio;
+  return canvas.width === Math.round(box.width * ratio) && canvas.height === Math.round(box.height * ratio);
+})()"""
 
 
 def find():
@@ -52,14 +79,13 @@ def browser(folder):
         pipe = Pipe(our_read, our_write)
         yield lambda url: Page(pipe, url)
     finally:
-        process.terminate()
+        os.close(our_write)  # Chromium ends with its pipe
         try:
-            process.wait(10)
+            process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
         os.close(our_read)
-        os.close(our_write)
 
 
 class Pipe:
@@ -87,7 +113,7 @@ class Pipe:
 
     def _next(self):
         while b"\0" not in self._data:
-            if not select.select([self._read], [], [], 60)[0]:
+            if not select.select([self._read], [], [], DEADLINE)[0]:
                 raise TimeoutError("Chromium does not answer")
             part = os.read(self._read, 1 << 20)
             if not part:
@@ -133,15 +159,23 @@ class Page:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def wait(self, expression, seconds=60):
+    def wait(self, expression):
         """Waits until a JavaScript expression is true."""
-        end = time.monotonic() + seconds
         # before its scripts have run, the page has nothing to ask for
-        while not self.evaluate(f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"):
+        tolerant = f"(() => {{ try {{ return {expression}; }} catch {{ return false; }} }})()"
+        self._until(lambda: self.evaluate(tolerant), f"{expression} stays false")
+
+    def _until(self, condition, complaint):
+        end = time.monotonic() + DEADLINE
+        while not condition():
             if time.monotonic() > end:
                 error = self.evaluate("document.getElementById('error')?.textContent")
-                raise TimeoutError(f"{expression} stays false; the page says: {error}; {self.errors}")
+                raise TimeoutError(f"{complaint}; the page says: {error}; {self.errors}")
             time.sleep(0.02)
+
+    def resize(self, width, height):
+        """Gives the page a window of this size."""
+        self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def choose_file(self, selector, path):
         """Puts a file into an input element."""
@@ -149,30 +183,38 @@ class Page:
         node = self.send("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.send("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
-    def mouse(self, *path, button="left", modifiers=0):
-        """Presses a button at the first place (x, y), moves along the others, and lets it go."""
-        common = {"button": button, "modifiers": modifiers, "clickCount": 1}
+    def mouse(self, *path, button="left"):
+        """Presses a button at the first place (x, y) of the window, moves along the others, and lets it go."""
+        common = {"button": button, "clickCount": 1}
         held = {"left": 1, "right": 2, "middle": 4}[button]
         self.send("Input.dispatchMouseEvent", type="mousePressed", x=path[0][0], y=path[0][1], buttons=held, **common)
         for x, y in path[1:]:
             self.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y, buttons=held, **common)
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=path[-1][0], y=path[-1][1], **common)
 
-    def place(self, x, y):
-        """Returns where a pixel of the image that the page shows is in the window."""
-        return self.evaluate(
-            f"(() => {{ const v = segfoundry.view, b = v.canvas.getBoundingClientRect(), r = b.width / v.canvas.width;"
-            f" return [b.x + ({x} * v.scale + v.left) * r, b.y + ({y} * v.scale + v.top) * r]; }})()"
+    def draw(self, *pixels, button="left"):
+        """Presses a button at the first pixel (x, y) of the shown image, moves along the others, and lets it go."""
+        self.send("Page.bringToFront")  # a tab behind another one is not laid out
+        self.wait(_FITTED)
+        self.mouse(
+            *self.evaluate(
+                f"{json.dumps(pixels)}.map(([x, y]) => {{"
+                " const v = segfoundry.view, b = v.canvas.getBoundingClientRect(), r = b.width / v.canvas.width;"
+                " return [b.x + (x * v.scale + v.left) * r, b.y + (y * v.scale + v.top) * r]; })"
+            ),
+            button=button,
         )
 
     def click(self, selector):
-        """Clicks the middle of an element, with the mouse."""
-        box = f"document.querySelector({json.dumps(selector)})"
-        x, y = self.evaluate(
-            f"(() => {{ {box}.scrollIntoView({{block: 'center'}}); const b = {box}.getBoundingClientRect();"
-            " return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-        )
-        self.mouse((x, y))
+        """Clicks the middle of an element with the mouse, as soon as it can be clicked; again if it has moved away."""
+        self._until(lambda: self._press(selector), f"{selector} cannot be clicked")
+
+    def _press(self, selector):
+        place = self.evaluate(f"({_AIM})({json.dumps(selector)})")
+        if place is None:
+            return False
+        self.mouse(place)
+        return self.evaluate("pressed()")
 
     def type(self, text):
         """Types into the focused element."""

@@ -59,7 +59,7 @@ def use(page: chromium.Page, args: argparse.Namespace) -> None:
             page.key("Enter")
         else:
             page.click(f"[data-tool={tool}]")
-            page.mouse(*(page.place(*point) for point in what))
+            page.draw(*what)
         page.wait(f"document.body.dataset.objects === '{number}'")
 
 

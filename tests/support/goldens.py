@@ -2,7 +2,8 @@
 
 A case is a pair ``<name>.json`` (configuration, sizes, remarks) and ``<name>.safetensors`` (``param/...``, ``in/...``,
 ``out/...``) in ``<folder>/<system>``. The folder is ``tests/goldens`` or the one named by SEGFOUNDRY_GOLDENS. Each
-system's test module calls :func:`parametrize` and :func:`check`; its runners read all sizes and switches from the case.
+system's test module calls :func:`parametrize` and :func:`check`. Readers take a case and read all sizes, switches and
+names from it, so that they read another set of the same form as well.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import fnmatch
 import functools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,32 @@ class Case:
         with safe_open(self.path.with_suffix(".safetensors"), "pt") as file:
             return sorted(name.removeprefix("out/") for name in file.keys() if name.startswith("out/"))  # noqa: SIM118
 
+    @property
+    def listed(self) -> set[str]:
+        """Names of the tensors that the json says there are."""
+        return set(self.info["tensors"])
+
+    def numbers(self, pattern: str, names: Iterable[str] | None = None) -> list[tuple[int, ...]]:
+        """Returns the numbers in the names that a pattern fits as a whole, without repetition, sorted.
+
+        Args:
+            pattern: regular expression with a group of digits for each number.
+            names: where to look; None: the recorded outputs.
+        """
+        fits = [re.fullmatch(pattern, name) for name in (self.outputs if names is None else names)]
+        return sorted({tuple(map(int, fit.groups())) for fit in fits if fit})
+
+    def noted(self, pattern: str) -> tuple[str, ...]:
+        """Returns the groups of a pattern in the case's notes, where a case states something in words alone.
+
+        Raises:
+            NotBuilt: if the notes do not say it.
+        """
+        found = re.search(pattern, self.info.get("notes", ""))
+        if found is None:
+            raise NotBuilt(f"{self.name}: the notes do not say {pattern!r}")
+        return found.groups()
+
     def group(self, prefix: str) -> dict[str, Tensor]:
         """Returns the tensors below ``prefix/``, without it."""
         head = prefix + "/"
@@ -68,6 +96,17 @@ class Case:
         params = {n.removeprefix(prefix): t for n, t in self.group("param").items() if n.startswith(prefix)}
         module.load_state_dict(params, strict=True)
         return module.eval()
+
+
+def only(config: Mapping[str, Any], **values: object) -> None:
+    """Fails where a configuration asks for more than the code offers; what it leaves out has the given value.
+
+    Raises:
+        NotBuilt: if it has another value.
+    """
+    for name, value in values.items():
+        if config.get(name, value) != value:
+            raise NotBuilt(f"{name} is {config[name]!r}; there is code for {value!r} only")
 
 
 Runner = Callable[[Case], Mapping[str, Tensor]]
@@ -123,12 +162,38 @@ def check(case: Case | None, output: str) -> None:
         raise error
     if output not in found:
         raise NotBuilt(f"{case.name}: the runner gives no {output!r}, only {sorted(found)}")
+    compare(case, output, found[output])
+
+
+def compare(case: Case, output: str, found: Tensor) -> None:
+    """Compares an output with the recorded one, as closely as the case asks for."""
     tolerance = case.info.get("tol", DEFAULT_TOLERANCE)
     if isinstance(tolerance, dict) and tolerance.keys() == {"rtol", "atol"}:
-        torch.testing.assert_close(found[output].detach(), case.tensors[f"out/{output}"], **tolerance)
+        torch.testing.assert_close(found.detach(), case.tensors[f"out/{output}"], **tolerance)
         return
     tolerance = tolerance.get(output, DEFAULT_TOLERANCE) if isinstance(tolerance, dict) else tolerance
-    assert_close(found[output], case.tensors[f"out/{output}"], float(tolerance), f"{case.name}/{output}")
+    assert_close(found, case.tensors[f"out/{output}"], float(tolerance), f"{case.name}/{output}")
+
+
+def find(system: str, name: str, folder: Path | None = None) -> Case:
+    """Returns a case by its name.
+
+    Args:
+        system: folder of the cases.
+        name: name of the case; where it is missing, its first use fails.
+        folder: folder of the systems; None: the goldens under test.
+    """
+    return Case(system, name, (folder or _folder()) / system / f"{name}.json")
+
+
+def keys(case: Case, *path: str) -> list[str]:
+    """Returns the names below a place in a case's json to parametrise tests with; for a missing file one that fails."""
+    if not case.path.is_file():
+        return ["(no json)"]
+    place: Any = case.info
+    for name in path:
+        place = place[name]
+    return list(place)
 
 
 def stale_patterns(system: str, pending: Mapping[str, str]) -> list[str]:

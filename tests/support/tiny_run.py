@@ -75,7 +75,7 @@ def command(*words, processes: int = 0) -> list[str]:
     return [sys.executable, *torchrun, str(ENTRY), *map(str, words)]
 
 
-def run(*words, processes: int = 0, env: dict | None = None, timeout: float = 300) -> subprocess.CompletedProcess:
+def run(*words, processes: int = 0, env: dict | None = None, timeout: float = 800) -> subprocess.CompletedProcess:
     """Runs the command line in a process of its own."""
     environ = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
     return subprocess.run(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from segfoundry.datasets.collate import collate
 from segfoundry.datasets.formats.record import Record
@@ -15,7 +16,7 @@ from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.modeling.base import MetaArch
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.finetune import apply_policy, param_groups
-from segfoundry.modeling.layers.image_encoder_vit import ConvNeck, ImageEncoderViT
+from segfoundry.modeling.layers.image_encoder_vit import EPS, ConvNeck, ImageEncoderViT
 from segfoundry.modeling.sam.config import tiny
 from segfoundry.modeling.sam.mask_decoder import MaskDecoder
 from segfoundry.modeling.sam.network import Sam
@@ -26,6 +27,8 @@ from segfoundry.trainer.predictor import Predictor
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Sample, Targets
+
+from .goldens import only
 
 TINY = {
     "img_size": 64,
@@ -42,27 +45,56 @@ TINY = {
 """A network that answers in milliseconds."""
 
 
-def recorded_sam(config: Mapping[str, Any]) -> Sam:
-    """Builds the network that the ``config`` of a recorded case describes."""
-    decoder, dim = config["decoder"], config["out_chans"]
+def recorded_encoder(config: Mapping[str, Any], **options: Any) -> ImageEncoderViT:
+    """Builds the image encoder that the ``config`` of a recorded case describes; what it leaves out is as published.
+
+    Args:
+        config: sizes and switches.
+        **options: further arguments of the encoder, e.g. how attention is computed.
+    """
     encoder = ImageEncoderViT(
         embed_dim=config["embed_dim"],
         depth=config["depth"],
         num_heads=config["num_heads"],
         global_attn_indexes=config["global_attn_indexes"],
-        neck=ConvNeck(config["embed_dim"], dim),
+        neck=ConvNeck(config["embed_dim"], config["out_chans"]),
         img_size=config["img_size"],
         patch_size=config["patch_size"],
+        mlp_ratio=config.get("mlp_ratio", 4),
         window_size=config["window_size"],
+        **options,
+    )
+    only(config, qkv_bias=True, use_rel_pos=True)
+    for block in encoder.blocks:
+        set_norm_eps(block, config)
+    return encoder
+
+
+def set_norm_eps(block: nn.Module, config: Mapping[str, Any]) -> None:
+    """Gives a block's norms the constant of a recorded case."""
+    block.norm1.eps = block.norm2.eps = config.get("norm_eps", EPS)
+
+
+def recorded_sam(config: Mapping[str, Any]) -> Sam:
+    """Builds the network that the ``config`` of a recorded case describes; what it leaves out is as published."""
+    decoder, dim = config["decoder"], config["out_chans"]
+    only(decoder, embedding_dim=dim)
+    encoder = recorded_encoder(config)
+    transformer = TwoWayTransformer(
+        decoder["transformer_depth"],
+        dim,
+        decoder["num_heads"],
+        decoder["mlp_dim"],
+        decoder.get("attention_downsample_rate", 2),
     )
     grid = config["img_size"] // config["patch_size"]
-    transformer = TwoWayTransformer(decoder["transformer_depth"], dim, decoder["num_heads"], decoder["mlp_dim"])
     return Sam(
         encoder,
         PromptEncoder(dim, grid, config["img_size"], config["mask_in_chans"]),
         MaskDecoder(
             dim,
             transformer,
+            num_multimask_outputs=decoder.get("num_multimask_outputs", 3),
             iou_head_depth=decoder["iou_head_depth"],
             iou_head_hidden_dim=decoder["iou_head_hidden_dim"],
         ),

@@ -17,7 +17,7 @@ HELP = "Show the resolved configuration with the origin of each value, compare t
 EXAMPLES = """
   python entry.py config --conf_files configs/seem/focalt_unicl_lang_v1.yaml --overrides SOLVER.BASE_LR 5e-5
   python entry.py config --diff configs/seem/focall_unicl_lang_v1.yaml configs/seem/focalt_unicl_lang_v1.yaml
-  python entry.py config --explain COCO.INPUT.IMAGE_SIZE
+  python entry.py config --explain SOLVER.BASE_LR
 """
 
 

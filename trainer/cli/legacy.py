@@ -19,7 +19,7 @@ HELP = "Run the command line of an original training script with its own flags."
 EXAMPLES = """
   python entry.py legacy sam-finetune --help
   python entry.py legacy sam-finetune --lr 1e-4 --exp_name NAME --config data.yaml
-  python entry.py legacy sam-finetune --config data.yaml -- --overrides SAM.TYPE vit_t
+  python entry.py legacy sam-finetune --config data.yaml -- --overrides SOLVER.MAX_ITERS 100
 
 The equivalent command of 'train' is printed first. Words after a final -- go to it."""
 

@@ -25,13 +25,12 @@ to right, `--config_overrides` (one JSON object), `--overrides`.
   where text is wanted. Booleans: true/false, yes/no, on/off, 1/0 in any case. Integers may be written `50.0`, `1e2`,
   `1_000`.
 - **Lists** are `[0.5, 0.9]`; a bare word is a list of one, an empty text is the empty list; `SOLVER.STEPS.0 0.5` sets
-  one element. In a list of mappings `SAM.DLO.TRAIN.0.percentage 0.5` sets one entry of one element, and
-  `SAM.DLO.TRAIN.0 '{percentage: 0.5}'` merges into the element.
-- **Mappings** (`SOLVER.FIX_PARAM`, `SOLVER.LR_MULTIPLIER`, `ATTENTION_ARCH`) take any entries and merge; `{}` empties a
+  one element. In a list of mappings `KEY.0.entry 0.5` sets one entry of one element, and `KEY.0 '{entry: 0.5}'` merges
+  into the element.
+- **Mappings** (`SOLVER.FIX_PARAM`, `SOLVER.LR_MULTIPLIER`, for example) take any entries and merge; `{}` empties a
   mapping, and an entry set to `null` is taken out.
-- A **foreign section** is a part of another system's file that an architecture understands: `sam` reads the section
-  `dataset:` of files for SAM's fine-tuning as `SAM.DLO.TRAIN` and `SAM.DLO.TEST`. Relative paths in it count from the
-  working directory or, where nothing is there, from the file's folder.
+- A **foreign section** is a part of another system's file that an architecture understands, see below. Relative paths in
+  it count from the working directory or, where nothing is there, from the file's folder.
 - An unknown key is an error that names the closest ones. Keys marked *no effect* exist so that published files and job
   scripts run unchanged; setting one is reported once.
 
@@ -46,6 +45,9 @@ def document() -> str:
     for arch in architectures().values():
         parts.append(f"## Keys of `{arch.name}`\n")
         parts.append(f"`MODEL.NAME`: {', '.join(f'`{m}`' for m in arch.model_names)}.\n")
+        for section in arch.foreign:
+            keys = ", ".join(f"`{section.name}.{word}` as `{key}`" for word, key in section.keys.items())
+            parts.append(f"Foreign section `{section.name}:`: reads {keys}.\n")
         parts += _tables(_own(arch), section_texts(arch.config))
     return "\n".join(parts).rstrip("\n") + "\n"
 

@@ -127,19 +127,6 @@ def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
     return found
 
 
-def with_choices(leaves: Mapping[str, Leaf], name: str, more: Iterable[str]) -> dict[str, Leaf]:
-    """Returns declarations in which one key, whose values are a closed set, takes more values.
-
-    Args:
-        leaves: dotted key -> declaration.
-        name: the key.
-        more: the further values.
-    """
-    leaf = leaves[name]
-    choices = (*(leaf.choices or ()), *more)
-    return {**leaves, name: dataclasses.replace(leaf, choices=choices)}
-
-
 def typed_section(cls: type[_S], values: Mapping[str, Any]) -> _S:
     """Returns the section ``cls`` with the values of a tree; lists and free mappings are copied.
 
@@ -179,6 +166,19 @@ def _copied(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _copied(inner) for name, inner in value.items()}
     return [_copied(inner) for inner in value] if isinstance(value, list) else value
+
+
+def with_choices(leaves: Mapping[str, Leaf], name: str, more: Iterable[str]) -> dict[str, Leaf]:
+    """Returns declarations in which one key, whose values are a closed set, takes more values.
+
+    Args:
+        leaves: dotted key -> declaration.
+        name: the key.
+        more: the further values.
+    """
+    leaf = leaves[name]
+    choices = (*(leaf.choices or ()), *more)
+    return {**leaves, name: dataclasses.replace(leaf, choices=choices)}
 
 
 def section_texts(cls: type, prefix: str = "") -> dict[str, str]:

@@ -133,7 +133,9 @@ def test_files_without_tensors(tmp_path):
         read_state_dict(tmp_path / "empty")
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(share=st.floats(0, 0.999), kind=st.sampled_from(["zip", "legacy", "safetensors"]))
 def test_a_file_cut_anywhere_is_refused(tmp_path, state, share, kind):
     path = tmp_path / "cut"

@@ -121,3 +121,28 @@ def test_tolerance_comes_from_the_case(folder, tol, passes):
 def test_differences_are_seen(actual, expected):
     with pytest.raises(AssertionError):
         goldens.assert_close(actual, expected, 1e-5, "t")
+
+
+def test_names_and_notes_are_read(folder):
+    write(folder, "scaler", notes="y = x[:, ::3]; every 11th token")
+    case = goldens.find("toy", "scaler")
+    assert case.numbers(r"in/(\d+)_(\d+)", ["in/12_3", "in/4_5", "in/12_3", "in/4_x"]) == [(4, 5), (12, 3)]
+    assert case.numbers("[yz]") == [()] and case.numbers(r"y(\d)") == []
+    assert case.noted(r"every (\d+)th") == ("11",)
+    with pytest.raises(goldens.NotBuilt, match="do not say"):
+        case.noted(r"every (\d+)th row")
+
+
+def test_a_value_that_there_is_no_code_for_is_named():
+    goldens.only({"bias": True}, bias=True, norm="GN")
+    with pytest.raises(goldens.NotBuilt, match="bias is False; there is code for True only"):
+        goldens.only({"bias": False}, bias=True)
+
+
+def test_tests_over_the_names_in_a_missing_json_fail(folder):
+    write(folder, "scaler", runs={"a": {"b": 1, "c": 2}})
+    assert goldens.keys(goldens.find("toy", "scaler"), "runs", "a") == ["b", "c"]
+    missing = goldens.find("toy", "gone")
+    assert len(goldens.keys(missing, "runs")) == 1
+    with pytest.raises(FileNotFoundError, match=r"gone\.json"):
+        missing.info.get("runs")

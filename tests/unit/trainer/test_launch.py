@@ -103,10 +103,10 @@ def test_local_processes_get_their_ranks_and_words(program):
 
 def test_failure_of_one_ends_the_others_and_gives_its_code(program, monkeypatch):
     monkeypatch.setattr(launch, "_GRACE_SECONDS", 0.2)
-    program("sys.exit(2) if rank == 1 else time.sleep(60)\n")
+    program("sys.exit(2) if rank == 1 else time.sleep(800)\n")
     started = time.monotonic()
     assert launch_local(2, []) == 2
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 700
 
 
 def test_signals_are_passed_on(tmp_path):
@@ -114,7 +114,7 @@ def test_signals_are_passed_on(tmp_path):
         "import os, signal, sys, time\n"
         "signal.signal(signal.SIGTERM, lambda *a: sys.exit(143))\n"
         "open(f'{os.path.dirname(__file__)}/ready' + os.environ['RANK'], 'w')\n"
-        "time.sleep(60)\n"
+        "time.sleep(800)\n"
     )
     script = (
         "import sys, pathlib\n"
@@ -123,9 +123,9 @@ def test_signals_are_passed_on(tmp_path):
         "sys.exit(launch.launch_local(2, []))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)])
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not all((tmp_path / f"ready{r}").exists() for r in (0, 1)):
         assert parent.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(parent.pid, signal.SIGTERM)
-    assert parent.wait(60) == 143
+    assert parent.wait(300) == 143

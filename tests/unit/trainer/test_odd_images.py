@@ -135,7 +135,7 @@ print(peak() - before, allowed)
 @pytest.mark.parametrize(("what", "side"), [("everything", 5000), ("session", HUGE)])
 def test_memory_stays_below_what_is_promised(weights, what, side):
     command = [sys.executable, "-c", MEASURE, str(weights), what, str(side)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=800)
     assert done.returncode == 0, done.stderr
     used, allowed = map(int, done.stdout.split()[-2:])
     assert side * side < used < allowed

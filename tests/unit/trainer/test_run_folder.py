@@ -152,7 +152,7 @@ def test_a_folder_in_use_is_refused_and_free_again_when_its_process_dies(tmp_pat
         "import sys, time\nfrom pathlib import Path\n"
         "from segfoundry.trainer.run_folder import RunFolder\n"
         "folder = RunFolder(Path(sys.argv[1]))\nfolder.path.mkdir(exist_ok=True)\nfolder._take_lock()\n"
-        "print('locked', flush=True)\ntime.sleep(60)\n"
+        "print('locked', flush=True)\ntime.sleep(900)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:

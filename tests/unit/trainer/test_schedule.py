@@ -1,9 +1,7 @@
 """Learning-rate schedules."""
 
-import json
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +10,8 @@ from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import ConfigError
 from segfoundry.utils.schedules import milestones
 
-GOLDEN = Path(__file__).parents[2] / "goldens/sam/dlo_losses_lr.json"
+from ...support import goldens
+
 FINE_TUNING = {"LR_SCHEDULER_NAME": "WarmupStepExp", "WARMUP_ITERS": 1000, "GAMMA": 0.98946, "MIN_LR": 1e-7}
 
 
@@ -65,7 +64,7 @@ def test_cosine_and_poly_run_from_the_base_to_the_end_rate():
 
 @pytest.mark.parametrize("accumulate", [1, 4])
 def test_geometric_decay_follows_the_published_table(accumulate):
-    for base, table in json.loads(GOLDEN.read_text())["lr_schedule"].items():
+    for base, table in goldens.find("sam", "dlo_losses_lr").info["lr_schedule"].items():
         section = solver(BASE_LR=float(base), COUNT_MICRO_ITERS=False, **FINE_TUNING)
         for iteration, rate in table.items():
             factor = lr_factor(section, int(iteration) - 1, 300_000, accumulate)

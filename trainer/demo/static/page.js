@@ -91,7 +91,14 @@ function act(request) {
     if (["prompt", "text"].includes(request.action)) say(`Answered in ${duration(answer.seconds)}.`);
     else say(state.objects.length ? "" : "No objects.");
     refresh();
+    if (request.action !== "remove") showCurrent();
   });
+}
+
+/** Scrolls the list, and nothing else, to the object that the next prompt belongs to. */
+function showCurrent() {
+  const list = $("objects"), { offsetTop: top, offsetHeight: height } = list.children[state.current];
+  list.scrollTop = Math.min(top, Math.max(list.scrollTop, top + height - list.clientHeight));
 }
 
 function element(tag, properties = {}, ...children) {
@@ -142,7 +149,7 @@ function find() {
 function listCategories() {
   const groups = new Map();
   for (const segment of state.segments) groups.set(segment.name, [...(groups.get(segment.name) || []), segment]);
-  $("picks-row").hidden = groups.size === 0;
+  $("all").disabled = $("none").disabled = !groups.size;
   $("picks").replaceChildren(...[...groups].map(([name, members]) => {
     const box = element("input", { type: "checkbox", checked: state.shown.has(name) });
     box.onchange = () => { state.shown[box.checked ? "add" : "delete"](name); paint(); };

@@ -118,7 +118,7 @@ def test_all_sets_as_one_data_set(cables, tmp_path):
     assert all(name == split.name for name, split in record.splits.items())
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 @given(
     st.fixed_dictionaries(
         {},

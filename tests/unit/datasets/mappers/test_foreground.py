@@ -12,8 +12,8 @@ from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures import Segment
 
+from ....support import goldens, second_sam_runs
 from ....support.cable_data import cable_config, write_backgrounds, write_cables
-from ....support.goldens import DEFAULT_FOLDER, Case
 from ....support.tiny_data import write_dataset
 
 
@@ -48,10 +48,13 @@ def data(tmp_path):
     return Cables(tmp_path)
 
 
-def test_items_of_the_published_training(tmp_path):
-    case = Case("sam", "dlo_finetune", DEFAULT_FOLDER / "sam/dlo_finetune.json")
+@pytest.mark.parametrize("second", [False, True])
+def test_items_of_the_published_training(tmp_path, second):
+    if second:
+        second_sam_runs.record_fine_tuning(tmp_path / "goldens")
+    case = goldens.find("sam", "dlo_finetune", tmp_path / "goldens" if second else None)
     tensors = {key: value.numpy() for key, value in case.tensors.items() if key.startswith(("in/fg", "out/item"))}
-    for number in range(4):
+    for number in range(len(case.info["file_names"]["fg"])):
         write_png(tmp_path / f"imgs/{number}.png", tensors[f"in/fg/{number}/image_rgb"])
         write_png(tmp_path / f"masks/{number}.png", tensors[f"in/fg/{number}/mask"])
     height, width = case.info["standard_size_hw"]

@@ -13,12 +13,14 @@ from segfoundry.modeling.layers.image_encoder_vit import (
     ImageEncoderViT,
     fit_positions,
 )
-from segfoundry.modeling.layers.relative_position import MODES, relative_positions
-from segfoundry.modeling.layers.windows import join_windows, split_windows
+from segfoundry.modeling.layers.relative_position import MODES
 
 from ....support import goldens
+from ....support.tiny_sam import recorded_encoder
+from ..sam.golden_cases import encoders
 
 LISTS = Path(__file__).resolve().parents[3] / "goldens" / "sam_state_dicts"
+RECORDED = goldens.find("sam", "image_encoder")
 
 
 def encoder(**options):
@@ -31,51 +33,6 @@ def encoder(**options):
     return model.eval()
 
 
-def recorded_case():
-    return goldens.Case("sam", "image_encoder", goldens.DEFAULT_FOLDER / "sam" / "image_encoder.json")
-
-
-def from_case(case, **options):
-    c = case.config
-    return ImageEncoderViT(
-        embed_dim=c["embed_dim"],
-        depth=c["depth"],
-        num_heads=c["num_heads"],
-        global_attn_indexes=c["global_attn_indexes"],
-        neck=ConvNeck(c["embed_dim"], c["out_chans"]),
-        img_size=c["img_size"],
-        patch_size=c["patch_size"],
-        mlp_ratio=c["mlp_ratio"],
-        window_size=c["window_size"],
-        **options,
-    )
-
-
-@goldens.runner("sam", "image_encoder")
-def run_encoder(case):
-    model = case.load_into(from_case(case))
-    found = {}
-    for name, module in (
-        ("patch_embed", model.patch_embed),
-        ("block_0", model.blocks[0]),
-        ("block_1", model.blocks[1]),
-    ):
-        module.register_forward_hook(lambda _m, _i, output, name=name: found.update({name: output}))
-    with torch.no_grad():
-        found["y"] = model(case.tensors["in/x"])
-    return found
-
-
-@goldens.runner("sam", "rel_pos_windows")
-def run_parts(case):
-    table, x = case.tensors["in/table"], case.tensors["in/win_x"]
-    windows, padded_size = split_windows(x, 4)
-    found = {"windows": windows, "unwindows": join_windows(windows, 4, padded_size, x.shape[1:3])}
-    for queries, keys in ((14, 14), (8, 8), (20, 20), (7, 14)):
-        found[f"rel_{queries}_{keys}"] = relative_positions(queries, keys, table)
-    return found
-
-
 @goldens.parametrize("sam", {}, ("image_encoder", "rel_pos_windows"))
 def test_output(case, output):
     goldens.check(case, output)
@@ -83,17 +40,7 @@ def test_output(case, output):
 
 @pytest.mark.parametrize("attention", MODES)
 def test_every_way_of_attention_gives_the_recorded_values_and_gradients(attention):
-    case = recorded_case()
-    model = case.load_into(from_case(case, attention=attention))
-    with torch.no_grad():
-        goldens.assert_close(model(case.tensors["in/x"]), case.tensors["out/y"], 1e-5, "y without gradients")
-    y = model(case.tensors["in/x"])
-    goldens.assert_close(y, case.tensors["out/y"], 1e-5, "y")
-    (y * case.tensors["in/grad_y"]).sum().backward()
-    recorded = case.group("grad")
-    assert len(recorded) == 6
-    for name, expected in recorded.items():
-        goldens.assert_close(model.get_parameter(name).grad, expected, 1e-5, name)
+    encoders.check_encoder(RECORDED, attention)
 
 
 def test_unknown_ways_of_attention_are_refused():
@@ -104,8 +51,8 @@ def test_unknown_ways_of_attention_are_refused():
 @pytest.mark.parametrize("attention", MODES)
 @pytest.mark.parametrize("autocast", [True, False], ids=["autocast", "weights"])
 def test_bfloat16_stays_near_float32(attention, autocast):
-    case = recorded_case()
-    model, image = case.load_into(from_case(case, attention=attention)), case.tensors["in/x"]
+    model = RECORDED.load_into(recorded_encoder(RECORDED.config, attention=attention))
+    image = RECORDED.tensors["in/x"]
     with torch.no_grad():
         exact = model.tokens(image)
         if autocast:

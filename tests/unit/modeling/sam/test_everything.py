@@ -11,17 +11,17 @@ from segfoundry.modeling.sam.network import Sam
 from segfoundry.modeling.sam.predictor import SamPredictor
 from segfoundry.utils.masks import decode_masks
 
-from ....support.goldens import DEFAULT_FOLDER, Case
+from ....support import goldens
 from ....support.label_predictor import LabelPredictor
 from ....support.tiny_sam import TINY, recorded_sam
+from .golden_cases import everything
 
-AMG = Case("sam", "amg", DEFAULT_FOLDER / "sam" / "amg.json")
-FULL = Case("sam", "sam_full", DEFAULT_FOLDER / "sam" / "sam_full.json")
+AMG = goldens.find("sam", "amg")
 KEEP_ALL = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 
 
 def label_image():
-    return np.repeat(AMG.tensors["in/label_image"].numpy()[..., None], 3, axis=2)
+    return everything.label_image(AMG)
 
 
 def noise(height, width, seed=0):
@@ -34,33 +34,20 @@ def sam():
     return recorded_sam(TINY).eval()
 
 
-def assert_recorded(records, expected):
-    assert len(records) == len(expected)
-    for record, wanted in zip(records, expected, strict=True):
-        assert record["segmentation"]["counts"] == wanted["rle_counts"]
-        assert record["bbox"] == wanted["bbox_xywh"] and record["crop_box"] == wanted["crop_box_xywh"]
-        assert record["area"] == wanted["area"]
-        assert record["predicted_iou"] == pytest.approx(wanted["predicted_iou"], abs=2e-5)
-        assert record["stability_score"] == pytest.approx(wanted["stability_score"], abs=2e-5)
-
-
-@pytest.mark.parametrize("name", list(AMG.info["generate"]))
+@pytest.mark.parametrize("name", goldens.keys(AMG, "generate"))
 def test_recorded_runs(name):
-    run = AMG.info["generate"][name]
-    generator = SamAutomaticMaskGenerator(LabelPredictor(), output_mode="uncompressed_rle", **run["settings"])
-    assert_recorded(generator.generate(label_image()), run["masks"])
+    everything.check_run(AMG, name)
 
 
 def test_a_recorded_run_with_a_network():
-    run, network = AMG.info["generate_with_sam_full_weights"], recorded_sam(FULL.config)
-    generator = SamAutomaticMaskGenerator(FULL.load_into(network), output_mode="uncompressed_rle", **run["settings"])
-    assert_recorded(generator.generate(FULL.tensors["in/1/image_uint8"].numpy()), run["masks"])
+    everything.check_run_with_network(AMG)
 
 
 def test_the_predictor_can_be_replaced(sam):
-    generator = SamAutomaticMaskGenerator(sam, 7, pred_iou_thresh=0.6, stability_score_thresh=0.5)
-    generator.predictor = LabelPredictor()
-    assert len(generator.generate(label_image())) == AMG.info["generate"]["no_crop"]["count"]
+    run = next(iter(AMG.info["generate"].values()))
+    generator = SamAutomaticMaskGenerator(sam, **run["settings"])
+    generator.predictor = everything.label_predictor(AMG)
+    assert len(generator.generate(label_image())) == run["count"]
 
 
 def test_small_logits_and_masks_at_full_size_lead_to_the_same(sam):
@@ -95,14 +82,14 @@ def test_only_wanted_masks_are_upscaled(sam, monkeypatch):
 
 
 def test_forms_of_the_segmentation_agree():
-    settings = AMG.info["generate"]["no_crop"]["settings"]
+    settings = next(iter(AMG.info["generate"].values()))["settings"]
     arrays, runs, codes = (
         SamAutomaticMaskGenerator(LabelPredictor(), output_mode=mode, **settings).generate(label_image())
         for mode in ("binary_mask", "uncompressed_rle", "coco_rle")
     )
     for array, run, code in zip(arrays, runs, codes, strict=True):
         mask = array["segmentation"]
-        assert mask.dtype == bool and mask.shape == (120, 160) and mask.sum() == array["area"]
+        assert mask.dtype == bool and mask.shape == label_image().shape[:2] and mask.sum() == array["area"]
         assert np.array_equal(decode_masks([run["segmentation"]], mask.shape)[0], mask)
         assert np.array_equal(decode_masks([code["segmentation"]], mask.shape)[0], mask)
         assert isinstance(code["segmentation"]["counts"], str)
@@ -149,7 +136,8 @@ def test_records_for_the_trainer_are_sorted_and_encoded(sam):
 def test_own_grids_of_points():
     grid = np.array([[0.25, 0.5]])
     generator = SamAutomaticMaskGenerator(LabelPredictor(), None, point_grids=[grid], **KEEP_ALL)
-    assert {tuple(r["point_coords"][0]) for r in generator.generate(label_image())} == {(40.0, 60.0)}
+    height, width = label_image().shape[:2]
+    assert {tuple(r["point_coords"][0]) for r in generator.generate(label_image())} == {(width / 4, height / 2)}
 
 
 @pytest.mark.parametrize(

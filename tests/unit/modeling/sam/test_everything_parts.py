@@ -7,35 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from segfoundry.modeling.sam.crops import crop_boxes, cut_off, layer_grids, place_masks, point_grid
-from segfoundry.modeling.sam.mask_quality import corner_boxes, overlaps, stability_scores
+from segfoundry.modeling.sam.crops import crop_boxes, layer_grids, place_masks
+from segfoundry.modeling.sam.mask_quality import overlaps
 from segfoundry.modeling.sam.mask_upscale import MaskUpscaler
 from segfoundry.modeling.sam.small_regions import remove_small_regions
-from segfoundry.utils.masks import encode_masks, rle_areas, rle_counts
 
-from ....support.goldens import DEFAULT_FOLDER, Case
+from ....support import goldens
+from .golden_cases import everything
 
-AMG = Case("sam", "amg", DEFAULT_FOLDER / "sam" / "amg.json")
+AMG = goldens.find("sam", "amg")
 SIDES = st.integers(1, 300)
 
 
-@pytest.mark.parametrize("side", [3, 4])
+@pytest.mark.parametrize("side", everything.grid_sides(AMG))
 def test_recorded_grids(side):
-    np.testing.assert_allclose(point_grid(side), AMG.tensors[f"out/point_grid_{side}"].numpy(), atol=1e-7)
+    everything.check_grid(AMG, side)
 
 
 def test_grids_of_layers():
-    assert [list(grid.shape) for grid in layer_grids(32, 2, 2)] == AMG.info["layer_grids"]
+    everything.check_layer_grids(AMG)
     assert [len(grid) for grid in layer_grids(3, 2, 4)] == [9, 1, 1]
 
 
-@pytest.mark.parametrize("name", list(AMG.info["crop_boxes"]))
+@pytest.mark.parametrize("name", goldens.keys(AMG, "crop_boxes"))
 def test_recorded_crops(name):
-    size, layers, overlap = name.split("_")
-    height, width = map(int, size.split("x"))
-    crops = crop_boxes((height, width), int(layers.removeprefix("layers")), float(overlap.removeprefix("overlap")))
-    assert [list(box) for box, _ in crops] == AMG.info["crop_boxes"][name]["boxes_xyxy"]
-    assert [layer for _, layer in crops] == AMG.info["crop_boxes"][name]["layer"]
+    everything.check_crops(AMG, name)
 
 
 @given(SIDES, SIDES, st.integers(0, 3), st.floats(0, 1))
@@ -51,10 +47,7 @@ def test_every_layer_of_crops_covers_the_image(height, width, layers, overlap):
 
 
 def test_recorded_edges_of_crops():
-    case = AMG.info["near_crop_edge_case"]
-    width, height = case["orig_box"][2:]
-    found = cut_off(np.array(case["boxes"]), tuple(case["crop_box"]), (height, width))
-    assert found.tolist() == AMG.tensors["out/near_crop_edge"].bool().tolist()
+    everything.check_edges_of_crops(AMG)
 
 
 def test_masks_of_a_crop_in_the_frame_of_the_image():
@@ -65,14 +58,7 @@ def test_masks_of_a_crop_in_the_frame_of_the_image():
 
 
 def test_recorded_masks():
-    logits = AMG.tensors["in/mask_logits"]
-    scores = stability_scores(logits, 0.0, 1.0)
-    torch.testing.assert_close(scores, AMG.tensors["out/stability_score"], rtol=0, atol=0, equal_nan=True)
-    torch.testing.assert_close(stability_scores(logits.mT, 0.0, 1.0), scores, rtol=0, atol=0, equal_nan=True)
-    codes = encode_masks((logits > 0).numpy())
-    assert corner_boxes(codes).tolist() == AMG.tensors["out/boxes"].tolist()
-    assert rle_areas(codes).tolist() == AMG.info["area"]
-    assert [{"size": code["size"], "counts": rle_counts(code)} for code in codes] == AMG.info["rle"]
+    everything.check_masks(AMG)
 
 
 def test_overlaps():
@@ -84,12 +70,9 @@ def test_overlaps():
     assert overlaps(masks, full).tolist() == [0, 0.25, 1] and overlaps(full, empty) == 0
 
 
-@pytest.mark.parametrize("name", list(AMG.info["regions_changed"]))
+@pytest.mark.parametrize("name", goldens.keys(AMG, "regions_changed"))
 def test_recorded_small_regions(name):
-    kind, area = name.split("_")
-    mask, changed = remove_small_regions(AMG.tensors["in/regions_mask"].bool().numpy(), int(area), kind)
-    assert changed == AMG.info["regions_changed"][name]
-    assert np.array_equal(mask, AMG.tensors[f"out/regions_{name}"].bool().numpy())
+    everything.check_small_regions(AMG, name)
 
 
 @given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1), st.integers(0, 40))

@@ -3,30 +3,12 @@
 import pytest
 import torch
 
-from segfoundry.modeling.layers.image_encoder_vit import Block
 from segfoundry.modeling.layers.linear import Linear
 from segfoundry.modeling.layers.lora import merge_lora
 from segfoundry.modeling.sam.lora_qkv import LoraQkv, add_qkv_lora
 
 from ....support import goldens
-
-
-@goldens.runner("sam", "lora_block")
-def run_lora_block(case):
-    c, tensors = case.config, case.tensors
-    block = Block(c["dim"], c["num_heads"], 4.0, c["window_size"], c["grid"])
-    block.load_state_dict({k.removeprefix("param/"): v for k, v in tensors.items() if k.startswith("param/")})
-    block.eval()
-    with torch.no_grad():
-        found = {"plain": block(tensors["in/x"])}
-        add_qkv_lora(block.attn.qkv, ["q", "v"], groups=1, rank=c["rank"], alpha=c["rank"])
-        block.attn.qkv.lora_down.copy_(torch.stack([tensors["lora/a_q"], tensors["lora/a_v"]]))
-        block.attn.qkv.lora_up.copy_(torch.stack([tensors["lora/b_q"], tensors["lora/b_v"]]))
-        found["lora"] = block(tensors["in/x"])
-        merge_lora(block)
-        found["merged_qkv_weight"] = block.attn.qkv.weight.detach()
-        torch.testing.assert_close(block(tensors["in/x"]), found["lora"], rtol=1e-4, atol=1e-5)
-    return found
+from .golden_cases import encoders  # noqa: F401  (registers the readers)
 
 
 @goldens.parametrize("sam", {}, ("lora_block",))

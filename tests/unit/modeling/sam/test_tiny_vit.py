@@ -5,24 +5,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn import functional as F
 
 from segfoundry.modeling.sam.tiny_vit import TinyViT
 
 from ....support import goldens
+from .golden_cases import encoders
 
-FOLDER = goldens.DEFAULT_FOLDER / "sam"
 LISTS = Path(__file__).resolve().parents[3] / "goldens" / "sam_state_dicts"
 
 
-def case(name):
-    return goldens.Case("sam", name, FOLDER / f"{name}.json")
-
-
-def from_case(recorded, **options):
-    names = ("img_size", "embed_dims", "depths", "num_heads", "window_sizes", "mlp_ratio", "mbconv_expand_ratio")
-    sizes = {name: recorded.config[name] for name in names} | {"out_chans": recorded.config.get("out_chans", 256)}
-    return TinyViT(**sizes, num_classes=recorded.config["num_classes"], **options)
+SMALL = goldens.find("sam", "tiny_vit_small")
 
 
 def small(**options):
@@ -35,49 +27,17 @@ def small(**options):
     return model.eval()
 
 
-def compare(recorded, name, found):
-    # The cases state absolute and relative tolerances; the larger of them is what "close" means here.
-    tol = recorded.info["tol"]
-    goldens.assert_close(found, recorded.tensors[f"out/{name}"], tol["rtol"] / 10, name)
-
-
 @pytest.mark.parametrize("attention", ["auto", "eager"])
 def test_small_encoder_is_the_recorded_one(attention):
-    recorded = case("tiny_vit_small")
-    model = recorded.load_into(from_case(recorded, attention=attention))
-    with torch.no_grad():
-        compare(recorded, "y", model(recorded.tensors["in/x"]))
-        tokens = recorded.tensors["in/block_tokens"].unflatten(1, (16, 16)).permute(0, 3, 1, 2)
-        compare(recorded, "block_tokens", model.layers[1].blocks[0](tokens).flatten(2).transpose(1, 2))
+    encoders.check_small_tiny_vit(SMALL, attention)
 
 
 def test_batch_statistics_are_the_recorded_ones():
-    recorded = case("tiny_vit_small")
-    model = recorded.load_into(from_case(recorded, train_batch_norm=True)).train()
-    with torch.no_grad():
-        compare(recorded, "y_train_mode", model(recorded.tensors["in/x"]))
+    encoders.check_batch_statistics(SMALL)
 
 
 def test_published_grid_is_the_recorded_one():
-    weights, recorded = case("tiny_vit_1024_params"), case("tiny_vit_1024_io")
-    model = from_case(recorded)
-    model.load_state_dict(
-        {name: t.float() if t.is_floating_point() else t for name, t in weights.group("param").items()}
-    )
-    found = {}
-
-    def keep(name, take):
-        return lambda _module, _inputs, output: found.update({name: take(output)})
-
-    model.eval().patch_embed.register_forward_hook(keep("patch_embed_slice", lambda y: y[:, :, ::16, ::16]))
-    for i, stage in enumerate(model.layers):
-        stage.register_forward_hook(keep(f"layer{i}_slice", lambda y: y.flatten(2).transpose(1, 2)[:, ::97]))
-    with torch.no_grad():
-        y = model(F.interpolate(recorded.tensors["in/x_low"], scale_factor=32, mode="nearest"))
-    found |= {"y_slice": y[:, ::8, ::2, ::2], "y_mean_per_channel": y.mean((2, 3))}
-    assert sorted(found) == recorded.outputs
-    for name, tensor in found.items():
-        compare(recorded, name, tensor)
+    encoders.check_large_tiny_vit(goldens.find("sam", "tiny_vit_1024_io"), goldens.find("sam", "tiny_vit_1024_params"))
 
 
 def test_names_and_shapes_are_those_of_mobile_sam():
@@ -164,8 +124,7 @@ def test_ways_of_attention_agree(with_gradients):
 
 
 def test_bfloat16_stays_near_float32():
-    recorded = case("tiny_vit_small")
-    model, images = recorded.load_into(from_case(recorded)), recorded.tensors["in/x"]
+    model, images = encoders.tiny_vit(SMALL), SMALL.tensors["in/x"]
     with torch.no_grad():
         exact = model(images)
         with torch.autocast("cpu", dtype=torch.bfloat16):

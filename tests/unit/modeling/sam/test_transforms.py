@@ -9,18 +9,16 @@ from hypothesis import strategies as st
 from segfoundry.datasets.transforms.resize import ResizeLongest
 from segfoundry.modeling.sam.transforms import ResizeLongestSide
 
-from ....support.goldens import DEFAULT_FOLDER, Case
+from ....support import goldens
+from .golden_cases import network
 
-TABLE = Case("sam", "transforms", DEFAULT_FOLDER / "sam" / "transforms.json").info["shape_table"]
+TRANSFORMS = goldens.find("sam", "transforms")
 SIDES = st.integers(1, 5000)
 
 
-@pytest.mark.parametrize(("side", "size"), [(side, size) for side, sizes in TABLE.items() for size in sizes])
-def test_recorded_sizes(side, size):
-    height, width = map(int, size.split("x"))
-    # A side that would vanish keeps one pixel.
-    expected = tuple(max(length, 1) for length in TABLE[side][size])
-    assert ResizeLongestSide.get_preprocess_shape(height, width, int(side)) == expected
+@pytest.mark.parametrize("side", goldens.keys(TRANSFORMS, "shape_table"))
+def test_recorded_sizes(side):
+    network.check_sizes(TRANSFORMS, side)
 
 
 @given(SIDES, SIDES, st.integers(1, 2048))

@@ -1,5 +1,6 @@
 """The page in headless Chromium: real clicks, drags and keys; skipped where no Chromium is installed."""
 
+import json
 import threading
 
 import numpy as np
@@ -12,10 +13,7 @@ from segfoundry.utils.image_io import read_image
 from ....support import chromium, tiny_sam
 from ....support.pointer import Pointer, picture, predictor, square
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed"),
-]
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no Chromium is installed")
 SIZE = (240, 320)  # of the image; the network sees 64 pixels of it
 SHIFT = 8
 
@@ -83,7 +81,7 @@ def test_clicks_drags_texts_undo_and_downloads(open_page, serve, photo, tmp_path
     # a place inside the red square but away from the mark of the click
     beside = (middle(0)[0] + 3 * SHIFT // 2, middle(0)[1] + 6 * SHIFT)
     before = color_at(page, *beside)
-    page.mouse(page.place(*middle(0)))
+    page.draw(middle(0))
     page.wait("document.body.dataset.objects === '1'")
     assert covered(page, 0) == [0]
     assert color_at(page, *beside) != before, "the mask is painted over the image"
@@ -93,7 +91,7 @@ def test_clicks_drags_texts_undo_and_downloads(open_page, serve, photo, tmp_path
     page.click("#new")
     page.click("[data-tool=box]")
     x, y = middle(1)
-    page.mouse(page.place(x - 12, y - 40), page.place(x, y), page.place(x + 12, y + 40))
+    page.draw((x - 12, y - 40), (x, y), (x + 12, y + 40))
     page.wait("document.body.dataset.objects === '2'")
     assert covered(page, 1) == [1]
 
@@ -129,7 +127,7 @@ def test_negative_clicks_scribbles_polygons_and_circles(open_page, serve, photo)
         "circle": [(x, y), (x + 10, y)],
     }.items():
         page.click(f"[data-tool={tool}]")
-        page.mouse(*(page.place(*p) for p in way))
+        page.draw(*way)
         page.wait("document.body.dataset.objects === '1'")
         assert covered(page, 0) == [2]
         page.click("#new")
@@ -137,12 +135,12 @@ def test_negative_clicks_scribbles_polygons_and_circles(open_page, serve, photo)
         page.wait("document.body.dataset.objects === '0'")
     page.click("[data-tool=polygon]")
     for corner in ((x - 10, y - 30), (x + 10, y - 30), (x, y + 30)):
-        page.mouse(page.place(*corner))
+        page.draw(corner)
     page.key("Enter")
     page.wait("document.body.dataset.objects === '1'")
     assert covered(page, 0) == [2]
     page.click("[data-tool=point]")
-    page.mouse(page.place(*middle(0)), button="right")
+    page.draw(middle(0), button="right")
     page.wait("segfoundry.view.prompts.length === 2")
     assert page.evaluate("segfoundry.view.prompts[1].positive") is False
 
@@ -164,9 +162,9 @@ def test_tabs_do_not_see_each_other(open_page, serve, photo):
     first, second = open_page(server.url), open_page(server.url)
     load(first, photo)
     load(second, photo)
-    first.mouse(first.place(*middle(0)))
+    first.draw(middle(0))
     first.wait("document.body.dataset.objects === '1'")
-    second.mouse(second.place(*middle(1)))
+    second.draw(middle(1))
     second.wait("document.body.dataset.objects === '1'")
     assert covered(first, 0) == [0] and covered(second, 0) == [1]
 
@@ -198,6 +196,56 @@ def test_errors_are_shown(open_page, serve, tmp_path):
     assert "bad.png: no image" in page.evaluate("document.getElementById('error').textContent")
 
 
+# What a person presses, but for the rows of the lists: name -> place in the window.
+CONTROLS = """(() => {
+  const all = [...document.querySelectorAll("canvas, button, .button, input:not(#file)")];
+  return Object.fromEntries(all.filter((e) => !e.closest("li")).map((e) => {
+    const b = e.getBoundingClientRect();
+    return [e.id || `${e.textContent} ${e.dataset.tool || ""}`, [b.x, b.y, b.width, b.height]];
+  }));
+})()"""
+
+
+@pytest.mark.parametrize("window", [(1280, 860), (1000, 600), (700, 900)])
+def test_no_control_moves_while_the_page_is_used(open_page, serve, photo, tmp_path, window):
+    long_name = tmp_path / f"{'a rather long name ' * 12}.png"
+    long_name.write_bytes(b"no picture")
+    page = open_page(serve().url)
+    page.resize(*window)
+    page.wait("document.body.dataset.ready === 'true'")
+    places = page.evaluate(CONTROLS)
+    assert len(places) == 21
+
+    load(page, photo)
+    assert page.evaluate(CONTROLS) == places, "an image is read"
+    page.click("[data-tool=scribble]")
+    page.wait("document.getElementById('width').checkVisibility({ visibilityProperty: true })")
+    assert page.evaluate(CONTROLS) == places, "the width of a scribble can be set"
+    page.click("[data-tool=point]")
+    phrase = "the blue one, which stands to the right of all the others in this picture"
+    for number in range(1, 11):
+        page.evaluate(f"document.querySelector('#text').value = {json.dumps(phrase)}")
+        page.click("#phrase button")
+        page.wait(f"document.body.dataset.objects === '{number}'")
+        page.click("#new")
+        page.wait("document.querySelector('#objects li.next') !== null")
+        page.evaluate("document.querySelector('aside').scrollTo(0, 0)")
+        assert page.evaluate(CONTROLS) == places, f"{number} objects"
+    seen = "(() => { const [a, b] = ['#objects', '#objects li.next'].map((s) => document.querySelector(s)"
+    seen += ".getBoundingClientRect()); return b.top >= a.top - 1 && b.bottom <= a.bottom + 1; })()"
+    assert page.evaluate(seen), "the list shows what the next prompt belongs to"
+    page.click("#find")
+    page.wait("document.querySelectorAll('#picks li').length === 2")
+    page.choose_file("#file", long_name)
+    page.wait("!document.getElementById('error').hidden")
+    page.evaluate("document.querySelector('aside').scrollTo(0, 0)")
+    assert page.evaluate(CONTROLS) == places, "an error is shown"
+    middle_of_error = "(() => { const b = document.querySelector('#error').getBoundingClientRect();"
+    middle_of_error += " return document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2).id; })()"
+    assert page.evaluate(middle_of_error) == "canvas", "a click on the image passes through the message over it"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["dlo", "promptable"])
 def test_sam_answers_clicks_and_finds_regions(open_page, photo, task):
     used = tiny_sam.predictor(
@@ -214,13 +262,13 @@ def test_sam_answers_clicks_and_finds_regions(open_page, photo, task):
         assert page.evaluate("document.getElementById('categories').hidden")
         title = page.evaluate("document.getElementById('everything-title').textContent")
         assert title == ("Foreground" if task == "dlo" else "Everything")
-        page.mouse(page.place(*middle(0)))
+        page.draw(middle(0))
         page.wait("document.body.dataset.objects === '1'")
-        page.mouse(page.place(*middle(1)), button="right")
+        page.draw(middle(1), button="right")
         page.wait("segfoundry.view.prompts.length === 2")
         page.click("#new")
         page.click("[data-tool=box]")
-        page.mouse(page.place(20, 20), page.place(60, 60), page.place(120, 100))
+        page.draw((20, 20), (60, 60), (120, 100))
         page.wait("document.body.dataset.objects === '2'")
         page.click("#find")
         page.wait("document.querySelectorAll('#picks li').length === 1")

@@ -9,17 +9,26 @@ from segfoundry.modeling.checkpoint import load_state
 from segfoundry.modeling.seem.davit import DaViTBackbone
 from segfoundry.modeling.seem.vit import SimpleFeaturePyramid
 
-from .....support.goldens import Case, runner
+from .....support.goldens import Case, only, runner
 
 
 @runner("seem", "davit*", "DaViT")
 def run_davit(case: Case) -> dict[str, Tensor]:
     c = case.config
+    stages, kernel = len(c["DEPTHS"]), c["PATCH_SIZE"][1]
+    only(
+        c,
+        NUM_GROUPS=c["NUM_HEADS"],
+        PATCH_SIZE=[7] + [kernel] * (stages - 1),
+        PATCH_STRIDE=[4] + [2] * (stages - 1),
+        PATCH_PADDING=[3] + [kernel // 2 if kernel % 2 else 0] * (stages - 1),
+        PATCH_PRENORM=[False] + [True] * (stages - 1),
+    )
     model = DaViTBackbone(
         embed_dims=c["DIM_EMBED"],
         depths=c["DEPTHS"],
         num_heads=c["NUM_HEADS"],
-        down_kernel_size=c["PATCH_SIZE"][1],
+        down_kernel_size=kernel,
         drop_path_rate=c["DROP_PATH_RATE"],
         out_indices=c["OUT_INDICES"],
     )

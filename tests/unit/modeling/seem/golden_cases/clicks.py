@@ -10,13 +10,14 @@ from segfoundry.modeling.clicks import next_click
 from segfoundry.modeling.seem.images import pad_masks
 from segfoundry.utils.structures import Strokes
 
-from .....support.goldens import Case, runner
+from .....support.goldens import Case, only, runner
 from .....support.soft_distance import soft_distance
 
 
 @runner("seem", "next_click*", "*prepare_next_spaital_mask")
 def run(case: Case) -> dict[str, Tensor]:
     inputs, config, outputs = case.group("in"), case.config, {}
+    only(config, stop_iou=0.925)
     wrong = []
     for b, count in enumerate(config["objects"]):
         strokes = Strokes(inputs[f"pos_mask.{b}"], inputs[f"neg_mask.{b}"])

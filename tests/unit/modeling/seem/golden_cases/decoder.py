@@ -14,6 +14,7 @@ from segfoundry.modeling.seem.decoder import SeemDecoder
 from segfoundry.modeling.seem.decoder_base import AdapterOptions, QueryDecoder
 from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
 from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
+from segfoundry.modeling.seem.image_levels import NUM_LEVELS
 from segfoundry.modeling.seem.language import LanguageEncoder
 from segfoundry.modeling.seem.outputs import DecoderOutput, mask_logits
 from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
@@ -59,13 +60,19 @@ def _recorded_order(inputs: dict[str, Tensor]) -> list[tuple[str, int]]:
     """Returns purpose and image of each recorded draw of pixels: means first, then levels; none of no pixels."""
     images = range(sum(name.startswith("pos_mask.") for name in inputs))
     signs = (("positive", "pos_mask"), ("negative", "neg_mask"))
+    levels = [str(level) for level in range(len(feature_levels(inputs)))]
     return [
         (f"stroke/{sign}/{what}", image)
-        for what in ("mean", "0", "1", "2")
+        for what in ("mean", *levels)
         for sign, name in signs
         for image in images
         if inputs[f"{name}.{image}"].any()
     ]
+
+
+def feature_levels(inputs: dict[str, Tensor]) -> list[Tensor]:
+    """Returns the recorded features, coarse to fine."""
+    return [inputs[f"multi_scale_{i}"] for i in range(sum(name.startswith("multi_scale_") for name in inputs))]
 
 
 def build_decoder(c: dict, kind: type[QueryDecoder] = SeemDecoder) -> QueryDecoder:
@@ -82,7 +89,7 @@ def build_decoder(c: dict, kind: type[QueryDecoder] = SeemDecoder) -> QueryDecod
         num_layers=c["DEC_LAYERS"] - 1,
         num_queries=c["NUM_OBJECT_QUERIES"],
         pre_norm=c["PRE_NORM"],
-        max_spatial_len=(c["MAX_SPATIAL_LEN"],) * 4,
+        max_spatial_len=(c["MAX_SPATIAL_LEN"],) * (NUM_LEVELS + 1),
         adapters=AdapterOptions("dense", "reference") if c["FINE_TUNE"] else None,
     )
 
@@ -116,9 +123,8 @@ def run(case: Case) -> dict[str, Tensor]:
 
 def decode(decoder: QueryDecoder, inputs: dict[str, Tensor], prompts: DecoderPrompts) -> DecoderOutput:
     """Runs a decoder on the recorded features and draws."""
-    features = [inputs[f"multi_scale_{i}"] for i in range(3)]
     texts = inputs["default_text_embeddings"]
-    return decoder(features, inputs["mask_features"], texts, prompts, RecordedChoices(inputs))
+    return decoder(feature_levels(inputs), inputs["mask_features"], texts, prompts, RecordedChoices(inputs))
 
 
 @contextmanager
@@ -173,7 +179,7 @@ def run_demo(case: Case) -> dict[str, Tensor]:
     decoder = case.load_into(build_decoder(case.config, SeemDecoderDemo))
     spatial, text = spatial_prompt(inputs), text_prompt(inputs)
     with torch.no_grad():
-        image = decoder.prepare([inputs[f"multi_scale_{i}"] for i in range(3)], inputs["mask_features"])
+        image = decoder.prepare(feature_levels(inputs), inputs["mask_features"])
         shown = decoder.reference(image, spatial)
         answers = {
             "stroke_text": decode(decoder, inputs, DecoderPrompts(spatial, text)),

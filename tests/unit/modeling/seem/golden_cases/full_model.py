@@ -181,13 +181,17 @@ def step_draws(case: Case, targets: list[Targets]) -> StepDraws:
     for name, kind, caller in case.info["train_draws"]:
         caller = f"{kind} in rand_sample" if caller == "rand_sample" else "points" if kind == "rand" else caller
         by_caller.setdefault(caller, []).append(inputs[name])
-    first, second = by_caller["randint in rand_sample"]
+    rounds = by_caller["forward_seg"][0]
+    # The rounds of clicks, then the pass of the losses; all but the first have a memory.
+    passes = [*(f"round{i}/" for i in range(int(rounds))), ""]
+    queries, memory = by_caller["randint in rand_sample"], by_caller.get("cross_attn_mask", [])
+    layers = case.config["MODEL"]["DECODER"]["DEC_LAYERS"] - 1
+    slots = [f"{prefix}memory/{layer}" for prefix in passes[1:] for layer in range(layers)]
     integers = {
         "template": torch.stack(by_caller["prompt_engineering"]),
-        "rounds": by_caller["forward_seg"][0],
-        "round0/spatial_queries": first,
-        "spatial_queries": second,
-        **{f"memory/{i}": drawn for i, drawn in enumerate(by_caller["cross_attn_mask"])},
+        "rounds": rounds,
+        **{f"{prefix}spatial_queries": drawn for prefix, drawn in zip(passes, queries, strict=True)},
+        **dict(zip(slots, memory, strict=True)),
     }
     rows = {
         "mask": [len(t.labels) for t in targets],

@@ -40,6 +40,7 @@ def run(case: Case) -> dict[str, Tensor]:
     tokenizer = StandInTokenizer(c["vocab_size"], c["CONTEXT_LENGTH"])
     for text, ids in case.info["token_table"].items():
         assert tokenizer.ids(text) == ids, text
+    assert tokenizer(case.info["texts"]).equal(inputs["input_ids"])
     templates = inputs["train_template_index"]
     drawn = [training_prompt(name, index) for name, index in zip(names, templates.tolist(), strict=True)]
     assert drawn == case.info["train_prompts"]

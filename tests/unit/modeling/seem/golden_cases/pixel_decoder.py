@@ -9,7 +9,7 @@ from segfoundry.modeling.layers.ms_deform_attn import multi_scale_deformable_att
 from segfoundry.modeling.seem.pixel_decoder import PIXEL_DECODERS
 from segfoundry.modeling.seem.pixel_decoder_deform import DeformableEncoderLayer
 
-from .....support.goldens import Case, runner
+from .....support.goldens import Case, only, runner
 
 
 @runner("seem", "msdeform_core*", "ms_deform_attn_core*")
@@ -27,6 +27,7 @@ def run_core(case: Case) -> dict[str, Tensor]:
 @runner("seem", "msdeform_layer*", "MSDeformAttnTransformerEncoderLayer")
 def run_layer(case: Case) -> dict[str, Tensor]:
     c, x = case.config, case.group("in")
+    only(c, activation="relu")
     layer = DeformableEncoderLayer(
         dim=c["d_model"],
         num_heads=c["n_heads"],
@@ -48,6 +49,7 @@ def run_layer(case: Case) -> dict[str, Tensor]:
 @runner("seem", "pixel_decoder*", "*PixelDecoder")
 def run_pixel_decoder(case: Case) -> dict[str, Tensor]:
     encoder, decoder = case.config["ENCODER"], case.config["DECODER"]
+    only(encoder, COMMON_STRIDE=4)
     features = case.group("in")
     channels = dict(zip(encoder["IN_FEATURES"], case.config["input_channels"], strict=True))
     model = PIXEL_DECODERS.get(encoder["NAME"])(
