@@ -93,7 +93,7 @@ class LoadedNetwork:
             UserError: the network cannot do one of them.
         """
         known = self.model.result_kinds
-        chosen = tuple(getattr(self.model, "tasks", sorted(known)) if tasks is None else tasks)
+        chosen = tuple(self.model.tasks if tasks is None else tasks)
         for task in chosen:
             if task not in known:
                 offers = f"it offers {', '.join(sorted(known))}" if known else "it answers prompts only"

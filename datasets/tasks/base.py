@@ -135,7 +135,7 @@ class PromptedTask(Task):
     """A task that is measured by prompting a network.
 
     Attributes:
-        prompt: the kind of prompt that the network must take, one of ``MetaArch.prompt_kinds``.
+        prompt: the kind of prompt that the network must take, one of ``Promptable.prompt_kinds``.
         evaluation_pass: how it is prompted, a name in ``PASSES`` of :mod:`segfoundry.trainer.evaluation_passes`.
     """
 

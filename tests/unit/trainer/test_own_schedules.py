@@ -1,5 +1,6 @@
 """Schedules by name, those of an architecture, and those of single parameters, which may rest."""
 
+import dataclasses
 import functools
 import re
 import signal
@@ -9,7 +10,6 @@ import torch
 
 from segfoundry.modeling.base import ParamRule, TrainPolicy
 from segfoundry.modeling.finetune import apply_policy, param_groups, param_table
-from segfoundry.modeling.seem import config as seem_config
 from segfoundry.trainer.loop import Callback
 from segfoundry.trainer.optim import build_optimizer, let_rest, set_lr
 from segfoundry.trainer.precision import Precision
@@ -37,11 +37,7 @@ def bell():
 
 
 def solver(**values):
-    section = Shared().SOLVER
-    section.BASE_LR = 0.01
-    for name, value in values.items():
-        setattr(section, name, value)
-    return section
+    return dataclasses.replace(Shared().SOLVER, BASE_LR=0.01, **values)
 
 
 def rules(own=gate):
@@ -187,10 +183,11 @@ def test_the_shared_names_are_those_of_the_key():
 
 
 def test_an_architecture_adds_a_schedule_of_its_own_to_the_key(bell, monkeypatch):
-    values = {**seem_config.tiny(), "SOLVER.LR_SCHEDULER_NAME": "bell"}
+    seem = architectures()["seem"]
+    values = {**seem.tiny(), "SOLVER.LR_SCHEDULER_NAME": "bell"}
     with pytest.raises(ConfigError, match="LR_SCHEDULER_NAME"):
         load_mapping(values)
-    monkeypatch.setattr(seem_config.SeemArchitecture, "schedules", ("bell",))
+    monkeypatch.setattr(type(seem), "schedules", ("bell",))
     architectures.cache_clear()
     try:
         cfg = load_mapping(values).cfg
