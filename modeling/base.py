@@ -113,7 +113,7 @@ class MetaArch(nn.Module, ABC):
         """Builds the network from a resolved configuration; the only reader of its section.
 
         Args:
-            cfg: frozen configuration tree.
+            cfg: the configuration, an object of the architecture's ``Architecture.config``.
             categories: the training data set's categories, in index order.
         """
 

@@ -16,7 +16,7 @@ def result_memory(cfg: Shared, size: tuple[int, int], tasks: Sequence[str], imag
     """Returns the bytes that computing results takes at most, beside the network's own.
 
     Args:
-        cfg: configuration tree (TEST).
+        cfg: configuration (TEST).
         size: (height, width) of each image.
         tasks: names of tasks.
         images: images of this size in one batch.

@@ -23,6 +23,7 @@ from ..promptable import Promptable
 from ..published import PublishedLayout, TransformersLayout
 from .answers import answer_prompts, answered_masks
 from .build import CustomSize, build_sam
+from .config import SamConfig
 from .dlo import DloTask
 from .encoded import Encoded
 from .everything import EverythingSettings, find_everything
@@ -70,11 +71,11 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         self.tuning = tuning or TuningSettings()
 
     @classmethod
-    def from_config(cls, cfg: Any, categories: Sequence[Category]) -> SamSegmenter:
+    def from_config(cls, cfg: SamConfig, categories: Sequence[Category]) -> SamSegmenter:
         """Builds the network, with the weights of SAM.CHECKPOINT if that is set.
 
         Args:
-            cfg: frozen configuration tree.
+            cfg: the configuration.
             categories: not needed, SAM knows none.
 
         Raises:

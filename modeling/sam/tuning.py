@@ -66,7 +66,7 @@ class TuningSettings:
         """Reads SAM.TRAIN and SOLVER.
 
         Args:
-            cfg: frozen configuration tree.
+            cfg: the configuration.
             unreached: see the attribute.
         """
         keys = cfg.SAM.TRAIN
@@ -85,7 +85,7 @@ def prepare_tuning(model: Sam, cfg: SamConfig) -> None:
 
     Args:
         model: the network; weights may be loaded before or after.
-        cfg: frozen configuration tree.
+        cfg: the configuration.
 
     Raises:
         ConfigError: SAM.LORA.BLOCKS names a block that does not exist.

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +19,7 @@ from ..exportable import Exportable
 from ..finetune import is_frozen
 from ..promptable import TakesReferences
 from .backbone import build_backbone
-from .config import active_tasks
+from .config import SeemConfig, active_tasks
 from .criterion import SetCriterion
 from .decoder_base import QueryDecoder
 from .decoder_build import build_decoder
@@ -113,11 +112,11 @@ class Seem(MetaArch, TakesReferences, Exportable):
         self.register_buffer("dilation_kernel", torch.ones(1, 1, 3, 3))
 
     @classmethod
-    def from_config(cls, cfg: Any, categories: Sequence[Category], tokenizer: Tokenizer | None = None) -> Seem:
+    def from_config(cls, cfg: SeemConfig, categories: Sequence[Category], tokenizer: Tokenizer | None = None) -> Seem:
         """Builds the network.
 
         Args:
-            cfg: frozen configuration tree.
+            cfg: the configuration.
             categories: the training data set's categories, in index order; their number is the number of classes.
             tokenizer: replaces CLIP's.
         """

@@ -20,7 +20,7 @@ def build_pixel_decoder(cfg: SeemConfig, input_channels: Mapping[str, int]) -> n
     """Builds the pixel decoder named by ``MODEL.ENCODER.NAME``.
 
     Args:
-        cfg: frozen configuration tree.
+        cfg: the configuration.
         input_channels: name of each backbone map -> channels, fine to coarse.
 
     Returns:

@@ -62,7 +62,7 @@ class Objective:
         """Reads MODEL.DECODER.
 
         Args:
-            cfg: frozen configuration tree.
+            cfg: the configuration.
             tasks: which of "mask", "spatial" and "grounding" are on.
         """
         decoder = cfg.MODEL.DECODER
@@ -111,7 +111,7 @@ class PolicySettings:
         """Reads SOLVER, the FINE_TUNE keys and what decides which parameters the losses reach.
 
         Args:
-            cfg: frozen configuration tree.
+            cfg: the configuration.
             tasks: which of "mask", "spatial" and "grounding" are on.
         """
         return cls(

@@ -12,7 +12,7 @@ def build_text(cfg: SeemConfig, tokenizer: Tokenizer | None = None) -> tuple[Tex
     """Builds the text tower of ``MODEL.TEXT.ARCH`` with the tokenizer that belongs to it.
 
     Args:
-        cfg: frozen configuration tree.
+        cfg: the configuration.
         tokenizer: replaces UniCL's, whose vocabulary then has its size.
 
     Returns:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ...modeling.sam.config import SamConfig
 from ...utils.config.values import Plain, convert
 from .table import Flag, Given, LegacyCommand, Values, require
 
@@ -65,7 +64,7 @@ def _base_file(given: Given, notices: list[str]) -> dict[str, str]:
     return {}
 
 
-def _remarks(given: Given, cfg: Any) -> list[str]:
+def _remarks(given: Given, cfg: SamConfig) -> list[str]:
     if "test_interval" in given.flags and not cfg.SAM.DLO.TEST and not cfg.DATASETS.TEST:
         return ["--test_interval has no effect: there is no evaluation data (section `test` of the data set file)"]
     return []
