@@ -20,8 +20,6 @@ EXAMPLES = """
   python entry.py validate --conf_files configs/sam/dlo_vit_b.yaml my_cables.yaml
 """
 
-DATA_SECTION = "dataset"
-"""Section of another system's files that names folders of images and masks."""
 _COLORS = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
@@ -69,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     check_result_file("--json", args.json, "findings")
     if (args.dataset is None) == (not args.conf_files):
         raise UsageError("name a DATASET, or configuration files with --conf_files, one of both")
-    folders = args.conf_files or _section_file(args.dataset)
-    record, chosen = _configured(args) if folders else _named(args.dataset)
+    reader = None if args.conf_files else _reader_of(args.dataset)
+    record, chosen = _configured(args, reader) if args.conf_files or reader else _named(args.dataset)
     result = validate_record(record, chosen, Limits(args.max_void, args.min_area), args.workers)
     _print(result)
     if args.json:
@@ -98,24 +96,29 @@ def _named(dataset: str) -> tuple[Record, list[Split]]:
     return record, chosen
 
 
-def _section_file(dataset: str) -> bool:
-    """Tells whether a file holds the section `dataset:` instead of a record."""
+def _reader_of(dataset: str) -> str | None:
+    """Returns the MODEL.NAME of the architecture that reads a file of another system; None: it is no such file."""
     from ...datasets.formats.yaml_file import read_yaml
+    from ...utils.config.architectures import architectures
 
     path = Path(dataset)
     if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
-        return False
+        return None
     content = read_yaml(path)
-    return isinstance(content, dict) and DATA_SECTION in content and "splits" not in content
+    if not isinstance(content, dict) or "splits" in content:
+        return None
+    readers = (arch for arch in architectures().values() if arch.foreign_sections.keys() & content.keys())
+    return next((arch.model_names[0] for arch in readers), None)
 
 
-def _configured(args: argparse.Namespace) -> tuple[Record, list[Split]]:
-    """Returns the folders that a configuration names, as one data set."""
+def _configured(args: argparse.Namespace, reader: str | None) -> tuple[Record, list[Split]]:
+    """Returns the folders that a configuration names, as one data set; ``reader``: MODEL.NAME where the files say none."""
     from ...datasets.pipelines.base import find_pipeline
+    from ...utils.config.architectures import find_architecture
     from ...utils.errors import DataError
 
-    if not args.conf_files:
-        args.overrides = ["MODEL.NAME", _reader_of(DATA_SECTION), *args.overrides]
+    if reader:
+        args.overrides = ["MODEL.NAME", reader, *args.overrides]
     files = args.conf_files or [args.dataset]
     pipeline = find_pipeline(resolve(args, conf_files=files).typed)
     sets = pipeline.own_data()
@@ -123,19 +126,16 @@ def _configured(args: argparse.Namespace) -> tuple[Record, list[Split]]:
         print(f"note: {notice}")
     if not sets.train and not sets.test:
         keys = [key.name for key in (pipeline.train_key, pipeline.test_key) if key]
-        nothing = f"neither {' nor '.join(keys)} (section `{DATA_SECTION}:`) names a folder"
-        if len(keys) < 2:
-            nothing = f"{' '.join(keys) or pipeline.cfg.MODEL.NAME} names no folder"
-        raise DataError(f"{', '.join(files)}: {nothing}; a record is checked by its own name: validate DATASET")
+        nothing = f"{'neither ' if len(keys) > 1 else ''}{' nor '.join(keys)}"
+        sections = find_architecture(pipeline.cfg.MODEL.NAME).foreign_sections
+        nothing += "".join(f" (section `{name}:`)" for name in sections)
+        verb = "names a folder" if len(keys) > 1 else "names no folder"
+        raise DataError(
+            f"{', '.join(files)}: {nothing or pipeline.cfg.MODEL.NAME} {verb}; a record is checked by its own name: "
+            "validate DATASET"
+        )
     record = sets.as_record(pipeline.data_name, Path(files[-1]))
     return record, list(record.splits.values())
-
-
-def _reader_of(section: str) -> str:
-    """Returns a value of MODEL.NAME whose architecture reads a section of another system's files."""
-    from ...utils.config.architectures import architectures
-
-    return next(arch.model_names[0] for arch in architectures().values() if section in arch.foreign_sections)
 
 
 def _print(result) -> None:
