@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
+    if argv is None and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _raise_interrupted)
     try:
         with _termination():
             return _run(words)
@@ -68,8 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("terminated", file=sys.stderr)
         return 128 + signal.SIGTERM
     except KeyboardInterrupt:
-        if argv is None:  # an impatient second Ctrl-C must not turn the orderly end into a traceback
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("interrupted", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, e.g. `| head`
@@ -95,6 +95,11 @@ def _termination() -> Iterator[None]:
     finally:
         if ours:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _raise_interrupted(_number: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C must not break off the orderly end
+    raise KeyboardInterrupt
 
 
 def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -112,7 +112,7 @@ def _reader_of(dataset: str) -> str | None:
 
 
 def _configured(args: argparse.Namespace, reader: str | None) -> tuple[Record, list[Split]]:
-    """Returns the folders that a configuration names, as one data set; ``reader``: MODEL.NAME where the files say none."""
+    """Returns the folders that a configuration names, as one data set; ``reader``: MODEL.NAME if files say none."""
     from ...datasets.pipelines.base import find_pipeline
     from ...utils.config.architectures import find_architecture
     from ...utils.errors import DataError
