@@ -52,7 +52,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     from segfoundry.utils.config.engine import load_config
     from segfoundry.utils.structures import Batch, Prompts, Request, Sample, Strokes
 
-    cfg = load_config([CONFIG], ["MODEL.TEXT.PROMPT", "plain"]).cfg
+    cfg = load_config([CONFIG], ["MODEL.TEXT.PROMPT", "plain"]).typed
     model = build_model(cfg, find_record("coco_2017", "train")[0].categories).eval()
     side, rng = args.size, np.random.default_rng(0)
     image = torch.from_numpy(rng.integers(0, 256, (1, 3, side, side), dtype=np.uint8))

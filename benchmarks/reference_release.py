@@ -170,7 +170,7 @@ def own_model(args: argparse.Namespace, overrides: list[str]) -> tuple:
     from segfoundry.modeling.build import build_model
     from segfoundry.utils.config.engine import load_config
 
-    cfg = load_config([CONFIG], ["MODEL.ENCODER.NUM_CLASSES", str(args.classes), *overrides]).cfg
+    cfg = load_config([CONFIG], ["MODEL.ENCODER.NUM_CLASSES", str(args.classes), *overrides]).typed
     return build_model(cfg, find_record("coco_2017", "train")[0].categories[: args.classes]), cfg
 
 

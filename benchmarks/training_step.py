@@ -93,7 +93,7 @@ class SeemSide:
 
         tasks_off = [v for task in ("SPATIAL", "GROUNDING") for v in (f"MODEL.DECODER.{task}.ENABLED", "False")]
         size = ["MODEL.ENCODER.NUM_CLASSES", str(NUM_CLASSES), "COCO.INPUT.IMAGE_SIZE", str(args.size)]
-        cfg = load_config([CONFIG], [*tasks_off, *size]).cfg
+        cfg = load_config([CONFIG], [*tasks_off, *size]).typed
         self.cold = cold
         self.model = build_model(cfg, find_record("coco_2017", "train")[0].categories).train()
         policy = self.model.train_policy()

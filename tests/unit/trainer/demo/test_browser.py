@@ -180,7 +180,7 @@ def test_tabs_do_not_see_each_other(open_page, serve, photo):
 )
 def test_parts_that_the_network_lacks_are_hidden(open_page, serve, photo, kinds, results, shown):
     model = Pointer(kinds)
-    model.result_kinds = frozenset(results)
+    model.result_kinds, model.tasks = frozenset(results), tuple(results)
     page = open_page(serve(model).url)
     load(page, photo)
     parts = ("strokes", "phrase", "objects-box", "everything", "downloads")
