@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from ..utils.config.sections import Solver
 from ..utils.errors import ConfigError
 from ..utils.schedules import SCHEDULES, Schedule
 from .base import ParamRule, TrainPolicy
@@ -36,7 +37,7 @@ class OptimRules:
     lr_multiplier: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def from_config(cls, solver: Any) -> OptimRules:
+    def from_config(cls, solver: Solver) -> OptimRules:
         """Reads section SOLVER."""
         return cls(
             weight_decay=solver.WEIGHT_DECAY,

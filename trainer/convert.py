@@ -18,6 +18,7 @@ from ..modeling.published import PublishedLayout, TransformersLayout
 from ..utils.config.architectures import architectures
 from ..utils.config.dump import dump
 from ..utils.config.engine import load_mapping
+from ..utils.config.schema import value_at
 from ..utils.errors import CheckpointError, UserError
 from ..utils.files import TEMP_MARK, atomic_write_json, check_free_space, disk_errors, fsync_file, fsync_folder
 from ..utils.structures import Category
@@ -143,7 +144,7 @@ def _check_complete(loaded: LoadedModel, partial: bool) -> None:
 def _header(loaded: LoadedModel, merged: bool) -> dict[str, str]:
     """Returns the text entries that make the file complete."""
     arch = architectures()[loaded.resolved.arch]
-    values = {name: _value(loaded.resolved.cfg, name) for name in arch.leaves}
+    values = {name: value_at(loaded.resolved.typed, name) for name in arch.leaves}
     values |= {"WEIGHT": False, "RESUME": False, "RESUME_FROM": ""} | dict(arch.part_weights_off)
     if arch.class_count_key:
         values[arch.class_count_key] = len(loaded.trained)
@@ -160,13 +161,6 @@ def _header(loaded: LoadedModel, merged: bool) -> dict[str, str]:
     if loaded.vocabulary != loaded.trained:
         header["vocabulary"] = _categories(loaded.vocabulary)
     return header
-
-
-def _value(cfg: object, name: str) -> object:
-    node: object = cfg
-    for part in name.split("."):
-        node = node[part]  # type: ignore[index]
-    return node
 
 
 def _categories(categories: Sequence[Category]) -> str:

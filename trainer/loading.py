@@ -82,7 +82,7 @@ def load_model(
     resolved = configuration(file, header.get("config"), conf_files, overrides, config_overrides)
     state = read_state_dict(file)
     if vocabulary is not None and not meta_arch(resolved.arch).has_categories:
-        raise UserError(f"{resolved.cfg.MODEL.NAME} tells no categories apart: leave out --classes, or --record")
+        raise UserError(f"{resolved.typed.MODEL.NAME} tells no categories apart: leave out --classes, or --record")
     trained = _header_categories(file, header, "categories")
     if trained is None:
         per_class = architectures()[resolved.arch].class_weights

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..utils.config.sections import Solver
 from ..utils.errors import ConfigError
 from ..utils.schedules import Schedule
 
 
-def build_optimizer(solver: Any, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
+def build_optimizer(solver: Solver, groups: list[dict[str, Any]], device: torch.device) -> torch.optim.Optimizer:
     """Builds AdamW, Adam or SGD (fused on CUDA).
 
     Args:

@@ -13,7 +13,8 @@ from ..datasets.items import Item
 from ..datasets.mixture import DataSet, TrainingData, has_categories, training_data, vocabulary_record
 from ..datasets.pipelines.base import DataKey, find_pipeline
 from ..utils.config.architectures import find_architecture
-from ..utils.config.resolved import Resolved, find_value, origin_is_user
+from ..utils.config.resolved import Resolved, origin_is_user
+from ..utils.config.schema import value_at
 from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, DataError
 from ..utils.structures import Category
@@ -199,7 +200,7 @@ def settle_classes(resolved: Resolved, record: Record) -> tuple[Resolved, list[s
         ConfigError: the user's number contradicts the record; names both.
     """
     key = find_architecture(resolved.typed.MODEL.NAME).class_count_key
-    known, count = find_value(resolved.cfg, key) if key else None, len(record.categories)
+    known, count = value_at(resolved.typed, key) if key else None, len(record.categories)
     if known is None or known == count:
         return resolved, []
     if origin_is_user(resolved, key):

@@ -7,6 +7,7 @@ name. Of ``modeling`` it may import ``modeling/<name>/config*.py`` and nothing e
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,6 @@ from ...utils.config.architectures import find_architecture, only_subclass
 from ...utils.config.sections import Shared
 from ...utils.structures import ClickProtocol
 from ..catalog import Record, Split
-from ..formats.record import FOREGROUND
 from ..mappers.base import EvalMapper, TrainMapper
 from ..mixture import DataSet
 from ..transforms.resize import FixedResize
@@ -53,16 +53,17 @@ class OwnData:
     notices: list[str] = field(default_factory=list)
 
     def as_record(self, name: str, path: Path) -> Record:
-        """Returns all sets as the splits train.0, train.1, ... and test of one data set, to be checked together.
+        """Returns all sets as the splits train.0, train.1, ... and test (test.1, ...) of one data set, to be checked.
 
         Args:
-            name: of the data set.
+            name: of the data set; its categories are those of the first set.
             path: what named them, for messages.
         """
         named = [(f"train.{number}", split) for number, (_, split) in enumerate(self.train)]
-        named += [("test", split) for _, split in self.test]
+        named += [(f"test.{number}" if number else "test", split) for number, (_, split) in enumerate(self.test)]
         splits = {name: replace(split, name=name) for name, split in named}
-        return Record(name, path, Path(path.absolute().anchor), (FOREGROUND,), None, splits)
+        categories = [*self.train, *self.test][0][0].categories
+        return Record(name, path, Path(path.absolute().anchor), categories, None, splits)
 
 
 class Pipeline(ABC, Generic[C]):
@@ -155,5 +156,8 @@ def find_pipeline(cfg: C) -> Pipeline[C]:
     Raises:
         ConfigError: no architecture has that name.
     """
-    module = importlib.import_module(f".{find_architecture(cfg.MODEL.NAME).name}", __package__)
+    name = f"{__package__}.{find_architecture(cfg.MODEL.NAME).name}"
+    if importlib.util.find_spec(name) is None:
+        raise RuntimeError(f"{cfg.MODEL.NAME} has no pipeline: {name} is missing")
+    module = importlib.import_module(name)
     return only_subclass(module, Pipeline)(cfg)  # type: ignore[type-abstract]

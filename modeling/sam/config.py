@@ -168,7 +168,7 @@ class SamArchitecture(Architecture[SamConfig]):
 
     def training_notices(self, cfg: SamConfig) -> list[str]:
         """Returns what there is to say about the weights that a training starts from and the IoU head."""
-        return active_tasks(cfg)[1]
+        return training_notices(cfg)
 
     def shipped_config(self, shapes: Shapes, file_name: str = "") -> str | None:
         """Returns the file below ``configs`` that describes a published weight file of SAM or MobileSAM, or None."""
@@ -218,8 +218,8 @@ def tiny() -> dict[str, Any]:
     }
 
 
-def active_tasks(cfg: SamConfig) -> tuple[dict[str, bool], list[str]]:
-    """Returns which training task is on, and what there is to say about it before training starts."""
+def training_notices(cfg: SamConfig) -> list[str]:
+    """Returns what there is to say about the IoU head and the weights that a training starts from."""
     sam, notices = cfg.SAM, []
     masks_change = {sam.TRAIN.IMAGE_ENCODER, sam.TRAIN.MASK_DECODER} != {"frozen"}
     if sam.TASK == "dlo" and masks_change and not sam.LOSS.IOU_WEIGHT:
@@ -236,7 +236,7 @@ def active_tasks(cfg: SamConfig) -> tuple[dict[str, bool], list[str]]:
             "SAM.CHECKPOINT is empty: the image encoder starts from random weights, most of which stay as they are "
             f"(SAM.TRAIN.IMAGE_ENCODER {sam.TRAIN.IMAGE_ENCODER}); name a published file, or train it in full"
         )
-    return {"foreground": sam.TASK == "dlo", "promptable": sam.TASK == "promptable"}, notices
+    return notices
 
 
 def check(sam: Sam) -> None:
@@ -258,7 +258,7 @@ def check(sam: Sam) -> None:
         raise ConfigError(
             f"SAM.CLICKS.IOU_ITER is {sam.CLICKS.IOU_ITER}, expected at most MAX_ITER ({sam.CLICKS.MAX_ITER} clicks)"
         )
-    check_training(sam)
+    check_training(sam.TRAIN, sam.LORA, sam.LOSS, sam.CACHE_EMBEDDINGS)
     check_dlo(sam.DLO)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from ...utils.config.schema import key
 from ...utils.errors import ConfigError
@@ -103,20 +102,20 @@ class Promptable:
     FLIP_P: float = key(0.5, "Probability of a horizontal flip.", minimum=0, maximum=1)
 
 
-def check_training(sam: Any) -> None:  # section SAM, whose class holds the sections of this file
+def check_training(train: Train, lora: LoraUpdates, loss: Loss, cached: bool) -> None:
     """Checks the rules that join keys of SAM.TRAIN, LORA, LOSS and the cache.
 
     Raises:
         ConfigError: naming the keys, what was found and what is expected.
     """
-    alpha = sam.LOSS.FOCAL_ALPHA
+    alpha = loss.FOCAL_ALPHA
     if not 0 < alpha < 1:
         raise ConfigError(f"SAM.LOSS.FOCAL_ALPHA is {alpha:g}, expected a number above 0 and below 1 (published: 0.85)")
-    ways = {sam.TRAIN.IMAGE_ENCODER, sam.TRAIN.MASK_DECODER}
-    if "lora" in ways and not sam.LORA.TARGETS:
+    ways = {train.IMAGE_ENCODER, train.MASK_DECODER}
+    if "lora" in ways and not lora.TARGETS:
         raise ConfigError("SAM.LORA.TARGETS is empty, but SAM.TRAIN asks for lora: name some of q, k, v, mlp")
-    if sam.CACHE_EMBEDDINGS and sam.TRAIN.IMAGE_ENCODER != "frozen":
+    if cached and train.IMAGE_ENCODER != "frozen":
         raise ConfigError(
             f"SAM.CACHE_EMBEDDINGS needs a frozen image encoder, but SAM.TRAIN.IMAGE_ENCODER is "
-            f"{sam.TRAIN.IMAGE_ENCODER!r}: its embeddings change in every step. Switch one of them off"
+            f"{train.IMAGE_ENCODER!r}: its embeddings change in every step. Switch one of them off"
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +20,7 @@ from ...utils.draws import Draws
 from ...utils.structures import Batch
 from ..boxes import mask_boxes
 from ..clicks import random_pixel
+from .config_training import Promptable
 
 FOREGROUND, BACKGROUND, NO_POINT = 1, 0, -1
 BOX_NOISE_LIMIT = 20.0  # pixels; as in the training of SAM
@@ -62,7 +62,7 @@ class PromptSettings:
     min_area: int = 16
 
     @classmethod
-    def from_config(cls, keys: Any) -> PromptSettings:
+    def from_config(cls, keys: Promptable) -> PromptSettings:
         """Reads section SAM.PROMPTABLE."""
         return cls(
             objects=keys.OBJECTS,

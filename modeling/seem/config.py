@@ -61,8 +61,15 @@ _ATTENTION = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Datasets(sections.Datasets):
+    SIZE_DIVISIBILITY: int = key(32, "", no_effect="MODEL.DECODER.SIZE_DIVISIBILITY decides the padding")
+
+
+@dataclass(frozen=True, kw_only=True)
 class SeemConfig(sections.Shared):
     """Configuration of SEEM: the shared sections and its own."""
+
+    DATASETS: Datasets = section(Datasets)
 
     MODEL: Model = section(Model)
     COCO: CocoSection = section(CocoSection)
@@ -114,10 +121,6 @@ class SeemArchitecture(Architecture[SeemConfig]):
         """Checks the rules that join several keys of SEEM; raises ConfigError."""
         check(cfg)
 
-    def training_notices(self, cfg: SeemConfig) -> list[str]:
-        """Returns a sentence for each task that switches itself off."""
-        return active_tasks(cfg)[1]
-
     def shipped_config(self, shapes: Shapes, file_name: str = "") -> str | None:
         """Returns the file below ``configs`` that describes a published weight file of SEEM, or None."""
         return shipped_config(shapes, file_name)
@@ -132,18 +135,11 @@ class SeemArchitecture(Architecture[SeemConfig]):
         return found
 
 
-def active_tasks(cfg: SeemConfig) -> tuple[dict[str, bool], list[str]]:
-    """Returns which training tasks are on, and a notice for each one that switches itself off.
-
-    Args:
-        cfg: resolved configuration.
-
-    Returns:
-        {"mask", "spatial", "grounding"} -> on or not; sentences for the log.
-    """
+def active_tasks(cfg: SeemConfig) -> dict[str, bool]:
+    """Returns which training tasks are on: "mask", "spatial", "grounding" -> on or not."""
     trains = cfg.MODEL.NAME != "seem_model_demo"
     names = ("mask", "spatial", "grounding")
-    return {name: trains and bool(getattr(cfg.MODEL.DECODER, name.upper()).ENABLED) for name in names}, []
+    return {name: trains and bool(getattr(cfg.MODEL.DECODER, name.upper()).ENABLED) for name in names}
 
 
 def tiny() -> dict[str, Any]:
@@ -251,8 +247,7 @@ def _check_widths(cfg: SeemConfig) -> None:
                 f"{name} {value} is not a multiple of {divisor_name}"
                 + (f" {divisor}" if divisor_name.endswith("HEADS") else "")
             )
-    tasks, _ = active_tasks(cfg)
-    if tasks["grounding"] and model.DIM_PROJ != decoder.HIDDEN_DIM:
+    if active_tasks(cfg)["grounding"] and model.DIM_PROJ != decoder.HIDDEN_DIM:
         raise ConfigError(
             f"MODEL.DIM_PROJ {model.DIM_PROJ} differs from MODEL.DECODER.HIDDEN_DIM {decoder.HIDDEN_DIM}, but text tokens join "
             "the queries: set both to the same number, or MODEL.DECODER.GROUNDING.ENABLED False"

@@ -265,6 +265,7 @@ class Decoder:
 
 @dataclass(frozen=True, kw_only=True)
 class Model(sections.Model):
+    NAME: str = key("", "Chooses the model; of SEEM: seem_model_v1, seem_model_v0 or seem_model_demo.")
     HEAD: str = key("xdecoder_head", "Joins pixel decoder and decoder.", choices=("xdecoder_head",))
     MASK_ON: bool = key(False, "", no_effect="never read by the reference")
     KEYPOINT_ON: bool = key(False, "", no_effect="never read by the reference")

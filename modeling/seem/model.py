@@ -126,7 +126,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
         pixel_decoder = build_pixel_decoder(cfg, backbone.output_channels)
         predictor = build_decoder(cfg, lang_encoder)
         switches = {"semantic": test.SEMANTIC_ON, "panoptic": test.PANOPTIC_ON, "instance": test.INSTANCE_ON}
-        tasks, _ = active_tasks(cfg)
+        tasks = active_tasks(cfg)
         return cls(
             backbone,
             SegmentationHead(pixel_decoder, predictor),

@@ -280,6 +280,31 @@ def test_an_import_that_leads_nowhere_is_found(text, ends, small_tree, tmp_path)
     assert [line.split(" imports ")[1] for line in found] == ([] if ends is None else [ends])
 
 
+# Modules that are found by name when the program runs, which no import statement shows: file -> what it looks for.
+FOUND_BY_NAME = {
+    "modeling/build.py": "modeling/NAME/model.py",
+    "modeling/sam/__init__.py": "names that SAM's users know",
+    "modeling/seem/backbone.py": "the backbone that MODEL.BACKBONE.NAME chooses",
+    "datasets/pipelines/base.py": "datasets/pipelines/NAME.py",
+    "datasets/tasks/registry.py": "datasets/tasks/*.py",
+    "trainer/cli/main.py": "trainer/cli/VERB.py",
+    "utils/config/architectures.py": "modeling/*/config.py",
+    "utils/config/sections.py": "the names of the tasks, for TEST.EVALUATORS",
+    "utils/masks.py": "an optional package",
+    "utils/version.py": "the import root",
+}
+
+
+def test_what_is_found_by_name_is_known():
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in product_files()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__")
+    }
+    assert found == set(FOUND_BY_NAME)
+
+
 def test_folders_hold_a_guard_or_nothing():
     for path in product_files():
         if path.name == "__init__.py" and path.relative_to(ROOT) not in WITH_PUBLIC_NAMES:

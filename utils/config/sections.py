@@ -43,9 +43,7 @@ class Datasets:
         minimum=0,
     )
     CLASS_CONCAT: bool = key(False, "", no_effect="never read by the reference")
-    SIZE_DIVISIBILITY: int = key(
-        32, "", no_effect="the key of that name in the network's own section decides the padding"
-    )
+    SIZE_DIVISIBILITY: int = key(32, "", no_effect="the network decides the padding")
     PROPOSAL_FILES_TRAIN: list[str] = key([], "", no_effect="proposals are not used")
 
 

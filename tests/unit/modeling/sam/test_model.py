@@ -8,7 +8,7 @@ from torch import nn
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.sam.answers import NOTHING, TOGETHER
-from segfoundry.modeling.sam.config import active_tasks, tiny
+from segfoundry.modeling.sam.config import tiny, training_notices
 from segfoundry.modeling.sam.dlo import DloTask
 from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter, reinitialise
@@ -224,7 +224,7 @@ def test_published_state_dict_names():
     ],
 )
 def test_an_iou_head_that_stays_behind_is_said_before_training(changes, count):
-    notices = active_tasks(config(**changes))[1]
+    notices = training_notices(config(**changes))
     assert sum("SAM.LOSS.IOU_WEIGHT" in notice for notice in notices) == count
 
 
@@ -239,7 +239,7 @@ def test_an_iou_head_that_stays_behind_is_said_before_training(changes, count):
     ],
 )
 def test_a_random_encoder_that_stays_is_said_before_training(changes, count):
-    notices = active_tasks(config(**{"SAM__TRAIN__IMAGE_ENCODER": "frozen", **changes}))[1]
+    notices = training_notices(config(**{"SAM__TRAIN__IMAGE_ENCODER": "frozen", **changes}))
     assert sum("the image encoder starts from random weights" in notice for notice in notices) == count
 
 

@@ -96,8 +96,8 @@ def test_switches_decide_the_training_tasks():
     cfg = load_config(["configs/seem/focall_unicl_lang_v1.yaml"]).typed
     assert find_architecture(cfg.MODEL.NAME).training_notices(cfg) == []
     everything = {"mask": True, "spatial": True, "grounding": True}
-    assert active_tasks(load_mapping(tiny()).cfg)[0] == everything
+    assert active_tasks(load_mapping(tiny()).typed) == everything
     cfg = load_mapping(tiny() | {"MODEL.DECODER.MASK.ENABLED": False, "MODEL.DECODER.GROUNDING.ENABLED": False}).cfg
-    assert active_tasks(cfg)[0] == everything | {"mask": False, "grounding": False}
+    assert active_tasks(cfg) == everything | {"mask": False, "grounding": False}
     demo = load_config(["configs/seem/focalt_unicl_lang_demo.yaml"]).cfg
-    assert not any(active_tasks(demo)[0].values())
+    assert not any(active_tasks(demo).values())
