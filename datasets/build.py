@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from ..utils.allocator import keep_freed_memory
 from ..utils.config.sections import Shared
 from ..utils.errors import DataError
-from ..utils.structures import Batch
+from ..utils.image_io import read_image
+from ..utils.structures import Batch, Sample
 from .catalog import Item, Record, Split, load_items
 from .collate import collate
 from .mappers.base import EvalMapper
@@ -24,6 +25,8 @@ from .mixture import TrainingData
 from .pipelines.base import Pipeline
 from .samplers import MicroBatch, plan_step, shard
 from .stream import SKIPPED, TrainStream
+from .tasks.base import ResultTask
+from .tasks.registry import find_task
 
 PREFETCH = 2
 """Batches that each worker prepares ahead."""
@@ -128,7 +131,8 @@ def build_eval_loader(
         split: its part.
         rank: this process.
         world: number of processes.
-        kinds: kinds of the evaluators that will read the samples.
+        kinds: names of the tasks that are measured. Where one needs it, samples hold the image itself
+            (``Sample.original``).
         items: the images of the split; None: they are listed here.
 
     Raises:
@@ -139,7 +143,9 @@ def build_eval_loader(
         items = load_items(record, split)
     size = max(1, cfg.TEST.BATCH_SIZE_TOTAL // world)
     mapper = pipeline.eval_mapper(record, split, kinds)
-    batches = _EvalBatches(items, mapper, shard(len(items), rank, world), size)
+    needs_original = any(isinstance(task, ResultTask) and task.needs_original for task in map(find_task, kinds))
+    originals = cfg.INPUT.MAX_PIXELS if needs_original else None
+    batches = _EvalBatches(items, mapper, shard(len(items), rank, world), size, originals)
     return EvalLoader(batches, _worker_count(cfg, len(batches)), _pin(cfg))
 
 
@@ -206,10 +212,20 @@ class _TrainBatches(Dataset):
 
 
 class _EvalBatches(Dataset):
-    """Number of a batch -> batch."""
+    """Number of a batch -> batch.
 
-    def __init__(self, items: Sequence[Item], mapper: EvalMapper, share: range, size: int) -> None:
-        self._items, self._mapper = items, mapper
+    Args:
+        items: the images of the data set.
+        mapper: makes their samples.
+        share: numbers of the images that are read here.
+        size: most images of a batch.
+        originals: fill ``Sample.original``, refusing images of more pixels than this; None: leave it empty.
+    """
+
+    def __init__(
+        self, items: Sequence[Item], mapper: EvalMapper, share: range, size: int, originals: int | None
+    ) -> None:
+        self._items, self._mapper, self._originals = items, mapper, originals
         self._groups = _equal_neighbours(share, size, lambda i: mapper.input_size(items[i]))
 
     def __len__(self) -> int:
@@ -217,9 +233,21 @@ class _EvalBatches(Dataset):
 
     def __getitem__(self, number: int) -> Batch | DataError:
         try:
-            return collate([self._mapper(self._items[i], i) for i in self._groups[number]])
+            return collate([self._sample(i) for i in self._groups[number]])
         except DataError as error:
             return DataError(str(error))
+
+    def _sample(self, index: int) -> Sample:
+        item = self._items[index]
+        sample = self._mapper(item, index)
+        if self._originals is not None:
+            sample.original = read_image(item.image, self._originals)
+            if item.composite is not None or sample.original.shape[:2] != sample.output_size:
+                raise DataError(
+                    f"{item.image}: it is measured at another size or with other pixels than its file has, "
+                    "and a task that is measured needs the file as it is"
+                )
+        return sample
 
 
 def _equal_neighbours(share: range, size: int, key: Callable[[int], Any]) -> list[list[int]]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +48,13 @@ class Figures:
     """What the page shows of one kind of evaluation.
 
     Attributes:
-        headline: metrics shown first, in this order.
-        progress: title of a chart -> metrics whose course over the training it shows.
+        headline: metric shown first -> rank; the lowest of all kinds stands first.
+        progress: title of a chart -> metrics whose course over the training it shows, as patterns ("noc@*").
         curves: what is drawn of one evaluation.
         error_colors: meaning of the colours in comparison pictures; empty: there are none.
     """
 
-    headline: tuple[str, ...] = ()
+    headline: Mapping[str, int] = field(default_factory=dict)
     progress: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     curves: tuple[Curve, ...] = ()
     error_colors: Colors = field(default_factory=dict)
@@ -182,13 +182,19 @@ def _evaluation(folder: Path, kinds: Mapping[str, Figures], problems: list[str])
 
 def _headline(scalars: Mapping[str, float | None], kinds: Mapping[str, Figures]) -> list[tuple[str, str]]:
     """Returns the tiles; where two kinds have a metric of one name, the tile says which kind it is."""
-    shown = [(kind, metric) for kind, figures in kinds.items() for metric in figures.headline]
-    shown = [(kind, metric) for kind, metric in shown if f"{kind}/{metric}" in scalars]
-    count = Counter(metric for _, metric in shown)
-    return [
-        (metric if count[metric] == 1 else f"{kind} {metric}", _text(scalars[f"{kind}/{metric}"]))
-        for kind, metric in shown
-    ]
+    ranks: dict[str, int] = {}
+    for figures in kinds.values():
+        for metric, rank in figures.headline.items():
+            ranks[metric] = min(rank, ranks.get(metric, rank))
+    # "KIND/METRIC"; deeper ones (bbox inside instance, say) are in the table of all figures only
+    names = [tuple(path.split("/")) for path in scalars if path.count("/") == 1]
+    tiles = []
+    for metric in sorted(ranks, key=ranks.__getitem__):
+        showing = [kind for kind, name in names if name == metric and kind in kinds and name in kinds[kind].headline]
+        for kind in showing:
+            label = metric if len(showing) == 1 else f"{kind} {metric}"
+            tiles.append((label, _text(scalars[f"{kind}/{metric}"])))
+    return tiles
 
 
 def _curve_chart(curve: Curve, metrics: Mapping[str, Any]) -> dict[str, str] | None:
@@ -295,15 +301,18 @@ def _charts(history: list[dict[str, Any]], kinds: Mapping[str, Figures]) -> list
     leaf = {name: name.rsplit("/", 1)[-1] for name in series}
     measured: dict[str, set[str]] = {}
     for figures in kinds.values():
-        for title, metrics in figures.progress.items():
-            measured.setdefault(title, set()).update(metrics)
+        for title, patterns in figures.progress.items():
+            measured.setdefault(title, set()).update(patterns)
     total = [n for n in series if leaf[n] in ("loss", "total_loss", "loss_total")]
     # Terms of deeper layers repeat the first one's course (suffix _0 is the final output).
     terms = [n for n in series if "loss" in leaf[n] and n not in total and not re.search(r"_[1-9]\d*$", leaf[n])]
     groups = [
         ("Objective", total, True),
         ("Loss terms of the final output", terms[:8], True),
-        *((title, [n for n in series if leaf[n] in metrics][:8], False) for title, metrics in measured.items()),
+        *(
+            (title, [n for n in series if any(fnmatchcase(leaf[n], pattern) for pattern in patterns)][:8], False)
+            for title, patterns in measured.items()
+        ),
         ("Learning rate", [n for n in series if leaf[n] == "lr" or leaf[n].startswith("lr_")][:4], False),
         ("Images per second", [n for n in series if leaf[n] in ("images_per_second", "img_per_s", "img/s")], False),
     ]

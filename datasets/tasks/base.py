@@ -89,8 +89,10 @@ class Task(ABC):
         annotations: what the ground truth must hold, in words; empty: the task is not measured.
         deciding: the metric that tells the best weights; None: the task does not decide.
         fewer_is_better: beginnings of the names of metrics that are best when smallest.
-        headline: metrics that the report shows first, in this order.
-        progress: title of a chart of the report -> metrics whose course over the training it shows.
+        headline: metric that the report shows first -> rank: of all tasks' metrics the lowest stands first; of equal
+            ranks the one written first.
+        progress: title of a chart of the report -> metrics whose course over the training it shows, as patterns:
+            "noc@*" is every one that begins so.
         curves: what else the report draws.
         score: the measuring of files, or None.
     """
@@ -100,7 +102,7 @@ class Task(ABC):
     annotations: ClassVar[str] = ""
     deciding: ClassVar[Deciding | None] = None
     fewer_is_better: ClassVar[tuple[str, ...]] = ()
-    headline: ClassVar[tuple[str, ...]] = ()
+    headline: ClassVar[Mapping[str, int]] = {}
     progress: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     curves: ClassVar[tuple[Curve, ...]] = ()
     score: ClassVar[ScoreCommand | None] = None
@@ -233,7 +235,8 @@ class ResultTask(Task):
 
     Attributes:
         by_category: the result tells categories apart.
-        needs_original: the network answers from ``Sample.original``; the features of a resized image are not enough.
+        needs_original: the network answers from ``Sample.original``, in predictions and evaluations; the features of a
+            resized image are not enough.
         options: of ``predict``.
         comparison: pictures of the worst images, or None.
         memory_advice: what helps where the results of an image need too much memory, beside smaller images.

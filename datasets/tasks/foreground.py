@@ -95,7 +95,7 @@ class Foreground(ResultTask):
     annotations = "foreground masks, or annotations of things"
     deciding = Deciding("dice", 40)
     fewer_is_better = ("loss",)
-    headline = ("iou", "dice", "precision", "recall", "boundary_iou", "cldice")
+    headline = {"iou": 60, "dice": 60, "precision": 60, "recall": 60, "boundary_iou": 60, "cldice": 60}
     progress = {"Evaluation": ("dice", "iou")}
     score = _SCORE
     comparison = _Comparison()

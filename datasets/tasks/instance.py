@@ -66,7 +66,7 @@ class Instance(ResultTask):
     order = 20
     annotations = "panoptic annotations"
     deciding = Deciding("AP", 30)
-    headline = ("AP", "AP50")
+    headline = {"AP": 30, "AP50": 30}
     progress = {"Evaluation": ("AP",)}
     score = _SCORE
     by_category = True

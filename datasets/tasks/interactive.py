@@ -34,8 +34,8 @@ class Interactive(PromptedTask):
     annotations = "panoptic annotations or object PNGs"
     deciding = Deciding("noc@0.85", 50)
     fewer_is_better = ("noc@", "nof@")
-    headline = ("noc@0.85", "noc@0.9")
-    progress = {"Clicks needed": ("noc@0.5", "noc@0.8", "noc@0.85", "noc@0.9")}
+    headline = {"noc@0.85": 40, "noc@0.9": 40}
+    progress = {"Clicks needed": ("noc@*",)}
     curves = (Curve("iou_by_click", "Mean IoU by click, percent", "clicks"),)
     score = ScoreCommand(
         name="interactive",

@@ -42,9 +42,9 @@ _SCORE = ScoreCommand(
     run=_score,
     options=(
         Option("gt_json", "COCO panoptic JSON"),
-        Option("gt_folder", "default: gt_json without .json"),
+        Option("gt_folder", "gt_json without .json by default"),
         Option("pred_json", "COCO panoptic JSON"),
-        Option("pred_folder", "default: pred_json without .json"),
+        Option("pred_folder", "pred_json without .json by default"),
         Option("reference_area", "believe the JSON's areas, as panopticapi", {"action": "store_true"}),
         Option("crowd_union", "all crowds of a category excuse, not the last", {"action": "store_true"}),
     ),
@@ -113,7 +113,7 @@ class Panoptic(ResultTask):
     order = 10
     annotations = "panoptic annotations"
     deciding = Deciding("PQ", 10)
-    headline = ("PQ", "SQ", "RQ", "PQ_th", "PQ_st")
+    headline = {"PQ": 10, "SQ": 10, "RQ": 10, "PQ_th": 10, "PQ_st": 10}
     progress = {"Evaluation": ("PQ",)}
     score = _SCORE
     by_category = True

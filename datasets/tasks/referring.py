@@ -46,7 +46,7 @@ class Referring(PromptedTask):
     evaluation_pass = "phrases"
     annotations = "phrases (`grounding` or `refs`)"
     deciding = Deciding("mIoU", 20)
-    headline = ("cIoU", "mIoU", "precision@0.5")
+    headline = {"mIoU": 20, "cIoU": 50, "precision@0.5": 50}
     progress = {"Evaluation": ("cIoU", "mIoU")}
     score = _SCORE
 

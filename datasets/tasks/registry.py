@@ -45,6 +45,14 @@ def evaluator_names() -> tuple[str, ...]:
     return tuple(task.name for task in all_tasks() if task.annotations)
 
 
+def evaluators_in_words() -> tuple[str, ...]:
+    """Returns the names of the tasks that are measured, with what the network is prompted by."""
+    measured = (task for task in all_tasks() if task.annotations)
+    return tuple(
+        f"{task.name} ({task.evaluation_pass})" if isinstance(task, PromptedTask) else task.name for task in measured
+    )
+
+
 def offered_evaluators(split: Split, categories: Sequence[Category]) -> tuple[str, ...]:
     """Returns what is measured on a part of a data set where nobody says what is to be measured."""
     return tuple(task.name for task in all_tasks() if task.annotations and task.offered(split, categories))

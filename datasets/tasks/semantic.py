@@ -85,7 +85,7 @@ class Semantic(ResultTask):
     order = 30
     annotations = "semantic or panoptic annotations"
     deciding = Deciding("mIoU", 20)
-    headline = ("mIoU", "pACC")
+    headline = {"mIoU": 20, "pACC": 20}
     progress = {"Evaluation": ("mIoU",)}
     score = _SCORE
     by_category = True

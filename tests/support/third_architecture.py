@@ -197,7 +197,7 @@ class Count(ResultTask):
     name = "count"
     order = 35
     annotations = "panoptic annotations"
-    headline = ("mae",)
+    headline = {"mae": 35}
     deciding = Deciding("mae", 1)
     fewer_is_better = ("mae",)
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from ..predict_prompts import ObjectsOf
 
 HELP = (
-    "Run a network on images, folders, glob patterns or videos; write files of what it finds, and overlays. "
+    "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files, masks of "
+    "foreground or of everything, and overlays. "
     "With prompts: write the mask of each object that they point at or name."
 )
 EXAMPLES = """
@@ -24,7 +25,8 @@ EXAMPLES = """
   python entry.py predict --weights runs/demo --input 'photos/**/*.jpg' clip.mp4 --output predictions --tasks panoptic
   python entry.py predict --weights seem_focalt_v1.pt --input photo.jpg \\
       --output predictions --classes 'person,bicycle,road:stuff,sky:stuff'
-  python entry.py predict --weights sam_vit_b_01ec64.pth --input photos --output masks --tasks everything
+  python entry.py predict --weights sam_vit_b_01ec64.pth --input photos --output masks --tasks everything \\
+      --overrides PRECISION bf16
   python entry.py predict --weights runs/demo --input photo.jpg --output cups --text 'the left cup' 'the saucer'
   python entry.py predict --weights runs/demo --input photo.jpg --output cup --point 120,80 --point 40,30,-
 """

@@ -62,7 +62,7 @@ class Leaf:
 
 def key(
     default: Any,
-    text: str,
+    text: str | Callable[[], str],
     *,
     choices: tuple[Any, ...] | Callable[[], tuple[Any, ...]] | None = None,
     minimum: float | None = None,
@@ -74,7 +74,8 @@ def key(
 
     Args:
         default: value when nothing sets the key; lists and mappings are copied for each section object.
-        text: what the key means, with its unit and the meaning of special values.
+        text: what the key means, with its unit and the meaning of special values; or a function that says it when the
+            schema is read.
         choices: the allowed values, when the set is closed; or a function that finds them when the schema is read.
         minimum: smallest allowed number; for a list, of each element.
         maximum: largest allowed number; for a list, of each element.
@@ -117,13 +118,8 @@ def collect(cls: type, prefix: str = "") -> dict[str, Leaf]:
         if _is_section(hint):
             found.update(collect(hint, name + "."))
         else:
-            choices = item.metadata["choices"]
-            found[name] = Leaf(
-                name,
-                hint,
-                getattr(defaults, item.name),
-                **{**item.metadata, "choices": choices() if callable(choices) else choices},
-            )
+            facts = {fact: value() if callable(value) else value for fact, value in item.metadata.items()}
+            found[name] = Leaf(name, hint, getattr(defaults, item.name), **facts)
     return found
 
 

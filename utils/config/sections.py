@@ -15,9 +15,23 @@ from ..errors import ConfigError
 from .schema import key, section
 
 
+def _tasks() -> Any:
+    """Returns the registry of the tasks: files of their own, found by name as the architectures are."""
+    return importlib.import_module("...datasets.tasks.registry", __package__)
+
+
 def evaluator_names() -> tuple[str, ...]:
-    """Returns the tasks that can be measured: files of their own, found by name as the architectures are."""
-    return importlib.import_module("...datasets.tasks.registry", __package__).evaluator_names()
+    """Returns the tasks that can be measured."""
+    return _tasks().evaluator_names()
+
+
+def evaluators_text() -> str:
+    """Returns what TEST.EVALUATORS means."""
+    return (
+        f"What is measured: {', '.join(_tasks().evaluators_in_words())}, as far as a data set's annotations and the "
+        "network allow; empty: what its record says, or else panoptic, instance and semantic, or foreground, or what "
+        "else its annotations are made for."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +127,7 @@ class Test:
     )
     EVALUATORS: list[str] = key(
         [],
-        "What is measured, as far as a data set's annotations and the network allow; empty: what its record says, or else "
-        "what its annotations are made for.",
+        evaluators_text,
         choices=evaluator_names,
     )
     SENTENCES: str = key(

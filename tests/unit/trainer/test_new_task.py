@@ -105,7 +105,7 @@ class Bright(ResultTask):
     name = "bright"
     order = 25
     annotations = "images"
-    headline = ("hits",)
+    headline = {"hits": 15}
     progress = {"Evaluation": ("hits",)}
     comparison = Panels()
     empty_note = "no light in {empty} of {images} images"
@@ -200,7 +200,9 @@ def test_every_place_asks_the_registry(bright, tmp_path):
     assert names == [
         "panoptic", "instance", "bright", "semantic", "interactive", "referring", "foreground", "everything"
     ]  # fmt: skip
-    assert "bright" in collect(Shared)["TEST.EVALUATORS"].choices
+    key = collect(Shared)["TEST.EVALUATORS"]
+    assert "bright" in key.choices
+    assert "panoptic, instance, bright, semantic, interactive (clicks), referring (phrases), foreground" in key.text
     path = write_dataset(tmp_path / "data")
     record, split = find_record(str(path), "val")
     assert "bright" in possible_kinds(split) and "bright" in record.evaluators_for(split)
@@ -239,8 +241,7 @@ def test_page(bright, photos):
     assert segment["name"] == "light" and segment["mask"]["size"] == list(image.shape[:2])
 
 
-def test_evaluate_and_report(bright, tmp_path, monkeypatch, capsys):
-    record, split = find_record(str(write_dataset(tmp_path / "data", val=3)), "val")
+def evaluate(network, record, split, monkeypatch, **options):
     original = evaluation.build_eval_loader
 
     def with_truth(*args, **keywords):  # a data pipeline that reads the task's ground truth
@@ -250,18 +251,15 @@ def test_evaluate_and_report(bright, tmp_path, monkeypatch, capsys):
         return batches
 
     monkeypatch.setattr(evaluation, "build_eval_loader", with_truth)
-    run, cpu = tmp_path / "run", torch.device("cpu")
-    cfg = predictor(Light()).cfg
-    summary = evaluation.evaluate(
-        Light(),
-        record,
-        split,
-        cfg,
-        processes=Processes(Ranks(), cpu),
-        precision=Precision("fp32", cpu),
-        folder=run / "eval" / "tiny",
-        pictures=2,
-    )
+    cpu, cfg = torch.device("cpu"), predictor(network).cfg
+    processes, precision = Processes(Ranks(), cpu), Precision("fp32", cpu)
+    return evaluation.evaluate(network, record, split, cfg, processes=processes, precision=precision, **options)
+
+
+def test_evaluate_and_report(bright, tmp_path, monkeypatch, capsys):
+    record, split = find_record(str(write_dataset(tmp_path / "data", val=3)), "val")
+    run = tmp_path / "run"
+    summary = evaluate(Light(), record, split, monkeypatch, folder=run / "eval" / "tiny", pictures=2)
     images = [read_image(path) for path in sorted(split.images.iterdir())]
     hits = [float((is_bright(image) == is_bright(image, 100)).mean()) for image in images]
     assert list(summary) == ["bright"] and summary["bright"]["hits"] == pytest.approx(100 * np.mean(hits))
@@ -280,6 +278,35 @@ def test_evaluate_and_report(bright, tmp_path, monkeypatch, capsys):
     tiles = dict(re.findall(r"<b>([^<]*)</b><span>([^<]*)</span>", page))
     assert tiles == {f"{summary['bright']['hits']:.2f}": "hits"}
     assert "light taken for dark" in page and page.count("data:image/jpeg") == 2
+
+
+class Looking(Light):
+    """Answers the task from the image itself."""
+
+    def predict(self, batch, request):
+        self.originals = [sample.original for sample in batch.samples]
+        return [Prediction(extra={"bright": is_bright(image)}) for image in self.originals]
+
+
+def test_evaluate_with_the_image_itself(bright, tmp_path, monkeypatch):
+    record, split = find_record(str(write_dataset(tmp_path / "data", val=3)), "val")
+    asked = []
+
+    def recorded(path, max_pixels):
+        asked.append(max_pixels)
+        return read_image(path, max_pixels)
+
+    monkeypatch.setattr("segfoundry.datasets.build.read_image", recorded)
+    evaluate(Light(), record, split, monkeypatch)
+    assert not asked  # nobody needs it
+    monkeypatch.setattr(type(bright), "needs_original", True)
+    summary = evaluate(network := Looking(), record, split, monkeypatch)
+    assert summary["bright"] == {"hits": 100.0, "images": 3}
+    assert asked == [predictor(network).cfg.INPUT.MAX_PIXELS] * 3
+    assert all(image.shape == read_image(next(split.images.iterdir())).shape for image in network.originals)
+    monkeypatch.setattr("segfoundry.datasets.build.read_image", lambda path, _: read_image(path)[1:])
+    with pytest.raises(UserError, match="measured at another size or with other pixels than its file has"):
+        evaluate(Looking(), record, split, monkeypatch)
 
 
 def test_score(bright, photos, tmp_path, monkeypatch, capsys):

@@ -89,6 +89,33 @@ def test_clicks_are_drawn_and_metrics_of_one_name_are_told_apart(tmp_path):
     assert "Mean IoU by click" not in write_report(run).read_text()
 
 
+def test_order_of_the_tiles_and_the_charts(tmp_path, monkeypatch):
+    run = run_folder(tmp_path)
+    metrics = {
+        "foreground": dict.fromkeys(("cldice", "boundary_iou", "recall", "precision", "dice", "iou"), 1.0),
+        "referring": dict.fromkeys(("precision@0.5", "precision@0.9", "cIoU", "mIoU"), 1.0),
+        "interactive": dict.fromkeys(("noc@0.9", "noc@0.85", "noc@0.5"), 1.0),
+        "semantic": dict.fromkeys(("pACC", "mIoU", "mACC"), 1.0),
+        "instance": {"AP50": 1.0, "AP": 1.0, "bbox": {"AP": 2.0}},
+        "panoptic": dict.fromkeys(("PQ_st", "PQ_th", "RQ", "SQ", "PQ"), 1.0),
+        "strange": {"PQ": 1.0},
+    }
+    (run / "eval" / "scenes" / "metrics.json").write_text(json.dumps(metrics))
+    names = [f"scenes/{kind}/{name}" for kind, found in metrics.items() for name in found if name != "bbox"]
+    names += ["scenes/interactive/noc@0.77", "scenes/interactive/nof@0.85"]
+    (run / "metrics.jsonl").write_text(json.dumps({"step": 1, **dict.fromkeys(names, 1.0)}))
+    drawn = {}
+    monkeypatch.setattr(report, "_chart", lambda title, lines, *_, **__: drawn.setdefault(title, list(lines)) and "")
+    text = write_report(run).read_text()
+    assert re.findall(r"<b>[^<]*</b><span>([^<]*)</span>", text) == [
+        "PQ", "SQ", "RQ", "PQ_th", "PQ_st", "referring mIoU", "semantic mIoU", "pACC", "AP", "AP50",
+        "noc@0.85", "noc@0.9", "cIoU", "precision@0.5", "iou", "dice", "precision", "recall", "boundary_iou", "cldice",
+    ]  # fmt: skip
+    assert list(drawn) == ["Evaluation", "Clicks needed"]
+    assert drawn["Clicks needed"] == [f"scenes/interactive/noc@{t}" for t in (0.9, 0.85, 0.5, 0.77)]
+    assert {name.split("/")[-1] for name in drawn["Evaluation"]} == {"PQ", "mIoU", "AP", "cIoU", "dice", "iou"}
+
+
 @pytest.mark.parametrize("kept", ["config.yaml", "metrics.jsonl", "eval", "log.txt"])
 def test_one_part_is_enough(tmp_path, kept):
     whole = run_folder(tmp_path)
