@@ -10,13 +10,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
 from ..utils.draws import Draws
 from ..utils.schedules import Schedule
 from ..utils.structures import Batch, Category, Prediction, Request
+from .layers.adapters import Adapter
+from .layers.lora import LoraUpdate
 
 
 @dataclass
@@ -57,7 +59,7 @@ class PartFile:
 
     Attributes:
         path: the file, or a folder with one.
-        key: the configuration key that names it, for messages.
+        key: the dotted configuration key that names it; never one of ``Architecture.part_weights_off``.
     """
 
     path: Path
@@ -161,10 +163,23 @@ class MetaArch(nn.Module, ABC):
         """Returns the frozen parts that always come from a file: prefix of their names ("backbone.") -> the file.
 
         Whoever builds the network for use reads these files; ``from_config`` does not. Names are those of the part
-        (through its ``key_map``, if it has one). Checkpoints and best weights leave out what the files hold and keep
-        their digests instead, so none of it may train and no buffer of it may move.
+        (through its ``key_map``, if it has one), and a file holds all of them but adapters and low-rank updates.
+        Checkpoints and best weights leave out what the files hold and keep their digests instead, so none of it may
+        train, and no buffer of it may move: :meth:`train` leaves these parts in eval mode.
         """
         return {}
+
+    def train(self, mode: bool = True) -> Self:
+        """Sets the mode; re-loadable parts stay in eval mode, but for the adapters and low-rank updates in them."""
+        super().train(mode)
+        for prefix in self.reloadable():
+            part = self.get_submodule(prefix.removesuffix(".")).eval()
+            for module in part.modules():
+                if isinstance(module, Adapter):
+                    module.train(mode)
+                elif isinstance(module, LoraUpdate):
+                    module.lora_dropout.train(mode)
+        return self
 
     def set_vocabulary(self, categories: Sequence[Category]) -> None:  # noqa: B027
         """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from typing import Any
 
-from ..utils.config.architectures import find_architecture, only_subclass
+from ..utils.config.architectures import Architecture, find_architecture, only_subclass
 from ..utils.config.schema import with_values
 from ..utils.config.sections import Shared
 from ..utils.structures import Category
@@ -24,14 +25,25 @@ def build_model(cfg: Shared, categories: Sequence[Category], *, part_weights: bo
 
     Raises:
         ConfigError: if MODEL.NAME is unknown, or a key does not fit the network.
+        RuntimeError: if the architecture switches off the file of a part that always comes from it.
     """
     architecture = find_architecture(cfg.MODEL.NAME)
     if not part_weights:
         cfg = with_values(cfg, architecture.part_weights_off)
     model = meta_arch(architecture.name).from_config(cfg, categories)
+    _check_part_keys(model, architecture)
     if cfg.LORA.TARGETS:
         apply_lora(model, cfg.LORA.TARGETS, rank=cfg.LORA.RANK, alpha=cfg.LORA.ALPHA, dropout=cfg.LORA.DROPOUT)
     return model
+
+
+def _check_part_keys(model: MetaArch, architecture: Architecture[Any]) -> None:
+    for prefix, part in model.reloadable().items():
+        if part.key in architecture.part_weights_off:
+            raise RuntimeError(
+                f"architecture {architecture.name!r}: {part.key} names the file of the re-loadable part {prefix!r}, "
+                "which checkpoints leave out; take it out of part_weights_off"
+            )
 
 
 def meta_arch(name: str) -> type[MetaArch]:

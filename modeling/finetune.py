@@ -72,11 +72,13 @@ def parameter_owners(model: nn.Module) -> dict[str, nn.Module]:
 
 def parameter_kinds(model: nn.Module) -> dict[str, str]:
     """Returns the name of each parameter -> "base", "adapter" or "lora"."""
+    return tensor_kinds(model, (name for name, _ in model.named_parameters()))
+
+
+def tensor_kinds(model: nn.Module, names: Iterable[str]) -> dict[str, str]:
+    """Returns the names of parameters and buffers of a network -> "base", "adapter" or "lora"."""
     adapters = tuple(f"{name}." for name, module in model.named_modules() if isinstance(module, Adapter))
-    kinds = {}
-    for name, _ in model.named_parameters():
-        kinds[name] = "lora" if is_lora(name) else "adapter" if name.startswith(adapters) else "base"
-    return kinds
+    return {n: "lora" if is_lora(n) else "adapter" if n.startswith(adapters) else "base" for n in names}
 
 
 def is_frozen(module: nn.Module) -> bool:

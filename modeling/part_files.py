@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from torch import Tensor
 
 from ..utils.errors import CheckpointError
 from ..utils.files import sha256
 from .base import MetaArch, PartFile
-from .checkpoint import own_names, read_state_dict
-from .finetune import parameter_kinds
+from .checkpoint import SHOWN, own_names, read_state_dict
+from .finetune import tensor_kinds
 from .weight_files import weights_in_folder
 
 Sources = Mapping[str, Mapping[str, str]]
@@ -44,7 +45,8 @@ def read_parts(model: MetaArch, expected: Sources, where: str) -> LoadedParts:
         where: what holds ``expected``, for messages.
 
     Raises:
-        CheckpointError: a file is missing, unreadable, does not fit, or is not the one of the earlier training.
+        CheckpointError: a file is missing, unreadable, does not fit, lacks tensors of its part, or is not the one of
+            the earlier training.
     """
     return _read(model, model.reloadable(), expected, where)
 
@@ -68,8 +70,7 @@ def missing_parts(model: MetaArch, state: Mapping[str, Tensor], expected: Source
         return LoadedParts()
     # Another program's file says nothing about what it lacks; adapters and low-rank updates are never in a part's file.
     known = set(own_names(model, model.adapt_state(state, where)).values())
-    kinds = parameter_kinds(model)
-    lacking = [n for n in model.state_dict() if n not in known and kinds.get(n, "base") == "base"]
+    lacking = [name for name in _base_names(model) if name not in known]
     left_out = {prefix: part for prefix, part in parts.items() if any(name.startswith(prefix) for name in lacking)}
     return _read(model, left_out, {}, where)
 
@@ -109,6 +110,10 @@ def check_frozen(parts: LoadedParts, trained: Iterable[str]) -> None:
 def _read(model: MetaArch, parts: Mapping[str, PartFile], expected: Sources, where: str) -> LoadedParts:
     files = {prefix: part.path for prefix, part in parts.items()}
     for prefix, part in parts.items():
+        if part.path == Path():  # of an empty text
+            raise CheckpointError(
+                f"{where}: the weights below {prefix!r} come from a file, and {part.key} names none; set {part.key}"
+            )
         if part.path.is_dir():
             files[prefix] = weights_in_folder(part.path)
         elif not part.path.is_file():
@@ -116,11 +121,15 @@ def _read(model: MetaArch, parts: Mapping[str, PartFile], expected: Sources, whe
                 f"{where}: the weights below {prefix!r} come from {part.path} ({part.key}), and there is no such file; "
                 f"put it back, or set {part.key} to where it lies now"
             )
-    sources = {prefix: {"file": str(file), "sha256": sha256(file)} for prefix, file in files.items()}
+    digests = {file: sha256(file) for file in set(files.values())}
+    sources = {prefix: {"file": str(file), "sha256": digests[file]} for prefix, file in files.items()}
     check_sources(sources, expected, where)
     tensors: dict[str, Tensor] = {}
     for prefix, file in files.items():
-        tensors |= _part_tensors(model, prefix, read_state_dict(file), f"{parts[prefix].key} {file}")
+        key = parts[prefix].key
+        found = _part_tensors(model, prefix, read_state_dict(file), f"{key} {file}")
+        _refuse_lacking(model, prefix, found, key, file)
+        tensors |= found
     return LoadedParts(tensors, sources)
 
 
@@ -135,3 +144,20 @@ def _part_tensors(model: MetaArch, prefix: str, state: Mapping[str, Tensor], sou
         problem = f"{first} has the shape {list(found[first].shape)}, not {list(own[first].shape)}" if wrong else ""
         raise CheckpointError(f"{source} does not fit the weights below {prefix!r}: {problem or 'no name is theirs'}")
     return found
+
+
+def _refuse_lacking(model: MetaArch, prefix: str, found: Mapping[str, Tensor], key: str, file: Path) -> None:
+    """Raises CheckpointError if tensors below a prefix are not in its file: they would stay random and never train."""
+    own = [name for name in _base_names(model) if name.startswith(prefix)]
+    lacking = [name for name in own if name not in found]
+    if lacking:
+        first = ", ".join(lacking[:SHOWN]) + (", ..." if len(lacking) > SHOWN else "")
+        raise CheckpointError(
+            f"{key} {file} lacks {len(lacking)} of the {len(own)} tensors below {prefix!r}: {first}; they would keep "
+            f"random values, for nothing below {prefix!r} trains: set {key} to a file that holds the whole part"
+        )
+
+
+def _base_names(model: MetaArch) -> list[str]:
+    """Returns the names of parameters and buffers that a part's file can hold: adapters, low-rank updates are none."""
+    return [name for name, kind in tensor_kinds(model, model.state_dict()).items() if kind == "base"]

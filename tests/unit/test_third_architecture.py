@@ -7,7 +7,10 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from segfoundry.modeling.build import build_model
 from segfoundry.trainer.cli.main import main
+from segfoundry.utils.config.architectures import architectures
+from segfoundry.utils.config.engine import load_config
 
 from ..support.third_architecture import mounted, write_architecture, write_features
 from ..support.tiny_data import write_dataset
@@ -125,6 +128,22 @@ def test_other_features_are_refused(home, run, capsys):
         assert "features.safetensors" in capsys.readouterr().err
     finally:
         write_features(home / "features.safetensors")
+
+
+def test_features_without_a_file_name_their_key(home, capsys):
+    empty = ["--overrides", "COUNTER.FEATURES", ""]
+    assert main(["train", "--conf_files", str(configuration(home, "empty")), *empty]) == 2
+    assert "come from a file, and COUNTER.FEATURES names none" in capsys.readouterr().err
+
+
+def test_the_file_of_a_reloadable_part_is_never_switched_off(home, monkeypatch):
+    cfg = load_config([configuration(home, "off")]).typed
+    monkeypatch.setattr(type(architectures()["counter"]), "part_weights_off", {"COUNTER.FEATURES": ""})
+    for part_weights in (True, False):
+        with pytest.raises(
+            RuntimeError, match=r"'counter': COUNTER\.FEATURES names .* take it out of part_weights_off"
+        ):
+            build_model(cfg, [], part_weights=part_weights)
 
 
 def test_its_keys_are_explained_and_checked(home, capsys):

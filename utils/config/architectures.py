@@ -38,7 +38,8 @@ class Architecture(ABC, Generic[C]):
         config: its configuration: the shared sections and its own.
         foreign: sections of other systems' files that are read as keys of this one.
         part_weights_off: dotted key -> value that switches the files and downloads of single parts (a pre-trained
-            backbone, say) off, when weights of the whole network follow.
+            backbone, say) off, when weights of the whole network follow. A key that names the file of a re-loadable
+            part (``MetaArch.reloadable``) must not stand here: checkpoints leave that part out and need its file.
         free_keys: patterns of own keys that may differ between the parts of one run: they do not shape the result.
         class_count_key: key with the number of categories, which follows from the data; empty: there is none.
         class_weights: tensor in weight files with a number for each trained category and one for "no object"; empty:

@@ -11,9 +11,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from segfoundry.modeling import part_files
 from segfoundry.modeling.base import PartFile
 from segfoundry.modeling.build import build_model
 from segfoundry.modeling.checkpoint import load_state
+from segfoundry.modeling.layers.adapters import Adapter
+from segfoundry.modeling.layers.lora import add_lora
 from segfoundry.modeling.part_files import check_frozen, missing_parts, read_parts
 from segfoundry.modeling.seem.model import Seem
 from segfoundry.trainer.checkpoints import CheckpointStore, restore
@@ -46,6 +49,16 @@ class Backbone(nn.Linear):
         return name.removeprefix("trunk.")
 
 
+class Extra(Adapter):
+    """An adapter with all that a module can have."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(2))
+        self.register_buffer("seen", torch.zeros(1))
+        self.dropout = nn.Dropout(0.5)
+
+
 class Based(Toy):
     """A Toy whose frozen part comes from a file; an adapter inside that part is its own."""
 
@@ -53,10 +66,20 @@ class Based(Toy):
         super().__init__()
         self.file = file
         self.frozen = Backbone(3, 4)
-        self.frozen.extra = nn.Parameter(torch.ones(2))
+        self.frozen.extra = Extra()
 
     def reloadable(self):
         return {"frozen.": PartFile(self.file, KEY)}
+
+
+class Normed(Based):
+    """Its frozen part has batch statistics, and a low-rank update beside the adapter."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        self.frozen = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+        self.frozen[1].extra = Extra()
+        add_lora(self.frozen[0], rank=1, alpha=1.0, dropout=0.5)
 
 
 @pytest.fixture
@@ -67,9 +90,17 @@ def backbone(tmp_path):
     return path
 
 
-def based_state(file, seed=0):
+@pytest.fixture
+def normed(tmp_path):
+    torch.manual_seed(12)
+    path = tmp_path / "normed.safetensors"
+    save_file(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).state_dict(), path)
+    return path
+
+
+def based_state(file, seed=0, kind=Based):
     torch.manual_seed(seed)
-    model = Based(file)
+    model = kind(file)
     parts = read_parts(model, {}, "the configuration")
     model.load_state_dict(parts.tensors, strict=False)
     for name, parameter in model.named_parameters():
@@ -151,6 +182,62 @@ def test_a_file_that_does_not_fit_is_refused(backbone, tensors, problem):
         based_state(backbone)
 
 
+@pytest.mark.parametrize(
+    ("left_out", "problem"),
+    [
+        (["0.bias"], r"lacks 1 of the 7 tensors below 'frozen\.': frozen\.0\.bias; "),
+        (["1.running_mean"], r"lacks 1 of the 7 tensors below 'frozen\.': frozen\.1\.running_mean; "),
+        (
+            ["0.bias", "1.weight", "1.bias", "1.running_var"],
+            r"lacks 4 .*: frozen\.0\.bias, frozen\.1\.weight, frozen\.1\.bias, \.\.\.; ",
+        ),
+    ],
+)
+def test_a_file_without_the_whole_part_is_refused(normed, left_out, problem):
+    whole = load_file(normed)
+    based_state(normed, kind=Normed)  # neither the adapter nor the low-rank update is in the whole part's file
+    save_file({name: tensor for name, tensor in whole.items() if name not in left_out}, normed)
+    with pytest.raises(CheckpointError, match=rf"^{KEY} {normed} {problem}.*set {KEY} to a file that holds the whole"):
+        based_state(normed, kind=Normed)
+
+
+def test_batch_statistics_of_a_part_stay_those_of_its_file(normed, tmp_path):
+    whole, first, second = (based_state(normed, seed, kind=Normed) for seed in (0, 0, 5))
+    toy_loop(whole, 6).run()
+    loop = toy_loop(first, 6)
+    loop.settings = type(loop.settings)(**{**vars(loop.settings), "max_steps": 2})
+    loop.run()
+    store, _ = save(first, tmp_path / "checkpoints")
+    restore(store.newest_good(), second)
+    toy_loop(second, 6).run()
+    for state in (whole, first, second):
+        found = state.model.frozen.state_dict()
+        assert all(torch.equal(found[name], tensor) for name, tensor in load_file(normed).items())
+    assert equal(copy(second.model.state_dict()), copy(whole.model.state_dict()))
+    assert equal(second.tensors(), whole.tensors())
+
+
+def test_what_is_inserted_into_a_part_follows_the_mode(normed):
+    model = Normed(normed)
+    trains = {name for name, module in model.train().named_modules() if module.training}
+    assert {"", "out", "frozen.1.extra.dropout", "frozen.0.lora_dropout"} <= trains
+    assert trains.isdisjoint({"frozen", "frozen.0", "frozen.1"})
+    assert not any(module.training for module in model.eval().modules())
+
+
+def test_a_file_of_two_parts_is_digested_once(normed, monkeypatch):
+    class Halves(Normed):
+        def reloadable(self):
+            return {"frozen.": PartFile(self.file, KEY), "hidden.": PartFile(self.file, KEY)}
+
+    save_file({**load_file(normed), "weight": torch.ones(4, 4), "bias": torch.ones(4)}, normed)
+    read = []
+    monkeypatch.setattr(part_files, "sha256", lambda file: read.append(file) or digest(file))
+    found = read_parts(Halves(normed), {}, "")
+    assert read == [normed]
+    assert [source["sha256"] for source in found.sources.values()] == [digest(normed)] * 2
+
+
 def test_a_checkpoint_that_lacks_a_part_is_no_checkpoint_of_a_network_without_it(backbone, tmp_path):
     store, _ = save(based_state(backbone), tmp_path / "checkpoints")
     with pytest.raises(
@@ -161,7 +248,7 @@ def test_a_checkpoint_that_lacks_a_part_is_no_checkpoint_of_a_network_without_it
 
 def test_what_trains_must_not_be_left_out(backbone):
     parts = read_parts(Based(backbone), {}, "")
-    check_frozen(parts, ["out.weight", "frozen.extra"])
+    check_frozen(parts, ["out.weight", "frozen.extra.gain"])
     with pytest.raises(ValueError, match=r"reloadable\(\) names parameters that train: frozen\.bias"):
         check_frozen(parts, ["out.weight", "frozen.bias"])
 
@@ -264,7 +351,9 @@ def test_a_bare_file_that_lacks_the_part_is_completed(backbone):
     found = missing_parts(model, bare, {}, "bare.pt")
     assert found.tensors.keys() == {"frozen.weight", "frozen.bias"}
     report = load_state(model, bare, source="bare.pt", parts=found.tensors)
-    assert report.missing == ["frozen.extra"] and torch.equal(model.frozen.weight, state["frozen.weight"])
+    assert report.missing == ["frozen.extra.gain", "frozen.extra.seen"] and torch.equal(
+        model.frozen.weight, state["frozen.weight"]
+    )
     backbone.unlink()
     assert missing_parts(model, state, {}, "whole.pt").tensors == {}
 
