@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import venv
 import zipfile
@@ -97,6 +98,28 @@ def test_wheel_has_one_name_and_nothing_large(wheel):
     assert records
     for name in expected + records:
         assert f"segfoundry/{name}" in names, name
+
+
+@pytest.mark.slow
+def test_the_source_archive_is_a_checkout_without_links(tmp_path):
+    command = [sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        names = archive.getnames()
+        archive.extractall(tmp_path, filter="data")
+    (root,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    modules = [
+        p.relative_to(ROOT).as_posix()
+        for f in ("modeling", "datasets", "trainer", "utils")
+        for p in ROOT.glob(f"{f}/**/*.py")
+    ]
+    for name in [*(m for m in modules if "xdecoder_data" not in m), "src/segfoundry/__init__.py", "Makefile"]:
+        assert names.count(f"{root.name}/{name}") == 1, name
+    assert not (root / "src/segfoundry/modeling").exists()
+    words = [sys.executable, "entry.py", "config", "--conf_files", "configs/seem/tiny.yaml"]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0 and "MODEL:" in done.stdout, done.stderr
 
 
 @pytest.mark.slow
