@@ -180,6 +180,7 @@ def test_local_processes_with_num_gpus(config, tmp_path):
     assert json.loads((tmp_path / "runs" / "seem" / "environment.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_an_error_in_several_processes_has_code_2(config):
     done = run("train", "--conf_files", config, "--num-gpus", "2", "--overrides", "TRAIN.BATCH_SIZE_TOTAL", "3")
     assert done.returncode == 2 and "do not divide" in done.stderr

@@ -29,9 +29,8 @@ def test_the_others_say_one_line_when_the_first_process_ends(tmp_path):
     assert "runs/seem/eval" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "arch", [name if name == "seem" else pytest.param(name, marks=pytest.mark.slow) for name in TRAINABLE]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", TRAINABLE)
 def test_training_and_evaluation_equal_one_process(tmp_path, arch):
     config = write_variant(
         tmp_path,

@@ -73,6 +73,7 @@ def indices(item, record):
     return [None if v == 255 else record.categories[v].name for v in values]
 
 
+@pytest.mark.slow
 def test_every_name_is_found_once():
     names = builtin_names()
     assert len(names) == len(set(names)) > 80

@@ -98,6 +98,7 @@ def test_a_graph_that_differs_is_refused(weights: Path, factor: float) -> None:
         compare(graph, lambda image: [output * factor for output in graph(image)], (64, 64))
 
 
+@pytest.mark.slow
 def test_a_graph_that_differs_is_not_left_behind(weights: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(export_module, "_load_torch", lambda path: lambda image: [torch.zeros(1), torch.zeros(1)])
     words = ["export", "--weights", str(weights), "--size", "64", "64", "--output", str(tmp_path / "x.pt2")]

@@ -253,6 +253,7 @@ def test_bf16_answers_nearly_as_fp32(model):
         np.testing.assert_allclose(other.foreground.probability, one.foreground.probability, atol=3e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["dlo", "promptable"])
 def test_compiled_parts_are_compiled_once_and_change_nothing(task):
     plain, compiled = (tiny_sam.model(SAM__TASK=task) for _ in range(2))
