@@ -9,12 +9,12 @@ import base64
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from ..datasets.tasks.figures import Curve, Figures
 from .errors import UserError
 from .files import atomic_write_text
 
@@ -23,41 +23,6 @@ MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
 _NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-
-Colors = Mapping[str, tuple[int, int, int]]
-"""Meaning of a colour -> RGB, 0..255."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """Figures of one evaluation that are drawn as a line.
-
-    Attributes:
-        entry: name in metrics.json of a mapping from places on the x axis to values.
-        title: of the chart.
-        xlabel: of its x axis.
-    """
-
-    entry: str
-    title: str
-    xlabel: str
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What the page shows of one kind of evaluation.
-
-    Attributes:
-        headline: metric shown first -> rank; the lowest of all kinds stands first.
-        progress: title of a chart -> metrics whose course over the training it shows, as patterns ("noc@*").
-        curves: what is drawn of one evaluation.
-        error_colors: meaning of the colours in comparison pictures; empty: there are none.
-    """
-
-    headline: Mapping[str, int] = field(default_factory=dict)
-    progress: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    curves: tuple[Curve, ...] = ()
-    error_colors: Colors = field(default_factory=dict)
 
 
 def write_report(run_folder: str | Path, kinds: Mapping[str, Figures]) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...utils.errors import ConfigError
-from ...utils.report import Colors, Curve
+from .figures import Colors, Curve
 
 if TYPE_CHECKING:
     import argparse

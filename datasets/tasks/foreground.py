@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.report import Colors
     from ...utils.structures import Category, ForegroundResult, Prediction, Sample
     from ..evaluation.foreground import ForegroundEvaluator
     from ..formats.split import Split
+    from .figures import Colors
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ...utils.report import Curve
 from .base import Deciding, Option, PromptedTask, ScoreCommand
+from .figures import Curve
 
 if TYPE_CHECKING:
     import argparse

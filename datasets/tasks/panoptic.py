@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.report import Colors
     from ...utils.structures import Category, PanopticResult, Prediction, Sample
     from ..evaluation.panoptic import PanopticEvaluator
     from ..formats.split import Split
     from .base import Region
+    from .figures import Colors
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:

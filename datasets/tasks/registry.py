@@ -8,8 +8,8 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 from ...utils.errors import ConfigError, did_you_mean
-from ...utils.report import Figures
 from .base import PromptedTask, ResultTask, Task
+from .figures import Figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
