@@ -32,8 +32,8 @@ def make_items(folder: Path, count: int) -> list[Any]:
     import cv2
     import numpy as np
 
-    from segfoundry.datasets.catalog import Item
     from segfoundry.datasets.formats.panoptic import write_panoptic_png
+    from segfoundry.datasets.records.catalog import Item
     from segfoundry.utils.structures import Segment
 
     rng = np.random.default_rng(0)
@@ -58,9 +58,9 @@ def make_items(folder: Path, count: int) -> list[Any]:
 
 def pipeline(items: list[Any], size: int) -> Callable[[], int]:
     """Returns a function that makes one epoch of batches."""
-    from segfoundry.datasets.collate import collate
     from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper
-    from segfoundry.datasets.stream import TrainStream
+    from segfoundry.datasets.stream.collate import collate
+    from segfoundry.datasets.stream.train_stream import TrainStream
     from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 
     stream = TrainStream(items, PanopticTrainMapper(LargeScaleJitter(size), CLASSES), seed=0, shuffle=False)
@@ -79,7 +79,7 @@ def decode_and_resize(items: list[Any], size: int) -> Callable[[], int]:
     import numpy as np
     from PIL import Image
 
-    from segfoundry.datasets.samplers import augmentation_rng
+    from segfoundry.datasets.stream.samplers import augmentation_rng
     from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 
     jitter = LargeScaleJitter(size)

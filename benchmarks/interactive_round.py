@@ -47,8 +47,8 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     """Returns the median seconds of each step of an interaction."""
     import torch
 
-    from segfoundry.datasets.catalog import find_record
-    from segfoundry.modeling.build import build_model
+    from segfoundry.datasets.records.catalog import find_record
+    from segfoundry.modeling.build_model import build_model
     from segfoundry.utils.config.engine import load_config
     from segfoundry.utils.structures import Batch, Prompts, Request, Sample, Strokes
 

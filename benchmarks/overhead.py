@@ -24,17 +24,17 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import torch  # noqa: E402
 
-from segfoundry.datasets.convert.prepare_dataset import PrepareOptions  # noqa: E402
 from segfoundry.datasets.embedded.scenes import prepare_scenes  # noqa: E402
-from segfoundry.trainer.callbacks.log import JsonLinesCallback, LogCallback  # noqa: E402
-from segfoundry.trainer.callbacks.progress import ProgressCallback  # noqa: E402
-from segfoundry.trainer.callbacks.trackers import TensorBoardCallback  # noqa: E402
-from segfoundry.trainer.distributed import Processes  # noqa: E402
-from segfoundry.trainer.launch import Ranks  # noqa: E402
-from segfoundry.trainer.loop import Callback, Loop  # noqa: E402
-from segfoundry.trainer.preflight import Plan, check_training  # noqa: E402
-from segfoundry.trainer.run import build_training, loop_settings, train_data  # noqa: E402
-from segfoundry.trainer.signals import StopSignals  # noqa: E402
+from segfoundry.datasets.prepare.prepare_dataset import PrepareOptions  # noqa: E402
+from segfoundry.trainer.machine.distributed import Processes  # noqa: E402
+from segfoundry.trainer.machine.launch import Ranks  # noqa: E402
+from segfoundry.trainer.machine.signals import StopSignals  # noqa: E402
+from segfoundry.trainer.plan import Plan, check_training  # noqa: E402
+from segfoundry.trainer.training.callbacks.log_callbacks import JsonLinesCallback, LogCallback  # noqa: E402
+from segfoundry.trainer.training.callbacks.progress_callback import ProgressCallback  # noqa: E402
+from segfoundry.trainer.training.callbacks.tracker_callbacks import TensorBoardCallback  # noqa: E402
+from segfoundry.trainer.training.loop import Callback, Loop  # noqa: E402
+from segfoundry.trainer.training.start import build_training, loop_settings, train_data  # noqa: E402
 from segfoundry.utils.config.engine import load_config  # noqa: E402
 from segfoundry.utils.draws import Draws  # noqa: E402
 from segfoundry.utils.structures import Batch  # noqa: E402

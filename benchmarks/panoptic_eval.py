@@ -102,8 +102,8 @@ def run_one(name: str, folder: Path, reference: str | None) -> tuple[float, dict
         return time.process_time() - start, {k: average[k] for k in ("pq", "sq", "rq", "n")}
     import cv2
 
-    from segfoundry.datasets.evaluation.panoptic_quality import PanopticProtocol
-    from segfoundry.datasets.evaluation.score_panoptic import PanopticFiles, score_panoptic
+    from segfoundry.datasets.metrics.panoptic_quality import PanopticProtocol
+    from segfoundry.datasets.score.score_panoptic import PanopticFiles, score_panoptic
     from segfoundry.utils.allocator import keep_freed_memory
     from segfoundry.utils.masks import hotcoco
 

@@ -117,7 +117,7 @@ def _index(index: Any) -> Any:
 
 def _tokenizer() -> Any:
     import_product()
-    from segfoundry.modeling.seem.tokenizer import ClipTokenizer
+    from segfoundry.modeling.seem.text.tokenizer import ClipTokenizer
 
     clip = ClipTokenizer()
 

@@ -166,8 +166,8 @@ def inference(args: argparse.Namespace) -> Callable[[int], None]:
 
 def own_model(args: argparse.Namespace, overrides: list[str]) -> tuple:
     """Returns this repository's model with random weights, and its configuration."""
-    from segfoundry.datasets.catalog import find_record
-    from segfoundry.modeling.build import build_model
+    from segfoundry.datasets.records.catalog import find_record
+    from segfoundry.modeling.build_model import build_model
     from segfoundry.utils.config.engine import load_config
 
     cfg = load_config([CONFIG], ["MODEL.ENCODER.NUM_CLASSES", str(args.classes), *overrides]).typed

@@ -47,12 +47,12 @@ def prepare(args: argparse.Namespace, folder: Path) -> Callable[[int], object]:
     import numpy as np
     import torch
 
-    from segfoundry.datasets.collate import collate
+    from segfoundry.datasets.stream.collate import collate
     from segfoundry.modeling.finetune import apply_policy
-    from segfoundry.modeling.sam.build import build_sam
-    from segfoundry.modeling.sam.dlo import DloTask
-    from segfoundry.modeling.sam.loss_settings import LossSettings
     from segfoundry.modeling.sam.model import SamSegmenter, feature_cache
+    from segfoundry.modeling.sam.network.build_sam import build_sam
+    from segfoundry.modeling.sam.training_tasks.dlo import DloTask
+    from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
     from segfoundry.modeling.sam.tuning import TuningSettings
     from segfoundry.utils.draws import Draws
     from segfoundry.utils.structures import Sample, Targets

@@ -74,7 +74,7 @@ def prepare(args: argparse.Namespace) -> Callable[[int], object]:
 def ours(size: int) -> Any:
     """Builds this product's encoder."""
     import_product()
-    from segfoundry.modeling.sam.build import build_sam
+    from segfoundry.modeling.sam.network.build_sam import build_sam
 
     return build_sam("vit_b", size).image_encoder
 

@@ -69,8 +69,8 @@ def write_shared(args: argparse.Namespace, folder: Path) -> None:
     import_product()
     import torch
 
-    from segfoundry.modeling.sam.build import build_sam
-    from segfoundry.modeling.sam.everything import SamAutomaticMaskGenerator
+    from segfoundry.modeling.sam.everything.mask_generator import SamAutomaticMaskGenerator
+    from segfoundry.modeling.sam.network.build_sam import build_sam
 
     torch.manual_seed(0)
     model = build_sam("vit_b").eval()
@@ -106,8 +106,8 @@ def prepare(args: argparse.Namespace) -> Callable[[int], object]:
 
     if args.side == OURS:
         import_product()
-        from segfoundry.modeling.sam.build import build_sam
-        from segfoundry.modeling.sam.everything import SamAutomaticMaskGenerator
+        from segfoundry.modeling.sam.everything.mask_generator import SamAutomaticMaskGenerator
+        from segfoundry.modeling.sam.network.build_sam import build_sam
 
         model: Any = build_sam("vit_b")
     else:

@@ -85,8 +85,8 @@ class SeemSide:
         import_product()
         import torch
 
-        from segfoundry.datasets.catalog import find_record
-        from segfoundry.modeling.build import build_model
+        from segfoundry.datasets.records.catalog import find_record
+        from segfoundry.modeling.build_model import build_model
         from segfoundry.modeling.finetune import apply_policy, param_groups
         from segfoundry.utils.config.engine import load_config
         from segfoundry.utils.structures import Batch, Sample, Targets

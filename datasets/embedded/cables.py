@@ -17,10 +17,10 @@ import yaml
 from ...utils.errors import UserError
 from ...utils.files import atomic_write_json, atomic_write_text
 from ...utils.image_io import encode_png
-from ..convert.parallel import run_parallel
-from ..convert.prepare_dataset import PrepareOptions, PrepareSummary
-from ..convert.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
-from ..formats.record import write_record
+from ..prepare.parallel import run_parallel
+from ..prepare.prepare_dataset import PrepareOptions, PrepareSummary
+from ..prepare.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
+from ..records.record import write_record
 from .cable_drawing import draw_cable, random_cable
 from .photographs import photograph_path, random_crop
 from .shapes import Array

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 
 from ...utils.image_io import encode_png
-from ..convert.parallel import run_parallel
-from ..convert.prepare_dataset import PrepareOptions, PrepareSummary, prepare_color_masks
-from ..convert.staging import check_output, made_by_prepare
 from ..formats.color_table import read_color_table
-from ..formats.record import write_record
+from ..prepare.parallel import run_parallel
+from ..prepare.prepare_dataset import PrepareOptions, PrepareSummary, prepare_color_masks
+from ..prepare.staging import check_output, made_by_prepare
+from ..records.record import write_record
 from .shapes import Array, ellipse, gradient, grid, noise, paint, polygon, rgb
 from .things import THINGS
 

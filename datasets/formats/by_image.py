@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError
-from ..items import InstanceAnnotation, Phrase
+from ..records.image_item import InstanceAnnotation, Phrase
 from .json_file import read_json
 
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from ...utils.errors import DataError, did_you_mean
 from ...utils.structures import Category
+from ..records.record import parse_categories, parse_color
 from .panoptic import rgb_to_id
-from .record import parse_categories, parse_color
 from .yaml_file import parse_yaml
 
 INSTANCE_RULES = ("component", "color")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...utils.errors import DataError, did_you_mean
-from ..items import Phrase
+from ..records.image_item import Phrase
 from .by_image import PhraseFile, category_index, images_by_id, sentence_texts
 from .json_file import read_bytes, read_json
 

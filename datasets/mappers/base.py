@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ...utils.structures import Sample
-from ..catalog import Item
+from ..records.catalog import Item
 
 
 class TrainMapper(Protocol):

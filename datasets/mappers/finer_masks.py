@@ -8,8 +8,8 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from ...utils.errors import DataError
-from ..catalog import Item
 from ..formats.segmentation import decode_mask
+from ..records.catalog import Item
 from .panoptic import Placed
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.structures import Category, Sample, Targets
-from ..catalog import Composite, Item
 from ..formats.foreground import read_foreground, same_aspect
 from ..formats.label_maps import read_object_map
 from ..formats.panoptic import read_panoptic_png
-from ..samplers import evaluation_rng
+from ..records.catalog import Composite, Item
+from ..stream.samplers import evaluation_rng
 from ..transforms.composite import (
     ForegroundChanges,
     compose,

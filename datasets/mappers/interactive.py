@@ -10,13 +10,13 @@ import numpy as np
 from ...utils.image_io import MAX_PIXELS
 from ...utils.structures import Sample, SpatialTargets, TextTargets
 from ...utils.text_templates import TEMPLATES, training_prompt
-from ..catalog import Item
 from ..formats.label_maps import read_object_map
+from ..records.catalog import Item
 from ..strokes.base import StrokeSampler
 from ..transforms.geometry import Geometry
 from .finer_masks import refine_masks
 from .panoptic import PanopticTrainMapper, Placed, check_size
-from .phrases import phrase_mask
+from .phrase_masks import phrase_mask
 
 MIN_PIXELS = 10
 """Objects with fewer pixels get no stroke."""

@@ -10,12 +10,12 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.structures import ObjectTruth, PhraseTruth, Sample
 from ...utils.text_templates import TEMPLATES, training_prompt
-from ..formats.record import Record
-from ..items import Item
+from ..records.image_item import Item
+from ..records.record import Record
 from ..strokes.base import StrokeSampler
-from .objects import first_strokes, panoptic_objects, read_objects, resize_labels
+from .click_objects import first_strokes, panoptic_objects, read_objects, resize_labels
 from .panoptic import PanopticEvalMapper
-from .phrases import phrase_mask, phrase_truth
+from .phrase_masks import phrase_mask, phrase_truth
 
 _BARE = TEMPLATES.index("{}.")  # nothing but the name and a full stop
 

@@ -13,9 +13,9 @@ from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.masks import label_runs
 from ...utils.structures import PanopticResult, Sample, Targets
-from ..catalog import Item
 from ..formats.label_maps import read_label_map
 from ..formats.panoptic import VOID, read_panoptic_png
+from ..records.catalog import Item
 from ..transforms.color import ColorJitter
 from ..transforms.geometry import Geometry
 from ..transforms.resize import FixedResize

@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Generic, TypeVar
 from ...utils.config.architectures import find_architecture, only_subclass
 from ...utils.config.sections import Shared
 from ...utils.structures import ClickProtocol
-from ..catalog import Record, Split
 from ..mappers.base import EvalMapper, TrainMapper
-from ..mixture import DataSet
+from ..records.catalog import Record, Split
+from ..stream.mixture import DataSet
 from ..transforms.resize import FixedResize
 
 C = TypeVar("C", bound=Shared)

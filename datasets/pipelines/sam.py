@@ -9,14 +9,14 @@ from typing import Any
 from ...modeling.sam.config import SamConfig
 from ...utils.errors import ConfigError
 from ...utils.structures import ClickProtocol
-from ..catalog import Record, Split
-from ..formats.dlo import parse_entry
+from ..formats.dlo_folders import parse_entry
 from ..mappers.base import EvalMapper, TrainMapper
 from ..mappers.foreground import ForegroundEvalMapper, ForegroundPictures, ForegroundTrainMapper
 from ..mappers.interactive_eval import ClickOptions, InteractiveEvalMapper
 from ..mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from ..mappers.promptable import LongSideFlip, PromptableTrainMapper
-from ..mixture import DataSet
+from ..records.catalog import Record, Split
+from ..stream.mixture import DataSet
 from ..strokes.box import TightBox
 from ..strokes.point import InnermostPoint
 from ..transforms.composite import ForegroundChanges

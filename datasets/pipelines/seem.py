@@ -11,12 +11,12 @@ from ...modeling.seem.config_data import StrokeSampler as StrokeKeys
 from ...utils.errors import ConfigError
 from ...utils.registry import Registry
 from ...utils.structures import ClickProtocol
-from ..catalog import Record, Split
 from ..mappers.base import EvalMapper, TrainMapper
 from ..mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from ..mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from ..mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from ..mixture import DataSet, has_categories
+from ..records.catalog import Record, Split
+from ..stream.mixture import DataSet, has_categories
 from ..strokes.base import StrokeSampler
 from ..strokes.box import TightBox
 from ..strokes.mixed import MixedStrokes

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from ...utils.config.sections import Test
     from ...utils.masks import Rle
     from ...utils.structures import Category, Prediction, Sample
-    from ..evaluation.base import Evaluator
-    from ..formats.split import Split
+    from ..evaluators.base import Evaluator
+    from ..records.split import Split
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class PromptedTask(Task):
 
     Attributes:
         prompt: the kind of prompt that the network must take, one of ``Promptable.prompt_kinds``.
-        evaluation_pass: how it is prompted, a name in ``PASSES`` of :mod:`segfoundry.trainer.evaluation_passes`.
+        evaluation_pass: how it is prompted, a name in ``PASSES`` of :mod:`segfoundry.trainer.evaluation.passes`.
     """
 
     prompt: ClassVar[str]

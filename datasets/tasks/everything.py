@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class _Writer(ResultWriter):
-    """``everything/NAME.json``, or PNG files with a table, see :mod:`segfoundry.datasets.everything_writer`."""
+    """``everything/NAME.json``, or PNG files with a table, see :mod:`segfoundry.datasets.writers.everything`."""
 
     def __init__(self, folder: Path, png: bool) -> None:
         self.folder, self.png = folder, png
 
     def add(self, image: PredictedImage, result: Records) -> None:
-        from ..everything_writer import write_everything_json, write_everything_png
+        from ..writers.everything import write_everything_json, write_everything_png
 
         write = write_everything_png if self.png else write_everything_json
         write(self.folder / "everything", image.name, result)

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
     from ...utils.config.sections import Test
     from ...utils.structures import Category, ForegroundResult, Prediction, Sample
-    from ..evaluation.foreground import ForegroundEvaluator
-    from ..formats.split import Split
+    from ..evaluators.foreground import ForegroundEvaluator
+    from ..records.split import Split
     from .figures import Colors
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from ..evaluation.foreground import foreground_table
-    from ..evaluation.score_foreground import score_foreground
+    from ..evaluators.foreground import foreground_table
+    from ..score.score_foreground import score_foreground
 
     result = score_foreground(args.gt_folder, args.pred_folder, workers=args.workers)
     return result, foreground_table(result, "0..1")
@@ -56,7 +56,7 @@ class _Comparison(Comparison):
         return FOREGROUND_ERROR_COLORS
 
     def error_share(self, truth: np.ndarray, result: ForegroundResult) -> float:
-        from ..evaluation.foreground_metrics import confusion, count_scores
+        from ..metrics.foreground_overlap import confusion, count_scores
 
         return 1 - count_scores(confusion(result.mask, truth))["iou"]
 
@@ -116,7 +116,7 @@ class Foreground(ResultTask):
         return split.foreground is not None
 
     def evaluator(self) -> type[ForegroundEvaluator]:
-        from ..evaluation.foreground import ForegroundEvaluator
+        from ..evaluators.foreground import ForegroundEvaluator
 
         return ForegroundEvaluator
 

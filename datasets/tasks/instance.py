@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from ...utils.config.sections import Test
     from ...utils.structures import Category, InstanceResult, Prediction
-    from ..evaluation.instance import InstanceEvaluator
-    from ..formats.split import Split
+    from ..evaluators.instance import InstanceEvaluator
+    from ..records.split import Split
     from .base import Region
 
 _MIN_SCORE = 0.5  # of an instance that the page shows
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from ..evaluation.instance import instance_table
-    from ..evaluation.score_instances import score_instances
+    from ..evaluators.instance import instance_table
+    from ..score.score_instances import score_instances
 
     result = score_instances(args.gt_json, args.pred_json, accelerate=not args.no_accelerator)
     return result, instance_table(result, "0..1")
@@ -47,7 +47,7 @@ class _Writer(ResultWriter):
         self._entries: dict[tuple[int, int], list[dict[str, Any]]] = {}
 
     def add(self, image: PredictedImage, result: InstanceResult) -> None:
-        from ..writers import instance_results
+        from ..writers.predictions import instance_results
 
         self._entries[image.place] = instance_results(result, image.image_id, self.categories)
 
@@ -79,7 +79,7 @@ class Instance(ResultTask):
         return split.panoptic is not None and any(category.isthing for category in categories)
 
     def evaluator(self) -> type[InstanceEvaluator]:
-        from ..evaluation.instance import InstanceEvaluator
+        from ..evaluators.instance import InstanceEvaluator
 
         return InstanceEvaluator
 

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...utils.structures import Category
-    from ..evaluation.interactive import InteractiveEvaluator
-    from ..formats.split import Split
+    from ..evaluators.interactive import InteractiveEvaluator
+    from ..records.split import Split
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from ..evaluation.interactive import click_table
-    from ..evaluation.score_prompted import score_interactive
+    from ..evaluators.interactive import click_table
+    from ..score.score_prompted import score_interactive
 
     result = score_interactive(args.pred_json)
     return result, click_table(result)
@@ -52,7 +52,7 @@ class Interactive(PromptedTask):
         return split.panoptic is None and split.objects is not None
 
     def evaluator(self) -> type[InteractiveEvaluator]:
-        from ..evaluation.interactive import InteractiveEvaluator
+        from ..evaluators.interactive import InteractiveEvaluator
 
         return InteractiveEvaluator
 

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from ...utils.config.sections import Test
     from ...utils.structures import Category, PanopticResult, Prediction, Sample
-    from ..evaluation.panoptic import PanopticEvaluator
-    from ..formats.split import Split
+    from ..evaluators.panoptic import PanopticEvaluator
+    from ..records.split import Split
     from .base import Region
     from .figures import Colors
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from ..evaluation.panoptic_quality import PanopticProtocol
-    from ..evaluation.score_panoptic import PanopticFiles, panoptic_table, score_panoptic
     from ..formats.json_file import read_json
+    from ..metrics.panoptic_quality import PanopticProtocol
+    from ..score.score_panoptic import PanopticFiles, panoptic_table, score_panoptic
 
     result = score_panoptic(
         PanopticFiles.at(args.gt_json, args.gt_folder),
@@ -83,7 +83,7 @@ class _Writer(ResultWriter):
 
     def add(self, image: PredictedImage, result: PanopticResult) -> None:
         from ..formats.panoptic import write_panoptic_png
-        from ..writers import segments_info
+        from ..writers.predictions import segments_info
 
         height, width = result.ids.shape
         write_panoptic_png(self.folder / "panoptic" / f"{image.name}.png", result.ids)
@@ -94,7 +94,7 @@ class _Writer(ResultWriter):
 
     def close(self) -> list[Path]:
         from ...utils.files import atomic_write_json
-        from ..writers import category_entry
+        from ..writers.predictions import category_entry
 
         entries = [self._entries[place] for place in sorted(self._entries)]
         document = {
@@ -126,7 +126,7 @@ class Panoptic(ResultTask):
         return split.panoptic is not None
 
     def evaluator(self) -> type[PanopticEvaluator]:
-        from ..evaluation.panoptic import PanopticEvaluator
+        from ..evaluators.panoptic import PanopticEvaluator
 
         return PanopticEvaluator
 

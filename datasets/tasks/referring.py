@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ...utils.structures import Category
-    from ..evaluation.referring import ReferringEvaluator
-    from ..formats.split import Split
+    from ..evaluators.referring import ReferringEvaluator
+    from ..records.split import Split
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from ..evaluation.referring import referring_table
-    from ..evaluation.score_prompted import score_referring
+    from ..evaluators.referring import referring_table
+    from ..score.score_prompted import score_referring
 
     result = score_referring(args.record, args.pred_json, sentences=args.sentences or "first")
     return result, referring_table(result, "0..1")
@@ -60,7 +60,7 @@ class Referring(PromptedTask):
         return split.referring
 
     def evaluator(self) -> type[ReferringEvaluator]:
-        from ..evaluation.referring import ReferringEvaluator
+        from ..evaluators.referring import ReferringEvaluator
 
         return ReferringEvaluator
 

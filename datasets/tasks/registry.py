@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...utils.structures import Category, Prediction
-    from ..formats.split import Split
+    from ..records.split import Split
 
 
 @functools.cache

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ...utils.config.sections import Test
     from ...utils.structures import Category, Prediction, Sample
-    from ..evaluation.semantic import SemanticEvaluator
-    from ..formats.split import Split
+    from ..evaluators.semantic import SemanticEvaluator
+    from ..records.split import Split
     from .base import Region
 
 
@@ -25,9 +25,9 @@ def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if args.num_classes is not None and not 1 <= args.num_classes <= 255:
         raise UserError(f"--num_classes is {args.num_classes}, expected 1..255")
     from ...utils.structures import Category
-    from ..catalog import find_record
-    from ..evaluation.score_semantic import score_semantic
-    from ..evaluation.semantic import semantic_table
+    from ..evaluators.semantic import semantic_table
+    from ..records.catalog import find_record
+    from ..score.score_semantic import score_semantic
 
     if args.record is not None:
         categories = find_record(args.record, "val")[0].categories
@@ -99,7 +99,7 @@ class Semantic(ResultTask):
         return not any((split.objects, split.referring, split.foreground))  # annotations of another program
 
     def evaluator(self) -> type[SemanticEvaluator]:
-        from ..evaluation.semantic import SemanticEvaluator
+        from ..evaluators.semantic import SemanticEvaluator
 
         return SemanticEvaluator
 

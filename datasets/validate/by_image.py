@@ -8,9 +8,9 @@ from typing import Any
 from ...utils.errors import DataError
 from ..formats.by_image import PhraseFile, read_captions, read_instances, sentence_texts
 from ..formats.json_file import read_json
-from ..formats.record import Record, Split
 from ..formats.segmentation import decode_mask
-from ..load import read_phrases
+from ..records.list_items import read_phrases
+from ..records.record import Record, Split
 from .findings import Findings
 
 

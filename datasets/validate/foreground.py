@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ...utils.errors import DataError
 from ...utils.image_io import read_image
-from ..convert.parallel import run_parallel
-from ..formats.dlo import background_files
-from ..formats.split import Split
+from ..formats.dlo_folders import background_files
+from ..prepare.parallel import run_parallel
+from ..records.split import Split
 from .findings import Findings
 from .scan import Scan
 

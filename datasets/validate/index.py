@@ -13,8 +13,8 @@ from ...utils.image_io import IMAGE_SUFFIXES
 from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list
 from ..formats.pairs import pair
 from ..formats.panoptic import read_panoptic_json
-from ..formats.record import Record, Split
-from ..load import find_coco_image, find_image, read_phrases, semantic_match
+from ..records.list_items import find_coco_image, find_image, read_phrases, semantic_match
+from ..records.record import Record, Split
 from .findings import Findings
 from .panoptic_json import check_panoptic_json
 from .scan import Limits, Target

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...utils.structures import Category
-from ..formats.record import Record, Split
+from ..records.record import Record, Split
 from .findings import Findings
 
 

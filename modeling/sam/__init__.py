@@ -4,16 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .everything import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
-    from .network import Sam as Sam
-    from .predictor import SamPredictor as SamPredictor
-    from .registry import sam_model_registry as sam_model_registry
+    from .everything.mask_generator import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
+    from .network.sam import Sam as Sam
+    from .prompting.sam_model_registry import sam_model_registry as sam_model_registry
+    from .prompting.sam_predictor import SamPredictor as SamPredictor
 
 _HOMES = {
-    "Sam": "network",
-    "SamAutomaticMaskGenerator": "everything",
-    "SamPredictor": "predictor",
-    "sam_model_registry": "registry",
+    "Sam": "network.sam",
+    "SamAutomaticMaskGenerator": "everything.mask_generator",
+    "SamPredictor": "prompting.sam_predictor",
+    "sam_model_registry": "prompting.sam_model_registry",
 }
 
 

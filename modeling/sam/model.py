@@ -20,20 +20,20 @@ from ..base import START, MetaArch, Progress, TrainPolicy
 from ..feature_cache import FeatureCache
 from ..finetune import is_frozen
 from ..promptable import Promptable
-from ..published import PublishedLayout, TransformersLayout
-from .answers import answer_prompts, answered_masks
-from .build import CustomSize, build_sam
+from ..weights.layouts import PublishedLayout, TransformersLayout
 from .config import SamConfig
-from .dlo import DloTask
-from .encoded import Encoded
-from .everything import EverythingSettings, find_everything
-from .network import Sam
-from .promptable import PromptableTask
-from .published import adapt_state, load_base
-from .task import Task
-from .tiny_vit import TinyViT
-from .to_transformers import to_transformers
+from .everything.mask_generator import EverythingSettings, find_everything
+from .network.build_sam import CustomSize, build_sam
+from .network.sam import Sam
+from .network.tiny_vit import TinyViT
+from .prompting.answering import answer_prompts, answered_masks
+from .prompting.encoded import Encoded
+from .training_tasks.base import Task
+from .training_tasks.dlo import DloTask
+from .training_tasks.promptable import PromptableTask
 from .tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
+from .weights.load_published import adapt_state, load_base
+from .weights.to_transformers import to_transformers
 
 
 class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayout):
@@ -106,7 +106,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
     forward = MetaArch.forward  # type: ignore[assignment]
 
     def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:
-        """Returns the weighted losses of the task, see :mod:`segfoundry.modeling.sam.dlo` and ``promptable``.
+        """Returns the weighted losses of the task, see ``modeling/sam/training_tasks/``.
 
         Args:
             batch: images with the targets of the task.
@@ -215,7 +215,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         return self
 
     def adapt_state(self, state: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
-        """Accepts the layouts of the public files and other image sizes (see ``modeling/sam/published.py``)."""
+        """Accepts the layouts of the public files and other image sizes (``weights/load_published.py``)."""
         return adapt_state(self, state, source)
 
     def check_plain(self) -> None:

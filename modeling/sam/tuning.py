@@ -26,13 +26,13 @@ from ..base import TrainPolicy
 from ..finetune import NORMS, OptimRules, parameter_kinds, parameter_owners
 from ..layers.image_encoder_vit import ImageEncoderViT
 from ..layers.lora import add_lora
-from .adapter import ParallelAdapter, add_adapter
 from .config import SamConfig
 from .config_training import LoraUpdates
-from .lora_qkv import PROJECTIONS, add_qkv_lora
-from .network import Sam
-from .published import UNUSED
-from .two_way_transformer import Attention
+from .network.lora_qkv import PROJECTIONS, add_qkv_lora
+from .network.parallel_adapter import ParallelAdapter, add_adapter
+from .network.sam import Sam
+from .network.two_way_transformer import Attention
+from .weights.load_published import UNUSED
 
 PARTS = ("image_encoder", "prompt_encoder", "mask_decoder")
 # What enters the first block of a part, although it stands behind the blocks.

@@ -27,7 +27,7 @@ from .config_data import (
     check_strokes,
 )
 from .config_model import Model
-from .published import Shapes, shipped_config
+from .recognise import Shapes, shipped_config
 
 _PIXEL_DECODERS = ("transformer_encoder_fpn", "transformer_encoder_deform")
 # decoder of each model

@@ -18,24 +18,20 @@ from ..base import START, MetaArch, Progress, TrainPolicy
 from ..exportable import Exportable
 from ..finetune import is_frozen
 from ..promptable import TakesReferences
-from .backbone import build_backbone
+from .backbones.build_backbone import build_backbone
 from .config import SeemConfig, active_tasks
-from .criterion import SetCriterion
-from .decoder_base import QueryDecoder
-from .decoder_build import build_decoder
-from .encoded import Encoded, EncodedGroup
-from .graph import PanopticGraph
-from .image_levels import DecoderFeatures
-from .images import ImageNormalizer, pad_masks
-from .interaction import PromptAnswerer, full_masks
-from .outputs import DecoderOutput
-from .pixel_decoder import build_pixel_decoder
-from .policy import PARTS, PolicySettings, seem_policy
-from .postprocess import PostProcessor
-from .prompts import DecoderPrompts, ReferencePrompt
-from .text import build_text, text_cache
-from .tokenizer import Tokenizer
-from .training_prompts import (
+from .decoder.build_decoder import build_decoder
+from .decoder.decoder_output import DecoderOutput
+from .decoder.decoder_prompts import DecoderPrompts, ReferencePrompt
+from .decoder.image_levels import DecoderFeatures
+from .decoder.query_decoder import QueryDecoder
+from .image_normalizer import ImageNormalizer, pad_masks
+from .losses.criterion import SetCriterion
+from .panoptic_graph import PanopticGraph
+from .pixel_decoders.build_pixel_decoder import build_pixel_decoder
+from .prompting.answering import PromptAnswerer, full_masks
+from .prompting.encoded import Encoded, EncodedGroup
+from .prompting.training_prompts import (
     NamedMasks,
     StrokedObjects,
     TrainingTasks,
@@ -46,7 +42,11 @@ from .training_prompts import (
     text_targets,
     with_zero_of,
 )
-from .vocabulary import BACKGROUND, ClassEmbeddings
+from .results.postprocess import PostProcessor
+from .text.build_text import build_text, text_cache
+from .text.class_embeddings import BACKGROUND, ClassEmbeddings
+from .text.tokenizer import Tokenizer
+from .tuning import PARTS, PolicySettings, seem_policy
 
 
 class SegmentationHead(nn.Module):
@@ -324,7 +324,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
         return [self.backbone, self.sem_seg_head.pixel_decoder, self.sem_seg_head.predictor]
 
     def train_policy(self) -> TrainPolicy:
-        """Returns which parameters train (see ``modeling/seem/policy.py``).
+        """Returns which parameters train (see ``modeling/seem/tuning.py``).
 
         Raises:
             ConfigError: the variant cannot be trained.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
 if _TYPE_CHECKING:
-    from segfoundry.trainer.predictor import Predictor as Predictor
+    from segfoundry.trainer.prediction.predictor import Predictor as Predictor
 
 __version__ = "0.1.0"
 
@@ -20,7 +20,7 @@ if not (_HERE / "modeling").is_dir() and (_CHECKOUT / "entry.py").is_file():
 def __getattr__(name: str) -> _Any:
     """Loads ``segfoundry.Predictor``, and torch with it, when it is first asked for."""
     if name == "Predictor":
-        from segfoundry.trainer.predictor import Predictor
+        from segfoundry.trainer.prediction.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

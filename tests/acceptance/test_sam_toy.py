@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.draws import Draws

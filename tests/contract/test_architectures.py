@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from segfoundry.datasets.build import build_eval_loader, build_train_loader
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.stream.loaders import build_eval_loader, build_train_loader
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.modeling.promptable import prompt_kinds
-from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.dry_run import dry_run
-from segfoundry.trainer.environment import seed_step
-from segfoundry.trainer.evaluate import evaluate, evaluation_mode
-from segfoundry.trainer.launch import Ranks
-from segfoundry.trainer.loop import Loop
-from segfoundry.trainer.precision import Precision
-from segfoundry.trainer.preflight import check_training
-from segfoundry.trainer.run import build_training, loop_settings, train_data
-from segfoundry.trainer.signals import StopSignals
+from segfoundry.trainer.evaluation.measure import evaluate, evaluation_mode
+from segfoundry.trainer.machine.distributed import Processes
+from segfoundry.trainer.machine.environment import seed_step
+from segfoundry.trainer.machine.launch import Ranks
+from segfoundry.trainer.machine.precision import Precision
+from segfoundry.trainer.machine.signals import StopSignals
+from segfoundry.trainer.plan import check_training
+from segfoundry.trainer.training.dry_run import dry_run
+from segfoundry.trainer.training.loop import Loop
+from segfoundry.trainer.training.start import build_training, loop_settings, train_data
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.config.schema import with_values
 from segfoundry.utils.draws import Draws

@@ -48,9 +48,9 @@ def write_raw(folder, names=("a", "b", "c", "d", "e")):
 
 def prepare(folder, output=None, sentences=None, workers=0, **options):
     """Runs prepare on a folder of :func:`write_raw`; returns the summary."""
-    from segfoundry.datasets.convert.prepare_dataset import PrepareOptions, prepare_color_masks
     from segfoundry.datasets.formats.color_table import read_color_table
     from segfoundry.datasets.formats.grounding import read_sentences
+    from segfoundry.datasets.prepare.prepare_dataset import PrepareOptions, prepare_color_masks
 
     table = read_color_table(folder / "colors.yaml")
     own = None if sentences is None else read_sentences(sentences, table.categories)

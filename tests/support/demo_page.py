@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import chromium
 
 from segfoundry.trainer.demo.server import DemoServer
-from segfoundry.trainer.predictor import Predictor
+from segfoundry.trainer.prediction.predictor import Predictor
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from segfoundry.modeling.sam.transforms import ResizeLongestSide
+from segfoundry.modeling.sam.network.input_frame import ResizeLongestSide
 
 
 class LabelPredictor:

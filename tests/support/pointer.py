@@ -122,8 +122,8 @@ def predictor(model=None, **keys):
 
     from segfoundry.datasets.transforms.resize import ResizeLongest
     from segfoundry.modeling.seem.config import tiny
-    from segfoundry.trainer.precision import Precision
-    from segfoundry.trainer.predictor import Predictor
+    from segfoundry.trainer.machine.precision import Precision
+    from segfoundry.trainer.prediction.predictor import Predictor
     from segfoundry.utils.config.engine import load_mapping
     from segfoundry.utils.structures import Category
 

@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
 from segfoundry.modeling.sam import SamPredictor
-from segfoundry.modeling.sam.crops import crop_boxes, cut_off, point_grid
-from segfoundry.modeling.sam.everything import SamAutomaticMaskGenerator
-from segfoundry.modeling.sam.mask_quality import corner_boxes, stability_scores
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.small_regions import remove_small_regions
-from segfoundry.modeling.sam.transforms import ResizeLongestSide
+from segfoundry.modeling.sam.everything.crops import crop_boxes, cut_off, point_grid
+from segfoundry.modeling.sam.everything.mask_generator import SamAutomaticMaskGenerator
+from segfoundry.modeling.sam.everything.mask_quality import corner_boxes, stability_scores
+from segfoundry.modeling.sam.everything.small_regions import remove_small_regions
+from segfoundry.modeling.sam.network.input_frame import ResizeLongestSide
+from segfoundry.modeling.sam.network.sam import Sam
 from segfoundry.utils.masks import encode_masks, rle_areas, rle_counts
 
 from .golden_writer import named, params, write_case

@@ -16,12 +16,12 @@ from segfoundry.modeling.layers.image_encoder_vit import Block, ConvNeck, ImageE
 from segfoundry.modeling.layers.relative_position import relative_positions
 from segfoundry.modeling.layers.windows import split_windows
 from segfoundry.modeling.sam import SamPredictor
-from segfoundry.modeling.sam.mask_decoder import MaskDecoder
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.prompt_encoder import PromptEncoder
-from segfoundry.modeling.sam.tiny_vit import TinyViT
-from segfoundry.modeling.sam.transforms import ResizeLongestSide
-from segfoundry.modeling.sam.two_way_transformer import TwoWayTransformer
+from segfoundry.modeling.sam.network.input_frame import ResizeLongestSide
+from segfoundry.modeling.sam.network.mask_decoder import MaskDecoder
+from segfoundry.modeling.sam.network.prompt_encoder import PromptEncoder
+from segfoundry.modeling.sam.network.sam import Sam
+from segfoundry.modeling.sam.network.tiny_vit import TinyViT
+from segfoundry.modeling.sam.network.two_way_transformer import TwoWayTransformer
 
 from .golden_writer import gradients, named, params, randomize, write_case
 

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from segfoundry.modeling.losses.matcher import HungarianMatcher
-from segfoundry.modeling.seem.criterion import SetCriterion
-from segfoundry.modeling.seem.decoder import SeemDecoder
-from segfoundry.modeling.seem.decoder_base import AdapterOptions, QueryDecoder
-from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
-from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
-from segfoundry.modeling.seem.language import LanguageEncoder
-from segfoundry.modeling.seem.loss_tasks import GroundingTargets
-from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput, mask_logits
-from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
-from segfoundry.modeling.seem.selection import stroke_masks
-from segfoundry.modeling.seem.visibility import AttentionArch
+from segfoundry.modeling.seem.decoder.decoder_demo import SeemDecoderDemo
+from segfoundry.modeling.seem.decoder.decoder_output import DecoderOutput, LayerOutput, PromptedOutput, mask_logits
+from segfoundry.modeling.seem.decoder.decoder_prompts import DecoderPrompts, SpatialPrompt, TextPrompt
+from segfoundry.modeling.seem.decoder.decoder_v0 import SeemDecoderV0
+from segfoundry.modeling.seem.decoder.decoder_v1 import SeemDecoder
+from segfoundry.modeling.seem.decoder.query_decoder import AdapterOptions, QueryDecoder
+from segfoundry.modeling.seem.decoder.query_masks import stroke_masks
+from segfoundry.modeling.seem.decoder.visibility import AttentionArch
+from segfoundry.modeling.seem.losses.criterion import SetCriterion
+from segfoundry.modeling.seem.losses.loss_families import GroundingTargets
+from segfoundry.modeling.seem.text.text_towers import LanguageEncoder
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Targets
 

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from segfoundry.modeling.clicks import next_click
 from segfoundry.modeling.layers.ms_deform_attn import multi_scale_deformable_attention
-from segfoundry.modeling.seem.davit import DaViTBackbone
-from segfoundry.modeling.seem.focalnet import FocalNet
-from segfoundry.modeling.seem.language import LanguageEncoder, normalize
-from segfoundry.modeling.seem.mask_resize import MaskResizer
-from segfoundry.modeling.seem.pixel_decoder import PIXEL_DECODERS
-from segfoundry.modeling.seem.pixel_decoder_deform import DeformableEncoderLayer
-from segfoundry.modeling.seem.postprocess import (
+from segfoundry.modeling.seem.backbones.davit import DaViTBackbone
+from segfoundry.modeling.seem.backbones.focalnet import FocalNet
+from segfoundry.modeling.seem.backbones.vit import SimpleFeaturePyramid
+from segfoundry.modeling.seem.pixel_decoders.build_pixel_decoder import PIXEL_DECODERS
+from segfoundry.modeling.seem.pixel_decoders.deformable import DeformableEncoderLayer
+from segfoundry.modeling.seem.results.mask_resize import MaskResizer
+from segfoundry.modeling.seem.results.postprocess import (
     boxes_to_output,
     class_probabilities,
     instances,
@@ -28,7 +28,7 @@ from segfoundry.modeling.seem.postprocess import (
     panoptic_map,
     semantic_scores,
 )
-from segfoundry.modeling.seem.vit import SimpleFeaturePyramid
+from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
 from segfoundry.utils.structures import Strokes
 from segfoundry.utils.text_templates import evaluation_prompts, training_prompt
 

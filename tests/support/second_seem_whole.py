@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from segfoundry.modeling.clicks import next_click
 from segfoundry.modeling.finetune import apply_policy
-from segfoundry.modeling.seem.mask_resize import MaskResizer
 from segfoundry.modeling.seem.model import Seem
+from segfoundry.modeling.seem.results.mask_resize import MaskResizer
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.structures import (
     Batch,

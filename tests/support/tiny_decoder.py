@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.decoder import SeemDecoder
-from segfoundry.modeling.seem.decoder_base import QueryDecoder
-from segfoundry.modeling.seem.language import LanguageEncoder, normalize
-from segfoundry.modeling.seem.prompts import SpatialPrompt, TextPrompt
-from segfoundry.modeling.seem.visibility import AttentionArch
+from segfoundry.modeling.seem.decoder.decoder_prompts import SpatialPrompt, TextPrompt
+from segfoundry.modeling.seem.decoder.decoder_v1 import SeemDecoder
+from segfoundry.modeling.seem.decoder.query_decoder import QueryDecoder
+from segfoundry.modeling.seem.decoder.visibility import AttentionArch
+from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
 from segfoundry.utils.config.engine import load_mapping
 
 ARCH = AttentionArch.from_config(load_mapping({"MODEL.NAME": "seem_model_v1"}).cfg.ATTENTION_ARCH)

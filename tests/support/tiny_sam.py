@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from segfoundry.datasets.collate import collate
-from segfoundry.datasets.formats.record import Record
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.records.record import Record
+from segfoundry.datasets.stream.collate import collate
 from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.modeling.layers.image_encoder_vit import EPS, ConvNeck, ImageEncoderViT
 from segfoundry.modeling.sam.config import tiny
-from segfoundry.modeling.sam.mask_decoder import MaskDecoder
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.prompt_encoder import PromptEncoder
-from segfoundry.modeling.sam.two_way_transformer import TwoWayTransformer
-from segfoundry.trainer.precision import build_precision
-from segfoundry.trainer.predictor import Predictor
+from segfoundry.modeling.sam.network.mask_decoder import MaskDecoder
+from segfoundry.modeling.sam.network.prompt_encoder import PromptEncoder
+from segfoundry.modeling.sam.network.sam import Sam
+from segfoundry.modeling.sam.network.two_way_transformer import TwoWayTransformer
+from segfoundry.trainer.machine.precision import build_precision
+from segfoundry.trainer.prediction.predictor import Predictor
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Sample, Targets

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from segfoundry.modeling.base import START, MetaArch, ParamRule, TrainPolicy
-from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.ema import Ema
-from segfoundry.trainer.launch import Ranks
-from segfoundry.trainer.loop import Loop, LoopSettings
-from segfoundry.trainer.optim import build_optimizer, parameter_names
-from segfoundry.trainer.precision import Precision
-from segfoundry.trainer.signals import StopSignals
-from segfoundry.trainer.state import TrainState
+from segfoundry.trainer.machine.distributed import Processes
+from segfoundry.trainer.machine.launch import Ranks
+from segfoundry.trainer.machine.precision import Precision
+from segfoundry.trainer.machine.signals import StopSignals
+from segfoundry.trainer.training.ema import Ema
+from segfoundry.trainer.training.loop import Loop, LoopSettings
+from segfoundry.trainer.training.optimizer import build_optimizer, parameter_names
+from segfoundry.trainer.training.state import TrainState
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.structures import Batch, Prediction, Sample
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from segfoundry.datasets.collate import collate
+from segfoundry.datasets.stream.collate import collate
 from segfoundry.utils.structures import Batch
 
 from .tiny_sam import foreground_sample

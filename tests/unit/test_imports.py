@@ -219,7 +219,7 @@ def small_tree(tmp_path):
     write("modeling/one/config.py", "from ...utils.errors import UserError")
     write("modeling/two/config.py", "")
     write("datasets/pipelines/one.py", "from ...modeling.one.config import UserError")
-    write("trainer/run.py", "from ..modeling.one.config import UserError")
+    write("trainer/training/start.py", "from ..modeling.one.config import UserError")
     return write
 
 
@@ -228,7 +228,7 @@ PLANTED = {
     "arrows in a function": (
         "utils/a.py",
         "def f():\n    from ..trainer.run import UserError",
-        "segfoundry.trainer.run",
+        "segfoundry.trainer.training.start",
     ),
     "arrows for typing": (
         "modeling/a.py",
@@ -282,9 +282,9 @@ def test_an_import_that_leads_nowhere_is_found(text, ends, small_tree, tmp_path)
 
 # Modules that are found by name when the program runs, which no import statement shows: file -> what it looks for.
 FOUND_BY_NAME = {
-    "modeling/build.py": "modeling/NAME/model.py",
+    "modeling/build_model.py": "modeling/NAME/model.py",
     "modeling/sam/__init__.py": "names that SAM's users know",
-    "modeling/seem/backbone.py": "the backbone that MODEL.BACKBONE.NAME chooses",
+    "modeling/seem/backbones/build_backbone.py": "the backbone that MODEL.BACKBONE.NAME chooses",
     "datasets/pipelines/base.py": "datasets/pipelines/NAME.py",
     "datasets/tasks/registry.py": "datasets/tasks/*.py",
     "trainer/cli/main.py": "trainer/cli/VERB.py",

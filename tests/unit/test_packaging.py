@@ -91,7 +91,7 @@ def test_wheel_has_one_name_and_nothing_large(wheel):
         "py.typed",
         "modeling/seem/config.py",
         "trainer/demo/static/index.html",
-        "utils/templates/report.html.j2",
+        "trainer/run_folder/templates/report.html.j2",
         "configs/seem/tiny.yaml",
     ]
     records = [p.relative_to(ROOT).as_posix() for p in ROOT.glob("datasets/records/*.yaml")]

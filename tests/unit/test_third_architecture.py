@@ -7,7 +7,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build_model import build_model
 from segfoundry.trainer.cli.main import main
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.engine import load_config

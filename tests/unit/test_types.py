@@ -12,7 +12,7 @@ READERS = """
 from segfoundry.datasets.pipelines.sam import SamPipeline
 from segfoundry.datasets.pipelines.seem import SeemPipeline
 from segfoundry.modeling.seem.config import SeemConfig
-from segfoundry.trainer.preflight import Plan
+from segfoundry.trainer.plan import Plan
 from segfoundry.utils.config.sections import Shared, Solver
 
 

@@ -54,13 +54,13 @@ def run(args: argparse.Namespace) -> int:
     if args.to != "segfoundry" and (args.classes or args.record):
         raise UsageError(f"a file --to {args.to} holds no names: leave out --classes and --record")
 
-    from ..convert import check_target, convert
+    from ..weights.conversion import check_target, convert
 
     check_target(args.output, args.to, args.force)
 
     from ...utils.files import human_size
     from ...utils.logging import setup_logging
-    from ..loading import parse_classes, record_categories
+    from ..weights.load_model import parse_classes, record_categories
 
     setup_logging()
     vocabulary = None

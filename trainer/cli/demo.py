@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if not is_first_process():
         raise UsageError("demo runs in one process; start it without a launcher")
     from ...utils.logging import setup_logging
-    from ..environment import check_torch
-    from ..predictor import load_predictor
+    from ..machine.environment import check_torch
+    from ..prediction.predictor import load_predictor
 
     setup_logging()
     check_torch()

@@ -39,8 +39,8 @@ def run(args: argparse.Namespace) -> int:
     """Checks the data sets and the weight file, then evaluates."""
     from ...utils.config.engine import names_model
     from ...utils.errors import ConfigError
-    from ..launch import launch_local, launched, process_count
-    from ..preflight import check_evaluation
+    from ..machine.launch import launch_local, launched, process_count
+    from ..plan import check_evaluation
     from .common import resolve
 
     files = list(args.conf_files or [])
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         plan = check_evaluation(resolve(args))
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
-    from ..evaluation_run import evaluate_plan
+    from ..evaluation.start import evaluate_plan
 
     name = Path(files[0] if carried is None else args.weights).stem
     return evaluate_plan(plan, name=name, weights=args.weights, output=args.output)
@@ -73,7 +73,7 @@ def _carried_config(weights: str | None) -> Iterator[Path | None]:
         beside = path / "config.yaml"
         yield beside if weights is not None and beside.is_file() else None
         return
-    from ..loading import read_header, recognised_config
+    from ..weights.load_model import read_header, recognised_config
 
     text = read_header(path).get("config")
     if text is None:

@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
     from ...utils.files import human_size
     from ...utils.logging import setup_logging
-    from ..export import check_format, export
-    from ..predictor import load_predictor
+    from ..prediction.graph_export import check_format, export
+    from ..prediction.predictor import load_predictor
 
     setup_logging()
     check_format(args.output)

@@ -62,7 +62,7 @@ def _parser() -> VerbParser:
 
 def run(args: argparse.Namespace) -> int:
     """Translates the command, says so, and trains; returns the exit code of ``train``."""
-    from ..launch import read_ranks
+    from ..machine.launch import read_ranks
     from . import train
 
     translation = translate(args.command, args, args.further, os.environ)

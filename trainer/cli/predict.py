@@ -11,9 +11,9 @@ from ...datasets.tasks.registry import all_result_tasks
 from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
 
 if TYPE_CHECKING:
-    from ...datasets.inputs import InputFile
+    from ...datasets.input_files import InputFile
     from ...datasets.tasks.base import WriterOption
-    from ..predict_prompts import ObjectsOf
+    from ..prediction.predict_prompted import ObjectsOf
 
 HELP = (
     "Run a network on images, folders, glob patterns or videos; write panoptic, semantic, instance files, masks of "
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
-    from ...datasets.inputs import find_inputs
+    from ...datasets.input_files import find_inputs
 
     tasks = parse_tasks(args.tasks)
     if args.batch is not None and args.batch < 1:
@@ -90,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
     objects_of = _objects(args, inputs) if prompted else None
 
     from ...utils.logging import setup_logging
-    from ..environment import check_torch
-    from ..predict import predict_files
-    from ..predict_prompts import check_objects, predict_prompted
-    from ..predictor import load_predictor
+    from ..machine.environment import check_torch
+    from ..prediction.predict_files import predict_files
+    from ..prediction.predict_prompted import check_objects, predict_prompted
+    from ..prediction.predictor import load_predictor
 
     setup_logging()
     check_torch()
@@ -139,7 +139,7 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     Raises:
         UserError: options contradict each other, or the file of prompts is wrong.
     """
-    from ...datasets.formats.prompts import PromptedObject, read_prompt_file
+    from ...datasets.formats.prompt_file import PromptedObject, read_prompt_file
     from ...utils.prompts import Box, Point, Prompt
 
     for option in ("tasks", "batch", *(option.name for option in _writer_options())):

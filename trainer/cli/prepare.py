@@ -164,8 +164,8 @@ def _aliases(words: list[str]) -> dict[str, str | None]:
 
 
 def _prepare_options(given: dict):
-    from ...datasets.convert.color_masks import MaskRules
-    from ...datasets.convert.prepare_dataset import PrepareOptions
+    from ...datasets.prepare.color_masks import MaskRules
+    from ...datasets.prepare.prepare_dataset import PrepareOptions
 
     rules = {k: given[k] for k in ("instances", "min_area", "tolerance") if k in given}
     keys = ("name", "split", "seed", "mask_suffix", "copy", "skip_orphans", "force", "workers")
@@ -174,9 +174,9 @@ def _prepare_options(given: dict):
 
 
 def _run_masks(given: dict) -> int:
-    from ...datasets.convert.prepare_dataset import prepare_color_masks
     from ...datasets.formats.color_table import read_color_table
     from ...datasets.formats.grounding import read_sentences
+    from ...datasets.prepare.prepare_dataset import prepare_color_masks
 
     table = read_color_table(given["colors"])
     sentences = read_sentences(given["sentences"], table.categories) if "sentences" in given else None
@@ -223,14 +223,14 @@ def _report(summary, data_file: str = "") -> None:
 
 
 def _run_convert(kind: str, given: dict) -> int:
-    from ...datasets.convert.to_panoptic import ConvertOptions
+    from ...datasets.prepare.to_panoptic import ConvertOptions
 
     options = ConvertOptions(**{k: given[k] for k in ("seed", "force", "workers") if k in given})
     output = Path(given["output"])
     if kind == "panoptic2semantic":
         _to_semantic(given, output, options)
     elif kind == "panoptic2detection":
-        from ...datasets.convert.from_panoptic import panoptic_to_detection
+        from ...datasets.prepare.from_panoptic import panoptic_to_detection
 
         output = output if output.suffix == ".json" else output / "instances.json"
         count = panoptic_to_detection(*_panoptic(given), output, options, things_only=given.get("things_only", False))
@@ -248,7 +248,7 @@ def _panoptic(given: dict) -> tuple[Path, Path]:
 
 
 def _to_semantic(given: dict, output: Path, options) -> None:
-    from ...datasets.convert import from_panoptic
+    from ...datasets.prepare import from_panoptic
 
     other = given.get("things_other", False)
     if output.suffix == ".json":
@@ -262,12 +262,12 @@ def _to_semantic(given: dict, output: Path, options) -> None:
 
 
 def _to_panoptic(kind: str, given: dict, output: Path, options) -> None:
-    from ...datasets.convert.categories import read_categories
+    from ...datasets.prepare.categories import read_categories
 
     source, folder = Path(given["input"]), output.with_suffix("")
     categories = read_categories(given["categories"]) if "categories" in given else ()
     if kind == "detection2panoptic":
-        from ...datasets.convert.to_panoptic import detection_to_panoptic
+        from ...datasets.prepare.to_panoptic import detection_to_panoptic
 
         stuff = Path(given["stuff"]) if "stuff" in given else None
         rule = given.get("overlap", "error")
@@ -277,12 +277,12 @@ def _to_panoptic(kind: str, given: dict, output: Path, options) -> None:
         if hidden:
             print(f"{hidden} segments were left out: nothing of them is visible")
     elif kind == "2channels2panoptic":
-        from ...datasets.convert.to_panoptic import two_channel_to_panoptic
+        from ...datasets.prepare.to_panoptic import two_channel_to_panoptic
 
         void = given.get("void", 0)
         two_channel_to_panoptic(Path(given["masks"]), source, output, folder, categories, options, void=void)
     else:
-        from ...datasets.convert.combine import combine_predictions
+        from ...datasets.prepare.combine import combine_predictions
 
         semantic, images = Path(given["stuff"]), Path(given["image_list"])
         combine_predictions(semantic, source, images, output, folder, categories, options)

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     from ...datasets.tasks.registry import report_figures
-    from ...utils.report import write_report
+    from ..run_folder.report_page import write_report
 
     print(write_report(args.run, report_figures()))
     return 0

@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Checks everything that needs no model, then trains."""
-    from ..launch import launched
-    from ..preflight import check_start, check_training
+    from ..machine.launch import launched
+    from ..plan import check_start, check_training
     from .common import resolve
 
     if args.num_gpus is not None and not launched():
@@ -44,10 +44,10 @@ def run(args: argparse.Namespace) -> int:
     plan = check_training(resolve(args))
     resume = check_start(plan.cfg, args.resume)
     if args.dry_run:
-        from ..dry_run import dry_run
+        from ..training.dry_run import dry_run
 
         return dry_run(plan)
-    from ..run import train
+    from ..training.start import train
 
     return train(plan, name=Path(args.conf_files[0]).stem, resume=resume)
 
@@ -56,8 +56,8 @@ def _launch(args: argparse.Namespace) -> int:
     """Starts local processes; the configuration is checked once, here, before."""
     import sys
 
-    from ..launch import launch_local, process_count
-    from ..preflight import check_start, check_training
+    from ..machine.launch import launch_local, process_count
+    from ..plan import check_start, check_training
     from .common import resolve
 
     count = process_count(args.num_gpus)

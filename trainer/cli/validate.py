@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ...datasets.formats.record import Record
-    from ...datasets.formats.split import Split
+    from ...datasets.records.record import Record
+    from ...datasets.records.split import Split
 
 from .common import UsageError, add_config_arguments, check_result_file, resolve, whole_number
 
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the verb; returns the exit code."""
     from ...datasets.validate.scan import Limits
-    from ...datasets.validate.validate import validate_record
+    from ...datasets.validate.validate_record import validate_record
     from ...utils.errors import UserError
     from ...utils.files import atomic_write_json
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         atomic_write_json(args.json, result.as_json())
         print(f"JSON: {args.json}")
     if args.report:
-        from ...datasets.validate.report import write_html
+        from ...datasets.validate.html_report import write_html
 
         print(f"report: {write_html(result, Path(args.report), args.samples)}")
     return 0 if result.ok else 1
@@ -83,8 +83,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _named(dataset: str) -> tuple[Record, list[Split]]:
     """Finds a record and the splits that are to be checked."""
-    from ...datasets.catalog import find_data_set
-    from ...datasets.validate.validate import distinct_splits
+    from ...datasets.records.catalog import find_data_set
+    from ...datasets.validate.validate_record import distinct_splits
     from ...utils.errors import DataError
 
     record, name = find_data_set(dataset)

@@ -26,8 +26,8 @@ from ...modeling.promptable import prompt_kinds
 from ...utils.errors import DataError, UserError
 from ...utils.image_io import decode_image
 from ...utils.logging import get_logger
-from ..predictor import Predictor
-from .images import NoImageError, OpenImages, unasked_task
+from ..prediction.predictor import Predictor
+from .open_images import NoImageError, OpenImages, unasked_task
 
 log = get_logger(__name__)
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from segfoundry.modeling.build import build_model
-from segfoundry.modeling.sam.build import build_sam
+from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.sam.config import tiny as tiny_sam
+from segfoundry.modeling.sam.network.build_sam import build_sam
 from segfoundry.modeling.seem.config import tiny
-from segfoundry.trainer.checkpoints import write_weights
+from segfoundry.trainer.run_folder.checkpoints import write_weights
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.structures import Category

@@ -9,14 +9,14 @@ import torch
 
 from segfoundry.modeling import base
 from segfoundry.modeling.base import MetaArch
-from segfoundry.modeling.build import build_model, meta_arch
+from segfoundry.modeling.build_model import build_model, meta_arch
 from segfoundry.modeling.exportable import Exportable
 from segfoundry.modeling.finetune import is_frozen
 from segfoundry.modeling.promptable import Promptable, TakesReferences, prompt_kinds
-from segfoundry.modeling.published import PublishedLayout, TransformersLayout
 from segfoundry.modeling.seem.config import tiny
-from segfoundry.trainer.checkpoints import write_weights
-from segfoundry.trainer.convert import convert
+from segfoundry.modeling.weights.layouts import PublishedLayout, TransformersLayout
+from segfoundry.trainer.run_folder.checkpoints import write_weights
+from segfoundry.trainer.weights.conversion import convert
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError

@@ -11,9 +11,9 @@ import torch
 
 from segfoundry.modeling.feature_cache import FILE_OVERHEAD, FeatureCache, WeightDigest
 from segfoundry.modeling.finetune import apply_policy
-from segfoundry.modeling.sam.dlo import DloTask
-from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter, feature_cache
+from segfoundry.modeling.sam.training_tasks.dlo import DloTask
+from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.utils.draws import Draws
 

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from segfoundry.datasets import tasks
-from segfoundry.datasets.catalog import find_record
-from segfoundry.datasets.evaluation.build import build_evaluators, possible_kinds
-from segfoundry.datasets.formats.record import read_record
+from segfoundry.datasets.evaluators.build_evaluators import build_evaluators, possible_kinds
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.record import read_record
 from segfoundry.datasets.tasks import registry
-from segfoundry.trainer import evaluate as evaluation
 from segfoundry.trainer.cli.main import main
-from segfoundry.trainer.demo.images import OpenImages
-from segfoundry.trainer.distributed import Processes
-from segfoundry.trainer.launch import Ranks
-from segfoundry.trainer.precision import Precision
-from segfoundry.trainer.result_memory import check_result_memory, result_memory
+from segfoundry.trainer.demo.open_images import OpenImages
+from segfoundry.trainer.evaluation import measure
+from segfoundry.trainer.machine.distributed import Processes
+from segfoundry.trainer.machine.launch import Ranks
+from segfoundry.trainer.machine.precision import Precision
+from segfoundry.trainer.prediction.result_memory import check_result_memory, result_memory
 from segfoundry.utils.config.schema import collect
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import UserError
@@ -40,7 +40,7 @@ import numpy as np
 
 from ...utils.image_io import read_label, write_png
 from ...utils.masks import encode_masks
-from ..evaluation.base import ImageEvaluator
+from ..evaluators.base import ImageEvaluator
 from .base import Comparison, Option, Region, ResultTask, ResultWriter, ScoreCommand, WriterOption
 
 
@@ -191,7 +191,7 @@ def photos(tmp_path):
 
 
 def predict(monkeypatch, photos, out, *words, level=100):
-    monkeypatch.setattr("segfoundry.trainer.predictor.load_predictor", lambda *_: predictor(Light(level)))
+    monkeypatch.setattr("segfoundry.trainer.prediction.predictor.load_predictor", lambda *_: predictor(Light(level)))
     return main(["predict", "--weights", "none", "--input", str(photos), "--output", str(out), *words])
 
 
@@ -242,7 +242,7 @@ def test_page(bright, photos):
 
 
 def evaluate(network, record, split, monkeypatch, **options):
-    original = evaluation.build_eval_loader
+    original = measure.build_eval_loader
 
     def with_truth(*args, **keywords):  # a data pipeline that reads the task's ground truth
         batches = list(original(*args, **keywords))
@@ -250,10 +250,10 @@ def evaluate(network, record, split, monkeypatch, **options):
             sample.extra["bright"] = is_bright(read_image(sample.file_name))
         return batches
 
-    monkeypatch.setattr(evaluation, "build_eval_loader", with_truth)
+    monkeypatch.setattr(measure, "build_eval_loader", with_truth)
     cpu, cfg = torch.device("cpu"), predictor(network).cfg
     processes, precision = Processes(Ranks(), cpu), Precision("fp32", cpu)
-    return evaluation.evaluate(network, record, split, cfg, processes=processes, precision=precision, **options)
+    return measure.evaluate(network, record, split, cfg, processes=processes, precision=precision, **options)
 
 
 def test_evaluate_and_report(bright, tmp_path, monkeypatch, capsys):
@@ -296,7 +296,7 @@ def test_evaluate_with_the_image_itself(bright, tmp_path, monkeypatch):
         asked.append(max_pixels)
         return read_image(path, max_pixels)
 
-    monkeypatch.setattr("segfoundry.datasets.build.read_image", recorded)
+    monkeypatch.setattr("segfoundry.datasets.stream.loaders.read_image", recorded)
     evaluate(Light(), record, split, monkeypatch)
     assert not asked  # nobody needs it
     monkeypatch.setattr(type(bright), "needs_original", True)
@@ -304,7 +304,7 @@ def test_evaluate_with_the_image_itself(bright, tmp_path, monkeypatch):
     assert summary["bright"] == {"hits": 100.0, "images": 3}
     assert asked == [predictor(network).cfg.INPUT.MAX_PIXELS] * 3
     assert all(image.shape == read_image(next(split.images.iterdir())).shape for image in network.originals)
-    monkeypatch.setattr("segfoundry.datasets.build.read_image", lambda path, _: read_image(path)[1:])
+    monkeypatch.setattr("segfoundry.datasets.stream.loaders.read_image", lambda path, _: read_image(path)[1:])
     with pytest.raises(UserError, match="measured at another size or with other pixels than its file has"):
         evaluate(Looking(), record, split, monkeypatch)
 

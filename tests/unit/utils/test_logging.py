@@ -17,7 +17,7 @@ def restored():
 
 def test_names_lie_under_one_root():
     assert get_logger().name == "segfoundry"
-    assert get_logger("segfoundry.trainer.loop").name == "segfoundry.trainer.loop"
+    assert get_logger("segfoundry.trainer.training.loop").name == "segfoundry.trainer.training.loop"
     assert get_logger("plugin").name == "segfoundry.plugin"
 
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from segfoundry.datasets.convert.prepare_dataset import PrepareOptions
 from segfoundry.datasets.embedded import photographs
 from segfoundry.datasets.embedded.cable_drawing import Cable, catmull_rom, draw_cable, evenly
 from segfoundry.datasets.embedded.cables import TEST_PHOTOGRAPHS, TRAIN_PHOTOGRAPHS, draw_cables, prepare_cables
+from segfoundry.datasets.prepare.prepare_dataset import PrepareOptions
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.image_io import read_image, read_label
 

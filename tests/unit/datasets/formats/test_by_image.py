@@ -5,7 +5,7 @@ import json
 import pytest
 
 from segfoundry.datasets.formats.by_image import read_captions, read_grounding, read_instances
-from segfoundry.datasets.items import InstanceAnnotation, Phrase
+from segfoundry.datasets.records.image_item import InstanceAnnotation, Phrase
 from segfoundry.utils.errors import DataError
 
 POLYGON = [[1, 1, 8, 1, 8, 8, 3]]  # seven numbers

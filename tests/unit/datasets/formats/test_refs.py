@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfoundry.datasets.formats.refs import read_ref_list, read_refs
-from segfoundry.datasets.items import Phrase
+from segfoundry.datasets.records.image_item import Phrase
 from segfoundry.utils.errors import DataError
 
 POLYGON = [[1, 1, 8, 1, 8, 8]]

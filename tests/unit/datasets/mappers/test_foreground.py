@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from segfoundry.datasets.catalog import Composite, Item, find_record, load_items
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.records.catalog import Composite, Item, find_record, load_items
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures import Segment

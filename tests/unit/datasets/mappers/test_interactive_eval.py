@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segfoundry.datasets.catalog import Item
-from segfoundry.datasets.formats.record import Record, Split
-from segfoundry.datasets.items import Phrase
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.records.catalog import Item
+from segfoundry.datasets.records.image_item import Phrase
+from segfoundry.datasets.records.record import Record, Split
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures import Category

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from segfoundry.datasets.catalog import Item
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
+from segfoundry.datasets.records.catalog import Item
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest
 from segfoundry.utils.errors import DataError

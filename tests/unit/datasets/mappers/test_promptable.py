@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from segfoundry.datasets.catalog import Composite, Item, Phrase
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
-from segfoundry.datasets.formats.record import Record
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.records.catalog import Composite, Item, Phrase
+from segfoundry.datasets.records.record import Record
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.image_io import write_png

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segfoundry.datasets.catalog import read_record
 from segfoundry.datasets.pipelines.base import find_pipeline
+from segfoundry.datasets.records.catalog import read_record
 from segfoundry.datasets.validate.findings import KINDS
-from segfoundry.datasets.validate.report import write_html
-from segfoundry.datasets.validate.validate import validate_record
+from segfoundry.datasets.validate.html_report import write_html
+from segfoundry.datasets.validate.validate_record import validate_record
 from segfoundry.utils.image_io import write_png
 
 from ....support.cable_data import cable_config, write_backgrounds, write_cables

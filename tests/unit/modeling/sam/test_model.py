@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch import nn
 
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy
-from segfoundry.modeling.sam.answers import NOTHING, TOGETHER
 from segfoundry.modeling.sam.config import tiny, training_notices
-from segfoundry.modeling.sam.dlo import DloTask
-from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter, reinitialise
+from segfoundry.modeling.sam.prompting.answering import NOTHING, TOGETHER
+from segfoundry.modeling.sam.training_tasks.dlo import DloTask
+from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.prompts import Box, Point
 from segfoundry.utils.structures import Prompts, Strokes

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.seem.config import tiny
-from segfoundry.modeling.seem.images import ImageNormalizer
+from segfoundry.modeling.seem.image_normalizer import ImageNormalizer
 from segfoundry.modeling.seem.model import Seem
 from segfoundry.utils.config.engine import load_config, load_mapping
 from segfoundry.utils.draws import Draws

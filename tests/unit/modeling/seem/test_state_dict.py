@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy, parameter_kinds
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.paths import configs_root

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from segfoundry.modeling.build import build_model
+from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy, param_groups, param_table, parameter_kinds
 from segfoundry.modeling.layers.adapters import Adapter
 from segfoundry.modeling.layers.lora import LoraUpdate, apply_lora

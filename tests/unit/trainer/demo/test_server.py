@@ -17,7 +17,7 @@ from PIL import Image
 
 from segfoundry.trainer.cli.main import main
 from segfoundry.trainer.demo import server as module
-from segfoundry.trainer.demo.images import OpenImages
+from segfoundry.trainer.demo.open_images import OpenImages
 from segfoundry.trainer.demo.server import DemoLimits, DemoServer, is_loopback
 from segfoundry.utils.image_io import read_label
 from segfoundry.utils.masks import decode_masks
@@ -334,9 +334,9 @@ def test_too_many_connections_are_closed():
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    from segfoundry.modeling.build import build_model
+    from segfoundry.modeling.build_model import build_model
     from segfoundry.modeling.seem.config import tiny
-    from segfoundry.trainer.checkpoints import write_weights
+    from segfoundry.trainer.run_folder.checkpoints import write_weights
     from segfoundry.utils.config.dump import dump
     from segfoundry.utils.config.engine import load_mapping
     from segfoundry.utils.structures import Category
@@ -385,7 +385,7 @@ def test_the_verb_refuses_what_cannot_work(weights, server, capsys):
 
 
 def test_label_files_of_many_objects(tmp_path):
-    from segfoundry.trainer.demo.images import OpenImage
+    from segfoundry.trainer.demo.open_images import OpenImage
 
     ready = predictor()
     opened_image = OpenImage("a", picture(), ready.interactive(picture()))

@@ -4,8 +4,8 @@ import ast
 
 import pytest
 
-from segfoundry.modeling.sam.build import CustomSize
-from segfoundry.modeling.sam.everything import EverythingSettings
+from segfoundry.modeling.sam.everything.mask_generator import EverythingSettings
+from segfoundry.modeling.sam.network.build_sam import CustomSize
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.paths import product_root
 

@@ -12,8 +12,8 @@ from segfoundry.modeling.layers.image_encoder_vit import Block
 from segfoundry.modeling.layers.lora import merge_lora
 from segfoundry.modeling.layers.relative_position import relative_positions
 from segfoundry.modeling.layers.windows import join_windows, split_windows
-from segfoundry.modeling.sam.lora_qkv import PROJECTIONS, add_qkv_lora
-from segfoundry.modeling.sam.tiny_vit import TinyViT
+from segfoundry.modeling.sam.network.lora_qkv import PROJECTIONS, add_qkv_lora
+from segfoundry.modeling.sam.network.tiny_vit import TinyViT
 
 from .....support import goldens
 from .....support.tiny_sam import recorded_encoder, set_norm_eps

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from segfoundry.modeling.sam.crops import crop_boxes, cut_off, layer_grids, point_grid
-from segfoundry.modeling.sam.everything import SamAutomaticMaskGenerator
-from segfoundry.modeling.sam.mask_quality import corner_boxes, stability_scores
-from segfoundry.modeling.sam.small_regions import remove_small_regions
+from segfoundry.modeling.sam.everything.crops import crop_boxes, cut_off, layer_grids, point_grid
+from segfoundry.modeling.sam.everything.mask_generator import SamAutomaticMaskGenerator
+from segfoundry.modeling.sam.everything.mask_quality import corner_boxes, stability_scores
+from segfoundry.modeling.sam.everything.small_regions import remove_small_regions
 from segfoundry.utils.masks import encode_masks, rle_areas, rle_counts
 
 from .....support import goldens

@@ -13,16 +13,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from segfoundry.datasets.collate import collate
+from segfoundry.datasets.stream.collate import collate
 from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.losses.dice import mask_dice
 from segfoundry.modeling.losses.focal import mask_focal
-from segfoundry.modeling.sam.dlo import DICE_SMOOTH, DloTask
-from segfoundry.modeling.sam.loss_settings import LossSettings
 from segfoundry.modeling.sam.model import SamSegmenter
-from segfoundry.modeling.sam.transforms import ResizeLongestSide
+from segfoundry.modeling.sam.network.input_frame import ResizeLongestSide
+from segfoundry.modeling.sam.training_tasks.dlo import DICE_SMOOTH, DloTask
+from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
 from segfoundry.modeling.sam.tuning import TuningSettings
-from segfoundry.trainer.schedule import lr_factor
+from segfoundry.trainer.training.lr_schedule import lr_factor
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.structures import Batch, Sample
 

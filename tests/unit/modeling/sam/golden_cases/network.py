@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from segfoundry.modeling.sam import SamPredictor
-from segfoundry.modeling.sam.network import Sam
-from segfoundry.modeling.sam.transforms import ResizeLongestSide
+from segfoundry.modeling.sam.network.input_frame import ResizeLongestSide
+from segfoundry.modeling.sam.network.sam import Sam
 
 from .....support import goldens
 from .....support.tiny_sam import recorded_sam

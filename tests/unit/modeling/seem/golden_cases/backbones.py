@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.checkpoint import load_state
-from segfoundry.modeling.seem.davit import DaViTBackbone
-from segfoundry.modeling.seem.vit import SimpleFeaturePyramid
+from segfoundry.modeling.seem.backbones.davit import DaViTBackbone
+from segfoundry.modeling.seem.backbones.vit import SimpleFeaturePyramid
+from segfoundry.modeling.weights.load_state import load_state
 
 from .....support.goldens import Case, only, runner
 

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from segfoundry.modeling.clicks import next_click
-from segfoundry.modeling.seem.images import pad_masks
+from segfoundry.modeling.seem.image_normalizer import pad_masks
 from segfoundry.utils.structures import Strokes
 
 from .....support.goldens import Case, only, runner

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from segfoundry.modeling.losses.matcher import HungarianMatcher
 from segfoundry.modeling.losses.point_sampling import sample_points
-from segfoundry.modeling.seem.criterion import SetCriterion
-from segfoundry.modeling.seem.loss_tasks import GroundingTargets
-from segfoundry.modeling.seem.outputs import DecoderOutput, LayerOutput, PromptedOutput
+from segfoundry.modeling.seem.decoder.decoder_output import DecoderOutput, LayerOutput, PromptedOutput
+from segfoundry.modeling.seem.losses.criterion import SetCriterion
+from segfoundry.modeling.seem.losses.loss_families import GroundingTargets
 from segfoundry.utils.structures import Targets
 
 from .....support.goldens import Case, runner

@@ -9,17 +9,17 @@ from unittest.mock import patch
 import torch
 from torch import Tensor, nn
 
-from segfoundry.modeling.seem import decoder_base
-from segfoundry.modeling.seem.decoder import SeemDecoder
-from segfoundry.modeling.seem.decoder_base import AdapterOptions, QueryDecoder
-from segfoundry.modeling.seem.decoder_demo import SeemDecoderDemo
-from segfoundry.modeling.seem.decoder_v0 import SeemDecoderV0
-from segfoundry.modeling.seem.image_levels import NUM_LEVELS
-from segfoundry.modeling.seem.language import LanguageEncoder
-from segfoundry.modeling.seem.outputs import DecoderOutput, mask_logits
-from segfoundry.modeling.seem.prompts import DecoderPrompts, SpatialPrompt, TextPrompt
-from segfoundry.modeling.seem.selection import stroke_masks
-from segfoundry.modeling.seem.visibility import AttentionArch, Group, self_attention_mask
+from segfoundry.modeling.seem.decoder import query_decoder
+from segfoundry.modeling.seem.decoder.decoder_demo import SeemDecoderDemo
+from segfoundry.modeling.seem.decoder.decoder_output import DecoderOutput, mask_logits
+from segfoundry.modeling.seem.decoder.decoder_prompts import DecoderPrompts, SpatialPrompt, TextPrompt
+from segfoundry.modeling.seem.decoder.decoder_v0 import SeemDecoderV0
+from segfoundry.modeling.seem.decoder.decoder_v1 import SeemDecoder
+from segfoundry.modeling.seem.decoder.image_levels import NUM_LEVELS
+from segfoundry.modeling.seem.decoder.query_decoder import AdapterOptions, QueryDecoder
+from segfoundry.modeling.seem.decoder.query_masks import stroke_masks
+from segfoundry.modeling.seem.decoder.visibility import AttentionArch, Group, self_attention_mask
+from segfoundry.modeling.seem.text.text_towers import LanguageEncoder
 
 from .....support.goldens import Case, runner
 
@@ -139,7 +139,7 @@ def watched_visibility() -> Iterator[list[Tensor]]:
         masks.append(torch.zeros(shape, dtype=torch.bool) if mask is None else mask)
         return self_attention_mask(arch, groups, *sides)
 
-    with patch.object(decoder_base, "self_attention_mask", keep):
+    with patch.object(query_decoder, "self_attention_mask", keep):
         yield masks
 
 

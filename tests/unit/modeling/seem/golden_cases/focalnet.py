@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.focalnet import FocalNet
+from segfoundry.modeling.seem.backbones.focalnet import FocalNet
 
 from .....support.goldens import Case, runner
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from segfoundry.modeling.clicks import next_click
 from segfoundry.modeling.finetune import apply_policy
-from segfoundry.modeling.seem.images import pad_masks
-from segfoundry.modeling.seem.mask_resize import MaskResizer
+from segfoundry.modeling.seem.image_normalizer import pad_masks
 from segfoundry.modeling.seem.model import Seem
-from segfoundry.modeling.seem.postprocess import class_probabilities, semantic_scores
+from segfoundry.modeling.seem.results.mask_resize import MaskResizer
+from segfoundry.modeling.seem.results.postprocess import class_probabilities, semantic_scores
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.structures import (
     Batch,

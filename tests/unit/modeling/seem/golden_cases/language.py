@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.language import LanguageEncoder, normalize
-from segfoundry.modeling.seem.vocabulary import ClassEmbeddings
+from segfoundry.modeling.seem.text.class_embeddings import ClassEmbeddings
+from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
 from segfoundry.utils.text_templates import training_prompt
 
 from .....support.goldens import Case, runner

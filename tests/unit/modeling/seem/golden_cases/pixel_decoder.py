@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from segfoundry.modeling.layers.ms_deform_attn import multi_scale_deformable_attention
-from segfoundry.modeling.seem.pixel_decoder import PIXEL_DECODERS
-from segfoundry.modeling.seem.pixel_decoder_deform import DeformableEncoderLayer
+from segfoundry.modeling.seem.pixel_decoders.build_pixel_decoder import PIXEL_DECODERS
+from segfoundry.modeling.seem.pixel_decoders.deformable import DeformableEncoderLayer
 
 from .....support.goldens import Case, only, runner
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from segfoundry.modeling.seem.mask_resize import MaskResizer
-from segfoundry.modeling.seem.postprocess import (
+from segfoundry.modeling.seem.results.mask_resize import MaskResizer
+from segfoundry.modeling.seem.results.postprocess import (
     boxes_to_output,
     class_probabilities,
     instances,

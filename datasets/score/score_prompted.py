@@ -1,0 +1,124 @@
+"""Phrase masks and click overlaps from result files, measured again without the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...utils.errors import DataError
+from ...utils.image_io import image_size
+from ...utils.masks import decode_masks, segmentation_to_rle
+from ...utils.structures import PhraseTruth
+from ..evaluators.base import METRIC_VERSION, sha256
+from ..evaluators.interactive import click_summary
+from ..evaluators.referring import phrase_overlap, referring_options, referring_summary
+from ..formats.json_file import read_json
+from ..formats.panoptic import read_panoptic_png
+from ..mappers.phrase_masks import phrase_truth
+from ..records.catalog import Item, find_record, load_items
+
+_KEYS = {"image_id", "object", "text", "segmentation"}
+
+
+def score_referring(name: str, prediction: str | Path, *, sentences: str = "first") -> dict[str, Any]:
+    """Scores masks of phrases.
+
+    Args:
+        name: data set record, optionally ``NAME:split``; the split has phrases.
+        prediction: JSON list of results: image_id, object (place of the phrase's mask in the image,
+            from 0), text, segmentation (RLE or polygons).
+        sentences: which sentences are scored: "first" of each object or "all".
+
+    Returns:
+        ``precision@0.5`` ... ``precision@0.9``, ``cIoU`` and ``mIoU`` in 0..1, and ``counts``; further ``unit``,
+        ``metric_version``, ``protocol``.
+
+    Raises:
+        DataError: a phrase has no mask, or two different ones; a file is unreadable; names it.
+    """
+    record, split = find_record(name, "val")
+    results = _Results(Path(prediction))
+    overlaps = []
+    for item in load_items(record, split):
+        truth = _truth(item, sentences)
+        if truth.texts:
+            overlaps.append(phrase_overlap(truth, results.masks(item, truth)))
+    if not overlaps:
+        raise DataError(f"{record.path}: split {split.name!r} has no phrases")
+    return referring_summary(overlaps, scale=1.0) | {
+        "unit": "fraction",
+        "metric_version": METRIC_VERSION,
+        "protocol": referring_options(sentences),
+        "ground_truth_sha256": {split.referring.name: sha256([split.referring])} if split.referring else {},
+    }
+
+
+def score_interactive(prediction: str | Path) -> dict[str, Any]:
+    """Computes the metrics of ``interactive_clicks.json`` again.
+
+    Returns:
+        See :func:`click_summary`; overlaps in percent; further ``unit``, ``metric_version``, ``protocol``.
+
+    Raises:
+        DataError: not such a file, or an object with another number of clicks; names it.
+    """
+    data = read_json(prediction)
+    if not isinstance(data, dict) or not isinstance(data.get("objects"), list):
+        raise DataError(f"{prediction}: expected the file interactive_clicks.json of an evaluation (key `objects`)")
+    clicks = data.get("max_clicks", 20)
+    rows = [row.get("iou") if isinstance(row, dict) else None for row in data["objects"]]
+    for number, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != clicks:
+            raise DataError(f"{prediction}: objects[{number}].iou: expected {clicks} numbers, one per click")
+    try:
+        ious = np.array(rows, np.float64).reshape(len(rows), clicks)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{prediction}: overlaps must be numbers 0..1 ({error})") from error
+    images = len({row.get("image_id") for row in data["objects"]})
+    protocol = {key: value for key, value in data.items() if key not in ("objects", "metric_version")}
+    return click_summary(ious, images, int(data.get("iou_click", 1))) | {
+        "unit": "percent",
+        "metric_version": METRIC_VERSION,
+        "protocol": protocol,
+    }
+
+
+def _truth(item: Item, sentences: str) -> PhraseTruth:
+    size = (item.height, item.width) if item.height and item.width else image_size(item.image)
+    by_id = item.panoptic is not None and any(isinstance(phrase.mask, int) for phrase in item.phrases)
+    ids = read_panoptic_png(item.panoptic) if by_id and item.panoptic is not None else None
+    return phrase_truth(item, size, ids, sentences)
+
+
+class _Results:
+    """Predicted masks, joined by image, object and text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._masks: dict[tuple[str, int, str], Any] = {}
+        rows = read_json(path)
+        if not isinstance(rows, list):
+            raise DataError(f"{path}: expected a list of results (image_id, object, text, segmentation)")
+        for number, row in enumerate(rows):
+            if not isinstance(row, dict) or not _KEYS <= row.keys():
+                raise DataError(f"{path}: result {number} lacks image_id, object, text or segmentation")
+            key = (str(row["image_id"]), int(row["object"]), str(row["text"]))
+            if key in self._masks and self._masks[key] != row["segmentation"]:
+                raise DataError(f"{path}: result {number}: {key[2]!r} of image {key[0]} has two different masks")
+            self._masks[key] = row["segmentation"]
+
+    def masks(self, item: Item, truth: PhraseTruth) -> np.ndarray:
+        """Returns the masks (T, H, W) bool of an image's phrases."""
+        height, width = truth.masks.shape[1:]
+        codes = []
+        for text, owner in zip(truth.texts, truth.owner.tolist(), strict=True):
+            code = self._masks.get((str(item.image_id), owner, text))
+            if code is None:
+                raise DataError(f"{self.path}: no mask of {text!r} (object {owner} of image {item.image_id})")
+            try:
+                codes.append(segmentation_to_rle(code, height, width))
+            except ValueError as error:
+                raise DataError(f"{self.path}: {text!r} of image {item.image_id}: {error}") from error
+        return decode_masks(codes, (height, width))

@@ -1,0 +1,44 @@
+"""Prompts that must not see each other: each is asked on a view of its image of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ...modeling.promptable import Promptable
+from ...utils.structures import PromptedMasks, Prompts
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Prompts that see each other.
+
+    Attributes:
+        place: of the image among the encoded ones.
+        prompts: what is asked for.
+        previous: logits (N, h, w) of the last answer for the stroked objects, or None in the first round.
+    """
+
+    place: int
+    prompts: Prompts
+    previous: Tensor | None = None
+
+
+def ask_apart(model: Promptable, encoded: Any, asks: Sequence[Ask], together: int) -> list[PromptedMasks]:
+    """Returns the answer to each ask, which does not depend on the others.
+
+    Args:
+        model: takes the prompts.
+        encoded: images, from ``model.encode``.
+        asks: any number of each image.
+        together: most asks that share a pass; each holds a copy of its image's features.
+    """
+    answers: list[PromptedMasks] = []
+    for start in range(0, len(asks), together):
+        part = asks[start : start + together]
+        view = model.select(encoded, [ask.place for ask in part])
+        answers += model.prompted(view, [ask.prompts for ask in part], [ask.previous for ask in part])
+    return answers
