@@ -34,7 +34,7 @@ def make_items(folder: Path, count: int) -> list[Any]:
 
     from segfoundry.datasets.formats.panoptic import write_panoptic_png
     from segfoundry.datasets.records.catalog import Item
-    from segfoundry.utils.structures import Segment
+    from segfoundry.utils.structures.results import Segment
 
     rng = np.random.default_rng(0)
     items = []

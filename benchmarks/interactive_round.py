@@ -50,7 +50,8 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     from segfoundry.datasets.records.catalog import find_record
     from segfoundry.modeling.build_model import build_model
     from segfoundry.utils.config.engine import load_config
-    from segfoundry.utils.structures import Batch, Prompts, Request, Sample, Strokes
+    from segfoundry.utils.structures.requests import Prompts, Request, Strokes
+    from segfoundry.utils.structures.samples import Batch, Sample
 
     cfg = load_config([CONFIG], ["MODEL.TEXT.PROMPT", "plain"]).typed
     model = build_model(cfg, find_record("coco_2017", "train")[0].categories).eval()

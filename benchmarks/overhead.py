@@ -37,7 +37,7 @@ from segfoundry.trainer.training.loop import Callback, Loop  # noqa: E402
 from segfoundry.trainer.training.start import build_training, loop_settings, train_data  # noqa: E402
 from segfoundry.utils.config.engine import load_config  # noqa: E402
 from segfoundry.utils.draws import Draws  # noqa: E402
-from segfoundry.utils.structures import Batch  # noqa: E402
+from segfoundry.utils.structures.samples import Batch  # noqa: E402
 
 TARGET = 0.03
 WARM_UP = 5

@@ -98,7 +98,7 @@ def own_training(
 
     from segfoundry.modeling.finetune import apply_policy, param_groups
     from segfoundry.utils.draws import Draws
-    from segfoundry.utils.structures import Batch, Sample, SpatialTargets, Targets, TextTargets
+    from segfoundry.utils.structures.samples import Batch, Sample, SpatialTargets, Targets, TextTargets
 
     model, cfg = own_model(args, ["MODEL.DECODER.SPATIAL.MAX_ITER", str(args.rounds)])
     policy = model.train().train_policy()
@@ -149,7 +149,8 @@ def inference(args: argparse.Namespace) -> Callable[[int], None]:
         predict = lambda: model(records)  # noqa: E731
     else:
         import_product()
-        from segfoundry.utils.structures import Batch, Request, Sample
+        from segfoundry.utils.structures.requests import Request
+        from segfoundry.utils.structures.samples import Batch, Sample
 
         model, _ = own_model(args, [key, str(args.threshold), "MODEL.TEXT.PROMPT", "plain"])
         model.eval()

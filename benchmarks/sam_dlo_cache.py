@@ -55,7 +55,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> Callable[[int], object]:
     from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
     from segfoundry.modeling.sam.tuning import TuningSettings
     from segfoundry.utils.draws import Draws
-    from segfoundry.utils.structures import Sample, Targets
+    from segfoundry.utils.structures.samples import Sample, Targets
 
     sam, task = build_sam(args.type, args.image_size), DloTask(LossSettings())
     cache = None

@@ -89,7 +89,7 @@ class SeemSide:
         from segfoundry.modeling.build_model import build_model
         from segfoundry.modeling.finetune import apply_policy, param_groups
         from segfoundry.utils.config.engine import load_config
-        from segfoundry.utils.structures import Batch, Sample, Targets
+        from segfoundry.utils.structures.samples import Batch, Sample, Targets
 
         tasks_off = [v for task in ("SPATIAL", "GROUNDING") for v in (f"MODEL.DECODER.{task}.ENABLED", "False")]
         size = ["MODEL.ENCODER.NUM_CLASSES", str(NUM_CLASSES), "COCO.INPUT.IMAGE_SIZE", str(args.size)]

@@ -16,7 +16,10 @@ from torch import Tensor, nn
 
 from ..utils.draws import Draws
 from ..utils.schedules import Schedule
-from ..utils.structures import Batch, Category, Prediction, Request
+from ..utils.structures.category import Category
+from ..utils.structures.requests import Request
+from ..utils.structures.results import Prediction
+from ..utils.structures.samples import Batch
 from .layers.adapters import Adapter
 from .layers.lora import LoraUpdate
 

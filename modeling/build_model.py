@@ -9,7 +9,7 @@ from typing import Any
 from ..utils.config.architectures import Architecture, find_architecture, only_subclass
 from ..utils.config.schema import with_values
 from ..utils.config.sections import Shared
-from ..utils.structures import Category
+from ..utils.structures.category import Category
 from .base import MetaArch
 from .layers.lora import apply_lora
 

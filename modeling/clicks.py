@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..utils.structures import Strokes
+from ..utils.structures.requests import Strokes
 
 GOOD_ENOUGH = 0.925
 MODES = ("best", "best_random")

@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..utils.draws import Draws
-from ..utils.structures import Batch, Prediction, PromptedMasks, Prompts, Request, Strokes
+from ..utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
+from ..utils.structures.results import Prediction
+from ..utils.structures.samples import Batch
 
 
 class Promptable(ABC):

@@ -17,7 +17,7 @@ from ..utils.config.resolved import Resolved, origin_is_user
 from ..utils.config.schema import value_at
 from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, DataError
-from ..utils.structures import Category
+from ..utils.structures.category import Category
 
 _MASKS_LOOKED_AT = 8
 

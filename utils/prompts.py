@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 
 from .errors import UserError
-from .structures import Strokes
+from .structures.requests import Strokes
 
 Size: TypeAlias = tuple[int, int]
 """(height, width)"""

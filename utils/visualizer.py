@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 
 from .palette import distinct_color
-from .structures import Category, InstanceResult, PanopticResult
+from .structures.category import Category
+from .structures.results import InstanceResult, PanopticResult
 
 ERROR_COLORS = {
     "wrong category": (220, 40, 40),

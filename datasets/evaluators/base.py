@@ -9,7 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ...utils.structures import Category, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Sample
 
 METRIC_VERSION = 1
 """Raised whenever a figure of the same name would come out differently."""

@@ -13,7 +13,9 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_text
 from ...utils.masks import decode_masks, encode_masks
-from ...utils.structures import Category, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Sample
 from ..formats.foreground import write_foreground
 from ..metrics.foreground_overlap import (
     CONVENTIONS,

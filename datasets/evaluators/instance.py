@@ -11,7 +11,9 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.masks import encode_masks, mask_boxes, rle_areas
-from ...utils.structures import Category, InstanceResult, PanopticResult, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import InstanceResult, PanopticResult, Prediction
+from ...utils.structures.samples import Sample
 from ..metrics.average_precision import SCALARS, average_precision
 from ..metrics.text_table import text_table
 from .base import Evaluator, category_labels

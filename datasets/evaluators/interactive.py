@@ -10,7 +10,9 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
-from ...utils.structures import Category, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Sample
 from ..metrics.text_table import text_table
 from .base import METRIC_VERSION, ImageEvaluator
 

@@ -10,7 +10,9 @@ from typing import Any
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.masks import PackedLabels, pack_labels, unpack_labels
-from ...utils.structures import Category, PanopticResult, Prediction, Sample, Segment
+from ...utils.structures.category import Category
+from ...utils.structures.results import PanopticResult, Prediction, Segment
+from ...utils.structures.samples import Sample
 from ..formats.panoptic import write_panoptic_png
 from ..metrics.panoptic_quality import (
     PanopticProtocol,

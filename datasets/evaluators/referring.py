@@ -11,7 +11,9 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.masks import encode_masks
-from ...utils.structures import Category, PhraseTruth, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import PhraseTruth, Sample
 from ..metrics.text_table import text_table
 from .base import ImageEvaluator
 

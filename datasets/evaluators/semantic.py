@@ -11,7 +11,9 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.masks import encode_masks, pack_labels, unpack_labels
-from ...utils.structures import Category, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Sample
 from ..metrics.semantic_iou import (
     IGNORED,
     boundary_matrix,

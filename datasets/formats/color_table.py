@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataError, did_you_mean
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..records.record import parse_categories, parse_color
 from .panoptic import rgb_to_id
 from .yaml_file import parse_yaml

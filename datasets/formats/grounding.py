@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataError, did_you_mean
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from .yaml_file import read_yaml
 
 _THING_TEMPLATES = (

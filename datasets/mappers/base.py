@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ...utils.structures import Sample
+from ...utils.structures.samples import Sample
 from ..records.catalog import Item
 
 

@@ -10,7 +10,7 @@ from scipy.ndimage import find_objects
 
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS
-from ...utils.structures import Sample
+from ...utils.structures.samples import Sample
 from ..formats.label_maps import read_object_map
 from ..records.image_item import Item
 from ..strokes.base import StrokeSampler

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
-from ...utils.structures import Category, Sample, Targets
+from ...utils.structures.category import Category
+from ...utils.structures.samples import Sample, Targets
 from ..formats.foreground import read_foreground, same_aspect
 from ..formats.label_maps import read_object_map
 from ..formats.panoptic import read_panoptic_png

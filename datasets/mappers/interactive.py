@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...utils.image_io import MAX_PIXELS
-from ...utils.structures import Sample, SpatialTargets, TextTargets
+from ...utils.structures.samples import Sample, SpatialTargets, TextTargets
 from ...utils.text_templates import TEMPLATES, training_prompt
 from ..formats.label_maps import read_object_map
 from ..records.catalog import Item

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...utils.errors import DataError
-from ...utils.structures import ObjectTruth, PhraseTruth, Sample
+from ...utils.structures.samples import ObjectTruth, PhraseTruth, Sample
 from ...utils.text_templates import TEMPLATES, training_prompt
 from ..records.image_item import Item
 from ..records.record import Record

@@ -12,7 +12,8 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.masks import label_runs
-from ...utils.structures import PanopticResult, Sample, Targets
+from ...utils.structures.results import PanopticResult
+from ...utils.structures.samples import Sample, Targets
 from ..formats.label_maps import read_label_map
 from ..formats.panoptic import VOID, read_panoptic_png
 from ..records.catalog import Item

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...utils.errors import DataError
-from ...utils.structures import PhraseTruth
+from ...utils.structures.samples import PhraseTruth
 from ..formats.segmentation import decode_mask
 from ..records.image_item import Item, Phrase
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...utils.structures import Sample, Targets
+from ...utils.structures.samples import Sample, Targets
 from ..records.catalog import Item
 from ..transforms.geometry import Geometry
 from ..transforms.resize import FixedResize

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from ...utils.config.architectures import find_architecture, only_subclass
 from ...utils.config.sections import Shared
-from ...utils.structures import ClickProtocol
+from ...utils.structures.requests import ClickProtocol
 from ..mappers.base import EvalMapper, TrainMapper
 from ..records.catalog import Record, Split
 from ..stream.mixture import DataSet

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...modeling.sam.config import SamConfig
 from ...utils.errors import ConfigError
-from ...utils.structures import ClickProtocol
+from ...utils.structures.requests import ClickProtocol
 from ..formats.dlo_folders import parse_entry
 from ..mappers.base import EvalMapper, TrainMapper
 from ..mappers.foreground import ForegroundEvalMapper, ForegroundPictures, ForegroundTrainMapper

@@ -10,7 +10,7 @@ from ...modeling.seem.config import SeemConfig
 from ...modeling.seem.config_data import StrokeSampler as StrokeKeys
 from ...utils.errors import ConfigError
 from ...utils.registry import Registry
-from ...utils.structures import ClickProtocol
+from ...utils.structures.requests import ClickProtocol
 from ..mappers.base import EvalMapper, TrainMapper
 from ..mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from ..mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions

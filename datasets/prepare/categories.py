@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..formats.yaml_file import read_yaml
 from ..records.record import category_mapping, parse_categories
 

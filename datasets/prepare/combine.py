@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataError
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..formats.detection import decode_segmentation, read_detection_json
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.panoptic import encode_panoptic_png, segment_stats

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import encode_png
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..formats.detection import encode_mask, mask_box
 from ..formats.json_file import write_json_stream
 from ..formats.panoptic import check_ids, read_panoptic_json, read_panoptic_png, segment_stats

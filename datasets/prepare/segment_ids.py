@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..formats.panoptic import rgb_to_id
 
 _SPREAD = 30

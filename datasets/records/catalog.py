@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...utils.errors import DataError, did_you_mean
 from ...utils.paths import product_root, user_path
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..formats.listing import list_images
 from .from_detectron2 import detectron2_installed, find_registered
 from .image_item import Composite, InstanceAnnotation, Item, Phrase

@@ -8,7 +8,8 @@ from typing import Any
 
 from ...utils.errors import DataError
 from ...utils.palette import distinct_color
-from ...utils.structures import Category, Segment
+from ...utils.structures.category import Category
+from ...utils.structures.results import Segment
 from .image_item import Item
 from .record import Record, Split
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ...utils.structures import Segment
+from ...utils.structures.results import Segment
 from ..formats.label_maps import ObjectCoding, SemanticCoding
 
 Segmentation = dict[str, Any] | list[list[float]]

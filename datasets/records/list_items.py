@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError
-from ...utils.structures import Segment
+from ...utils.structures.results import Segment
 from ..formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
 from ..formats.dlo_folders import background_files
 from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list, stem_of

@@ -12,7 +12,7 @@ import yaml
 from ...utils.errors import DataError, did_you_mean
 from ...utils.files import atomic_write_text
 from ...utils.palette import distinct_color
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..formats.yaml_file import read_yaml
 from ..tasks.registry import evaluator_names, offered_evaluators
 from .fields import check_mapping, one_of, text, whole_number

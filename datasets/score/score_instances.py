@@ -7,7 +7,7 @@ from typing import Any
 
 from ...utils.errors import DataError
 from ...utils.masks import rle_areas, rle_boxes, segmentation_to_rle
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..evaluators.base import METRIC_VERSION, category_labels, sha256
 from ..formats.json_file import read_json
 from ..metrics.average_precision import SCALARS, average_precision

@@ -10,7 +10,7 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import image_size
 from ...utils.masks import decode_masks, segmentation_to_rle
-from ...utils.structures import PhraseTruth
+from ...utils.structures.samples import PhraseTruth
 from ..evaluators.base import METRIC_VERSION, sha256
 from ..evaluators.interactive import click_summary
 from ..evaluators.referring import phrase_overlap, referring_options, referring_summary

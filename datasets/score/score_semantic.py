@@ -12,7 +12,7 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import read_label
 from ...utils.masks import decode_masks, segmentation_to_rle
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..evaluators.base import METRIC_VERSION, category_labels, sha256
 from ..evaluators.semantic import PER_CLASS, SCALARS, counts_per_class
 from ..formats.json_file import read_json

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ...utils.structures import Batch, Sample, Targets
+from ...utils.structures.samples import Batch, Sample, Targets
 
 _NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
 

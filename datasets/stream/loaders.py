@@ -17,7 +17,7 @@ from ...utils.allocator import keep_freed_memory
 from ...utils.config.sections import Shared
 from ...utils.errors import DataError
 from ...utils.image_io import read_image
-from ...utils.structures import Batch, Sample
+from ...utils.structures.samples import Batch, Sample
 from ..mappers.base import EvalMapper
 from ..pipelines.base import Pipeline
 from ..records.catalog import Item, Record, Split, load_items

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from ...utils.errors import DataError
-from ...utils.structures import Sample
+from ...utils.structures.samples import Sample
 from ..mappers.base import TrainMapper
 from ..records.catalog import Item
 from .mixture import Mixture

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from ...utils.config.sections import Test
     from ...utils.masks import Rle
-    from ...utils.structures import Category, Prediction, Sample
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import Prediction
+    from ...utils.structures.samples import Sample
     from ..evaluators.base import Evaluator
     from ..records.split import Split
 

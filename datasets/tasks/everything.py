@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.structures import Category, Prediction
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import Prediction
 
     Records = list[dict[str, Any]]
-    """See :attr:`segfoundry.utils.structures.Prediction.everything`."""
+    """See :attr:`segfoundry.utils.structures.results.Prediction.everything`."""
 
 
 class _Writer(ResultWriter):

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.structures import Category, ForegroundResult, Prediction, Sample
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import ForegroundResult, Prediction
+    from ...utils.structures.samples import Sample
     from ..evaluators.foreground import ForegroundEvaluator
     from ..records.split import Split
     from .figures import Colors

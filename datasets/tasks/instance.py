@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.structures import Category, InstanceResult, Prediction
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import InstanceResult, Prediction
     from ..evaluators.instance import InstanceEvaluator
     from ..records.split import Split
     from .base import Region

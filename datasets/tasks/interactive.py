@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from ...utils.structures import Category
+    from ...utils.structures.category import Category
     from ..evaluators.interactive import InteractiveEvaluator
     from ..records.split import Split
 

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.structures import Category, PanopticResult, Prediction, Sample
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import PanopticResult, Prediction
+    from ...utils.structures.samples import Sample
     from ..evaluators.panoptic import PanopticEvaluator
     from ..records.split import Split
     from .base import Region

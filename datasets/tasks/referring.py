@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from ...utils.structures import Category
+    from ...utils.structures.category import Category
     from ..evaluators.referring import ReferringEvaluator
     from ..records.split import Split
 

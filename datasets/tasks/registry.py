@@ -14,7 +14,8 @@ from .figures import Figures
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...utils.structures import Category, Prediction
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import Prediction
     from ..records.split import Split
 
 

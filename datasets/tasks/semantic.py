@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ...utils.config.sections import Test
-    from ...utils.structures import Category, Prediction, Sample
+    from ...utils.structures.category import Category
+    from ...utils.structures.results import Prediction
+    from ...utils.structures.samples import Sample
     from ..evaluators.semantic import SemanticEvaluator
     from ..records.split import Split
     from .base import Region
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if args.num_classes is not None and not 1 <= args.num_classes <= 255:
         raise UserError(f"--num_classes is {args.num_classes}, expected 1..255")
-    from ...utils.structures import Category
+    from ...utils.structures.category import Category
     from ..evaluators.semantic import semantic_table
     from ..records.catalog import find_record
     from ..score.score_semantic import score_semantic

@@ -14,7 +14,8 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_text
 from ...utils.image_io import read_image
-from ...utils.structures import Category, PanopticResult, Segment
+from ...utils.structures.category import Category
+from ...utils.structures.results import PanopticResult, Segment
 from ...utils.visualizer import draw_panoptic, draw_semantic
 from ..formats.foreground import read_foreground
 from ..formats.label_maps import read_label_map

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..records.record import Record, Split
 from .findings import Findings
 

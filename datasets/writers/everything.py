@@ -33,7 +33,7 @@ def write_everything_json(folder: Path, name: str, records: Sequence[Record]) ->
     Args:
         folder: where.
         name: output name of the image, which may contain folders.
-        records: as :attr:`segfoundry.utils.structures.Prediction.everything` describes them.
+        records: as :attr:`segfoundry.utils.structures.results.Prediction.everything` describes them.
     """
     atomic_write_json(folder / f"{name}.json", [_without_nan(record) for record in records], indent=None)
 

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 from ...utils.files import atomic_write_json
-from ...utils.structures import Category, InstanceResult, PanopticResult, Prediction
+from ...utils.structures.category import Category
+from ...utils.structures.results import InstanceResult, PanopticResult, Prediction
 from ..formats.panoptic import segment_stats
 from ..tasks.base import PredictedImage, ResultTask, ResultWriter
 from ..tasks.registry import all_result_tasks, results_of

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from ...utils.array_cache import cache_folder
 from ...utils.draws import Draws
-from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request
+from ...utils.structures.category import Category
+from ...utils.structures.requests import PromptedMasks, Prompts, Request
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Batch
 from ..base import START, MetaArch, Progress, TrainPolicy
 from ..feature_cache import FeatureCache
 from ..finetune import is_frozen

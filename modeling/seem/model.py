@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from ...utils.draws import Draws
 from ...utils.errors import ConfigError
-from ...utils.structures import Batch, Category, Prediction, PromptedMasks, Prompts, Request, Strokes, Targets
+from ...utils.structures.category import Category
+from ...utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Batch, Targets
 from ..base import START, MetaArch, Progress, TrainPolicy
 from ..exportable import Exportable
 from ..finetune import is_frozen

@@ -22,7 +22,7 @@ from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.config.schema import with_values
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import Prompts, Request, Strokes
+from segfoundry.utils.structures.requests import Prompts, Request, Strokes
 
 from ..support.tiny_run import TRAINABLE, write_variant
 from ..support.toy import copy, equal

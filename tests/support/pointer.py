@@ -6,13 +6,8 @@ from torch import nn
 
 from segfoundry.modeling.base import START, MetaArch, TrainPolicy
 from segfoundry.modeling.promptable import Promptable
-from segfoundry.utils.structures import (
-    InstanceResult,
-    PanopticResult,
-    Prediction,
-    PromptedMasks,
-    Segment,
-)
+from segfoundry.utils.structures.requests import PromptedMasks
+from segfoundry.utils.structures.results import InstanceResult, PanopticResult, Prediction, Segment
 
 COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
@@ -125,7 +120,7 @@ def predictor(model=None, **keys):
     from segfoundry.trainer.machine.precision import Precision
     from segfoundry.trainer.prediction.predictor import Predictor
     from segfoundry.utils.config.engine import load_mapping
-    from segfoundry.utils.structures import Category
+    from segfoundry.utils.structures.category import Category
 
     settings = {**tiny(), "DEVICE": "cpu", **{name.replace("__", "."): value for name, value in keys.items()}}
     categories = (Category(1, "cup", True, (220, 20, 60)), Category(2, "table", False, (90, 70, 40)))

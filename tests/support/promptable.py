@@ -5,7 +5,9 @@ import torch
 
 from segfoundry.modeling.base import START, MetaArch, TrainPolicy
 from segfoundry.modeling.promptable import Promptable
-from segfoundry.utils.structures import Batch, ObjectTruth, PhraseTruth, Prediction, PromptedMasks, Sample
+from segfoundry.utils.structures.requests import PromptedMasks
+from segfoundry.utils.structures.results import Prediction
+from segfoundry.utils.structures.samples import Batch, ObjectTruth, PhraseTruth, Sample
 
 
 class Oracle(MetaArch, Promptable):

@@ -11,7 +11,9 @@ from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.seem.config import tiny
 from segfoundry.modeling.seem.model import Seem
 from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.structures import Batch, Category, Sample, SpatialTargets, Strokes, Targets, TextTargets
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.requests import Strokes
+from segfoundry.utils.structures.samples import Batch, Sample, SpatialTargets, Targets, TextTargets
 
 CATEGORIES = [Category(i, name, i % 2 == 0, (i, i, i)) for i, name in enumerate(("cat", "sky", "cup"))]
 V0 = {"MODEL__NAME": "seem_model_v0", "MODEL__DECODER__NAME": "seem_v0", "STROKE_SAMPLER__MAX_CANDIDATE": 1}

@@ -22,7 +22,7 @@ from segfoundry.modeling.seem.losses.criterion import SetCriterion
 from segfoundry.modeling.seem.losses.loss_families import GroundingTargets
 from segfoundry.modeling.seem.text.text_towers import LanguageEncoder
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Targets
+from segfoundry.utils.structures.samples import Targets
 
 from . import goldens
 from .golden_writer import named, params, randomize, write_case

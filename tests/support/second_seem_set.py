@@ -29,7 +29,7 @@ from segfoundry.modeling.seem.results.postprocess import (
     semantic_scores,
 )
 from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
-from segfoundry.utils.structures import Strokes
+from segfoundry.utils.structures.requests import Strokes
 from segfoundry.utils.text_templates import evaluation_prompts, training_prompt
 
 from .golden_writer import named, params, randomize, write_case

@@ -14,17 +14,9 @@ from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.seem.model import Seem
 from segfoundry.modeling.seem.results.mask_resize import MaskResizer
 from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.structures import (
-    Batch,
-    Category,
-    Prompts,
-    Request,
-    Sample,
-    SpatialTargets,
-    Strokes,
-    Targets,
-    TextTargets,
-)
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.requests import Prompts, Request, Strokes
+from segfoundry.utils.structures.samples import Batch, Sample, SpatialTargets, Targets, TextTargets
 
 from .golden_writer import named, params, randomize, write_case
 from .second_seem_model import EACH, LAYERS, MEMORIES, KeptDraws, published

@@ -68,7 +68,7 @@ import torch
 from torch import nn
 
 from ...utils.schedules import Schedule
-from ...utils.structures import Prediction
+from ...utils.structures.results import Prediction
 from ..base import START, MetaArch, ParamRule, PartFile, TrainPolicy
 
 
@@ -123,7 +123,7 @@ import numpy as np
 
 from ...modeling.counter.config import CounterConfig
 from ...utils.image_io import read_image
-from ...utils.structures import Sample, Targets
+from ...utils.structures.samples import Sample, Targets
 from ..transforms.resize import FixedResize
 from .base import Pipeline
 

@@ -26,7 +26,7 @@ from segfoundry.trainer.machine.precision import build_precision
 from segfoundry.trainer.prediction.predictor import Predictor
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch, Sample, Targets
+from segfoundry.utils.structures.samples import Batch, Sample, Targets
 
 from .goldens import only
 

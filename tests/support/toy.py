@@ -16,7 +16,8 @@ from segfoundry.trainer.training.loop import Loop, LoopSettings
 from segfoundry.trainer.training.optimizer import build_optimizer, parameter_names
 from segfoundry.trainer.training.state import TrainState
 from segfoundry.utils.config.sections import Shared
-from segfoundry.utils.structures import Batch, Prediction, Sample
+from segfoundry.utils.structures.results import Prediction
+from segfoundry.utils.structures.samples import Batch, Sample
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from segfoundry.datasets.stream.collate import collate
-from segfoundry.utils.structures import Batch
+from segfoundry.utils.structures.samples import Batch
 
 from .tiny_sam import foreground_sample
 

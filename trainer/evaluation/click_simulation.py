@@ -20,7 +20,8 @@ from ...modeling.clicks import next_click
 from ...modeling.promptable import Promptable
 from ...utils.draws import Draws
 from ...utils.prompts import Box, Point, Prompt
-from ...utils.structures import ClickProtocol, ObjectTruth, PromptedMasks, Prompts, Sample, Strokes
+from ...utils.structures.requests import ClickProtocol, PromptedMasks, Prompts, Strokes
+from ...utils.structures.samples import ObjectTruth, Sample
 from .prompt_views import Ask, ask_apart
 
 OBJECTS_PER_RECORD = 5

@@ -11,7 +11,9 @@ import torch
 
 from ...modeling.base import MetaArch
 from ...modeling.promptable import Promptable
-from ...utils.structures import Batch, PhraseTruth, Prediction, PromptedMasks, Prompts, Request, Strokes
+from ...utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Batch, PhraseTruth
 from .click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
 from .prompt_views import Ask, ask_apart
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...modeling.promptable import Promptable
-from ...utils.structures import PromptedMasks, Prompts
+from ...utils.structures.requests import PromptedMasks, Prompts
 
 
 @dataclass(frozen=True)

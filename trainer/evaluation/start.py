@@ -20,7 +20,7 @@ from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import CheckpointError, ConfigError
 from ...utils.logging import get_logger, setup_logging
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..machine.distributed import Processes, pick_device
 from ..machine.environment import check_torch, seed_all
 from ..machine.launch import read_ranks

@@ -18,7 +18,9 @@ import numpy as np
 from ...datasets.tasks.base import Comparison
 from ...datasets.tasks.registry import results_of
 from ...utils.image_io import read_image, write_png
-from ...utils.structures import Category, Prediction, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Sample
 
 
 @dataclass(order=True)

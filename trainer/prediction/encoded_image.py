@@ -21,7 +21,9 @@ from ...utils.errors import UserError
 from ...utils.logging import get_logger
 from ...utils.masks import Rle, decode_masks, encode_masks
 from ...utils.prompts import Point, Prompt, PromptError, rasterize, scaled
-from ...utils.structures import Category, Prediction, PromptedMasks, Prompts, ReferResult, Request, Strokes
+from ...utils.structures.category import Category
+from ...utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
+from ...utils.structures.results import Prediction, ReferResult
 from .loaded_network import LoadedNetwork
 from .result_memory import check_mask_memory, check_result_memory
 

@@ -15,7 +15,8 @@ import numpy as np
 from ...utils.errors import UserError
 from ...utils.masks import decode_masks
 from ...utils.prompts import Box, Circle, Point, Polygon, Prompt, PromptError, Scribble, check_prompt
-from ...utils.structures import Category, Prediction
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
 from .encoded_image import Answer, EncodedImage, innermost_point
 from .loaded_network import LoadedNetwork
 from .result_memory import check_mask_memory

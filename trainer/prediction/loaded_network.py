@@ -22,7 +22,10 @@ from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import UserError
 from ...utils.image_io import to_rgb
-from ...utils.structures import Batch, Category, Prediction, Request, Sample
+from ...utils.structures.category import Category
+from ...utils.structures.requests import Request
+from ...utils.structures.results import Prediction
+from ...utils.structures.samples import Batch, Sample
 from ..evaluation.measure import evaluation_mode
 from ..machine.memory_use import memory_errors
 from ..machine.precision import Precision

@@ -21,7 +21,8 @@ from ...utils.errors import DataError, UserError
 from ...utils.files import atomic_write
 from ...utils.image_io import image_size, read_image
 from ...utils.logging import console, get_logger
-from ...utils.structures import Category, Prediction
+from ...utils.structures.category import Category
+from ...utils.structures.results import Prediction
 from ...utils.video import read_video, video_info, write_video
 from .predictor import Predictor
 from .result_memory import check_result_memory, largest_batch

@@ -15,7 +15,8 @@ from ...utils.image_io import image_size, read_image
 from ...utils.logging import get_logger
 from ...utils.palette import distinct_color
 from ...utils.prompts import PromptError, check_prompt
-from ...utils.structures import Category, InstanceResult
+from ...utils.structures.category import Category
+from ...utils.structures.results import InstanceResult
 from ...utils.visualizer import draw_instances
 from .interactive_session import InteractiveSession
 from .predict_files import Summary, check_output, progress, write_overlay

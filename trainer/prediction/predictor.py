@@ -15,7 +15,7 @@ import numpy as np
 from ...datasets.pipelines.base import find_pipeline
 from ...utils.config.sections import Shared
 from ...utils.logging import get_logger
-from ...utils.structures import ForegroundResult, InstanceResult, PanopticResult, Prediction, ReferResult
+from ...utils.structures.results import ForegroundResult, InstanceResult, PanopticResult, Prediction, ReferResult
 from ..machine.distributed import Ranks, pick_device
 from ..machine.precision import build_precision
 from ..weights.load_model import load_model, parse_classes

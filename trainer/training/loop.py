@@ -17,7 +17,7 @@ from ...utils.draws import Draws
 from ...utils.errors import UserError
 from ...utils.logging import get_logger
 from ...utils.schedules import Schedule
-from ...utils.structures import Batch
+from ...utils.structures.samples import Batch
 from ..machine.distributed import Processes
 from ..machine.environment import seed_step
 from ..machine.memory_use import memory_errors

@@ -29,7 +29,7 @@ from ...utils.config.sections import Shared
 from ...utils.errors import ConfigError
 from ...utils.files import atomic_write_json
 from ...utils.logging import add_log_file, get_logger, remove_log_file, setup_logging
-from ...utils.structures import Batch
+from ...utils.structures.samples import Batch
 from ..evaluation.measure import evaluate, evaluation_kinds, scalars
 from ..machine.distributed import Processes, pick_device
 from ..machine.environment import check_torch, describe, seed_all, set_deterministic

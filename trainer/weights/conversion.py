@@ -21,7 +21,7 @@ from ...utils.config.engine import load_mapping
 from ...utils.config.schema import value_at
 from ...utils.errors import CheckpointError, UserError
 from ...utils.files import TEMP_MARK, atomic_write_json, check_free_space, disk_errors, fsync_file, fsync_folder
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..run_folder.checkpoints import write_safetensors
 from .load_model import LoadedModel, load_model
 

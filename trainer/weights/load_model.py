@@ -21,7 +21,7 @@ from ...utils.config.sections import Shared
 from ...utils.errors import CheckpointError, ConfigError, UserError
 from ...utils.logging import get_logger
 from ...utils.palette import distinct_color
-from ...utils.structures import Category
+from ...utils.structures.category import Category
 from ..run_folder.folder import run_weights
 
 log = get_logger(__name__)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ....utils.structures import PromptedMasks, Prompts
+from ....utils.structures.requests import PromptedMasks, Prompts
 from ..network.sam import Sam
 from .encoded import Encoded
 from .object_prompts import ObjectPrompt, object_prompts

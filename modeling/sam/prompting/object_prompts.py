@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ....utils.prompts import Box, Circle, Point, Polygon, Prompt, Scribble
-from ....utils.structures import Prompts, Strokes
+from ....utils.structures.requests import Prompts, Strokes
 
 FOREGROUND, BACKGROUND = 1, 0
 SCRIBBLE_POINTS = 5

@@ -7,7 +7,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ....utils.draws import Draws
-from ....utils.structures import Batch, Prediction
+from ....utils.structures.results import Prediction
+from ....utils.structures.samples import Batch
 from ..network.sam import Sam
 from ..prompting.encoded import Encoded
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from ....utils.draws import Draws
-from ....utils.structures import Batch, ForegroundResult, Prediction
+from ....utils.structures.results import ForegroundResult, Prediction
+from ....utils.structures.samples import Batch
 from ...boxes import mask_boxes
 from ...losses.cl_dice import mask_cl_dice
 from ...losses.dice import mask_dice

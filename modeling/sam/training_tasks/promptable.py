@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....utils.draws import Draws
-from ....utils.structures import Batch, Prediction
+from ....utils.structures.results import Prediction
+from ....utils.structures.samples import Batch
 from ...base import MetaArch
 from ...losses.cl_dice import mask_cl_dice
 from ...losses.dice import mask_dice

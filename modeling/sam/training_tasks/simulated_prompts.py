@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....utils.draws import Draws
-from ....utils.structures import Batch
+from ....utils.structures.samples import Batch
 from ...boxes import mask_boxes
 from ...clicks import random_pixel
 from ..config_training import Promptable

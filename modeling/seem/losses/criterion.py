@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ....utils.draws import Draws
-from ....utils.structures import Targets, TextTargets
+from ....utils.structures.samples import Targets, TextTargets
 from ...losses.bce import mask_bce
 from ...losses.dice import mask_dice
 from ...losses.matcher import HungarianMatcher, MatchProblem, assign, to_host

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....utils.structures import Targets
+from ....utils.structures.samples import Targets
 from ..decoder.decoder_output import LayerOutput, PromptedOutput
 
 MAX_LOGIT_SCALE = 100.0

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ....utils.draws import Draws
 from ....utils.errors import UserError
-from ....utils.structures import PromptedMasks, Prompts, Strokes
+from ....utils.structures.requests import PromptedMasks, Prompts, Strokes
 from ..decoder.decoder_demo import SeemDecoderDemo
 from ..decoder.decoder_output import DecoderOutput
 from ..decoder.decoder_prompts import DecoderPrompts, ReferencePrompt, SpatialPrompt

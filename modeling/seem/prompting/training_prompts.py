@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ....utils.draws import Draws
-from ....utils.structures import SpatialTargets, Strokes, Targets, TextTargets
+from ....utils.structures.requests import Strokes
+from ....utils.structures.samples import SpatialTargets, Targets, TextTargets
 from ...clicks import next_click
 from ..decoder.decoder_prompts import DecoderPrompts, SpatialPrompt, TextPrompt
 from ..decoder.image_levels import DecoderFeatures

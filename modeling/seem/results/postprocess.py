@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....utils.structures import InstanceResult, PanopticResult, Prediction, Segment
+from ....utils.structures.results import InstanceResult, PanopticResult, Prediction, Segment
 from ...boxes import mask_boxes
 from ...layers.linear import linear
 from .mask_resize import MaskResizer

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Prediction, Sample, Segment
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.results import InstanceResult, PanopticResult, Prediction, Segment
+from segfoundry.utils.structures.samples import Sample
 
 CATEGORIES = (
     Category(10, "wall", False, (1, 1, 1)),

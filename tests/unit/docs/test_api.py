@@ -14,7 +14,7 @@ from segfoundry.modeling.seem.config import tiny
 from segfoundry.trainer.run_folder.checkpoints import write_weights
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 from ...support.pointer import picture
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from segfoundry.modeling.clicks import farthest_inside, next_click
-from segfoundry.utils.structures import Strokes
+from segfoundry.utils.structures.requests import Strokes
 
 from ...support.soft_distance import soft_distance
 

@@ -25,7 +25,7 @@ from segfoundry.utils.config.schema import collect
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.image_io import read_image, read_label, write_png
-from segfoundry.utils.structures import Prediction
+from segfoundry.utils.structures.results import Prediction
 
 from ...support.pointer import predictor
 from ...support.tiny_data import write_dataset

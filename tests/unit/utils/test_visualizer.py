@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from segfoundry.utils.palette import distinct_color
-from segfoundry.utils.structures import Category, InstanceResult, PanopticResult, Segment
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.results import InstanceResult, PanopticResult, Segment
 from segfoundry.utils.visualizer import (
     ERROR_COLORS,
     comparison,

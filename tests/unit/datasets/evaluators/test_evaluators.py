@@ -16,7 +16,7 @@ from segfoundry.datasets.score.score_semantic import score_semantic
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import write_png
 from segfoundry.utils.masks import encode_masks
-from segfoundry.utils.structures import InstanceResult, Prediction
+from segfoundry.utils.structures.results import InstanceResult, Prediction
 
 ALL = (PanopticEvaluator, SemanticEvaluator, InstanceEvaluator)
 

@@ -22,7 +22,8 @@ from segfoundry.datasets.records.catalog import Split
 from segfoundry.datasets.score.score_foreground import score_foreground
 from segfoundry.trainer.cli.main import main
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import ForegroundResult, Prediction, Sample
+from segfoundry.utils.structures.results import ForegroundResult, Prediction
+from segfoundry.utils.structures.samples import Sample
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14))
 PAIRS = array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=14).flatmap(

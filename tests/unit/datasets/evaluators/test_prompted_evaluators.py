@@ -9,7 +9,8 @@ from segfoundry.datasets.evaluators.interactive import InteractiveEvaluator, cli
 from segfoundry.datasets.evaluators.referring import ReferringEvaluator
 from segfoundry.datasets.score.score_prompted import score_interactive
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import ObjectTruth, PhraseTruth, Prediction, Sample
+from segfoundry.utils.structures.results import Prediction
+from segfoundry.utils.structures.samples import ObjectTruth, PhraseTruth, Sample
 
 
 def sample(index=0, *, objects=None, phrases=None, size=(4, 5)):

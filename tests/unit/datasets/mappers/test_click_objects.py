@@ -13,7 +13,8 @@ from segfoundry.datasets.records.image_item import Item
 from segfoundry.datasets.strokes.box import TightBox
 from segfoundry.datasets.strokes.point import InnermostPoint
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import PanopticResult, Sample, Segment
+from segfoundry.utils.structures.results import PanopticResult, Segment
+from segfoundry.utils.structures.samples import Sample
 
 
 def sample(size, **truth):

@@ -10,7 +10,7 @@ from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.records.catalog import Composite, Item, find_record, load_items
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
-from segfoundry.utils.structures import Segment
+from segfoundry.utils.structures.results import Segment
 
 from ....support import goldens, second_sam_runs
 from ....support.cable_data import cable_config, write_backgrounds, write_cables

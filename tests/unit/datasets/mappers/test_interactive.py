@@ -16,7 +16,7 @@ from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import write_png
 from segfoundry.utils.masks import encode_masks
-from segfoundry.utils.structures import Segment
+from segfoundry.utils.structures.results import Segment
 
 NAMES = ("wall-other", "cup")
 SIZE = (32, 48)

@@ -10,7 +10,7 @@ from segfoundry.datasets.records.image_item import Phrase
 from segfoundry.datasets.records.record import Record, Split
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 CATEGORIES = (Category(1, "wall", False, (1, 1, 1)), Category(2, "cup", True, (2, 2, 2)))
 SQUARE = [[20.0, 4.0, 40.0, 4.0, 40.0, 24.0, 20.0, 24.0]]

@@ -10,7 +10,7 @@ from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import write_png
-from segfoundry.utils.structures import Segment
+from segfoundry.utils.structures.results import Segment
 
 PLAIN = LargeScaleJitter(32, 1.0, 1.0, "none")
 CLASSES = 3

@@ -12,7 +12,8 @@ from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.image_io import write_png
 from segfoundry.utils.masks import encode_masks
-from segfoundry.utils.structures import Category, Segment
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.results import Segment
 
 SIZE = (32, 48)
 CATEGORIES = (Category(1, "wall", False, (0, 0, 0)), Category(2, "cup", True, (9, 9, 9)))

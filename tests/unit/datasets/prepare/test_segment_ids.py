@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfoundry.datasets.prepare.segment_ids import SegmentIds, stuff_ids
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 colors = st.tuples(*[st.integers(0, 255)] * 3)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from segfoundry.datasets.stream.collate import collate
-from segfoundry.utils.structures import Sample, SpatialTargets, Targets, TextTargets
+from segfoundry.utils.structures.samples import Sample, SpatialTargets, Targets, TextTargets
 
 
 def sample(height, width, masks=2, index=0):

@@ -14,7 +14,7 @@ from segfoundry.datasets.stream.mixture import Mixture, has_categories, mix, voc
 from segfoundry.datasets.stream.samplers import permutation, set_order
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 LABELLED = Split("train", Path("i"), panoptic_json=Path("p.json"), panoptic=Path("p"))
 PHRASES = Split("train", Path("i"), grounding=Path("g.json"))

@@ -8,7 +8,7 @@ from segfoundry.datasets.writers.everything import CSV_COLUMNS, write_everything
 from segfoundry.datasets.writers.predictions import PredictionWriter
 from segfoundry.utils.image_io import read_label
 from segfoundry.utils.masks import decode_masks, encode_masks
-from segfoundry.utils.structures import Prediction
+from segfoundry.utils.structures.results import Prediction
 
 
 def records():

@@ -7,7 +7,8 @@ from pycocotools import mask as coco_mask
 from segfoundry.datasets.formats.panoptic import read_panoptic_json, read_panoptic_png
 from segfoundry.datasets.writers.predictions import PredictionWriter, segments_info
 from segfoundry.utils.image_io import read_label
-from segfoundry.utils.structures import Category, ForegroundResult, InstanceResult, PanopticResult, Prediction, Segment
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.results import ForegroundResult, InstanceResult, PanopticResult, Prediction, Segment
 
 CATEGORIES = [Category(7, "sky", False, (200, 10, 10)), Category(90, "cup", True, (10, 200, 10), "kitchen")]
 

@@ -14,7 +14,7 @@ from segfoundry.modeling.sam.training_tasks.dlo import DloTask
 from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.prompts import Box, Point
-from segfoundry.utils.structures import Prompts, Strokes
+from segfoundry.utils.structures.requests import Prompts, Strokes
 
 from ....support import tiny_sam
 from ....support.tiny_sam import TINY, drawn_batch, recorded_sam

@@ -18,7 +18,9 @@ from segfoundry.modeling.seem.model import Seem
 from segfoundry.utils.config.engine import load_config, load_mapping
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.paths import configs_root
-from segfoundry.utils.structures import Batch, Category, Request, Sample, Targets
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.requests import Request
+from segfoundry.utils.structures.samples import Batch, Sample, Targets
 
 DATA = Path(__file__).parent / "data"
 

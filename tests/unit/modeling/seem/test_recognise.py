@@ -16,7 +16,7 @@ from segfoundry.utils.config.engine import load_config, load_mapping
 from segfoundry.utils.config.resolved import find_value
 from segfoundry.utils.errors import ConfigError
 from segfoundry.utils.paths import configs_root
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 GOLDENS = Path(__file__).resolve().parents[3] / "goldens"
 PUBLISHED = json.loads((GOLDENS / "seem_yaml_defaults.json").read_text())

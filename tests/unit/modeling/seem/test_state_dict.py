@@ -10,7 +10,7 @@ from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy, parameter_kinds
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.paths import configs_root
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 LISTS = Path(__file__).resolve().parents[3] / "goldens" / "seem_state_dicts"
 CATEGORIES = [Category(i, f"category {i}", i < 80, (0, 0, 0)) for i in range(133)]

@@ -11,7 +11,8 @@ from segfoundry.modeling.layers.lora import LoraUpdate, apply_lora
 from segfoundry.modeling.seem.config import tiny
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch, Category, Sample, Targets
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.samples import Batch, Sample, Targets
 
 CATEGORIES = [Category(i, name, True, (0, 0, 0)) for i, name in enumerate(("sky", "cat", "red ball"))]
 FREEZE = {"backbone": True, "lang_encoder": True, "pixel_decoder": True}

@@ -339,7 +339,7 @@ def weights(tmp_path_factory):
     from segfoundry.trainer.run_folder.checkpoints import write_weights
     from segfoundry.utils.config.dump import dump
     from segfoundry.utils.config.engine import load_mapping
-    from segfoundry.utils.structures import Category
+    from segfoundry.utils.structures.category import Category
 
     path = tmp_path_factory.mktemp("weights") / "model.safetensors"
     categories = [Category(1, "sky", False, (70, 130, 180)), Category(2, "cup", True, (220, 20, 60))]

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from segfoundry.trainer.evaluation.click_simulation import ClickProtocol, simulate_clicks
-from segfoundry.utils.structures import ObjectTruth, PromptedMasks, Sample
+from segfoundry.utils.structures.requests import PromptedMasks
+from segfoundry.utils.structures.samples import ObjectTruth, Sample
 
 from ....support.promptable import Oracle, batch_of, stripes
 

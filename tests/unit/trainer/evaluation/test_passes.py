@@ -5,7 +5,8 @@ import torch
 
 from segfoundry.trainer.evaluation.click_simulation import ClickProtocol
 from segfoundry.trainer.evaluation.passes import EvaluationPasses
-from segfoundry.utils.structures import PhraseTruth, Prediction
+from segfoundry.utils.structures.results import Prediction
+from segfoundry.utils.structures.samples import PhraseTruth
 
 from ....support.promptable import Oracle, batch_of, stripes, with_phrases
 

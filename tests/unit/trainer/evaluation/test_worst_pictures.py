@@ -2,7 +2,9 @@ import numpy as np
 
 from segfoundry.trainer.evaluation.worst_pictures import WorstPictures
 from segfoundry.utils.image_io import read_image, write_png
-from segfoundry.utils.structures import Category, ForegroundResult, PanopticResult, Prediction, Sample, Segment
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.results import ForegroundResult, PanopticResult, Prediction, Segment
+from segfoundry.utils.structures.samples import Sample
 from segfoundry.utils.visualizer import ERROR_COLORS
 
 CATEGORIES = [Category(1, "sky", False, (200, 10, 10)), Category(2, "cup", False, (10, 200, 10))]

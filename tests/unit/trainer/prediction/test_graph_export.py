@@ -19,7 +19,7 @@ from segfoundry.trainer.run_folder.checkpoints import write_weights
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 CATEGORIES = [Category(3, "sky", False, (70, 130, 180)), Category(21, "cup", True, (220, 20, 60))]
 

@@ -18,7 +18,7 @@ from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.image_io import decode_image, read_image, to_rgb, write_png
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 from ....support.pointer import picture
 

@@ -18,7 +18,9 @@ from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError
 from segfoundry.utils.image_io import read_image
 from segfoundry.utils.masks import decode_masks
-from segfoundry.utils.structures import Category, Prediction, Request
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.requests import Request
+from segfoundry.utils.structures.results import Prediction
 from segfoundry.utils.video import read_video, write_video
 
 OPEN = {"SAM.AMG.PRED_IOU_THRESH": 0.0, "SAM.AMG.STABILITY_SCORE_THRESH": 0.0, "SAM.AMG.BOX_NMS_THRESH": 1.0}

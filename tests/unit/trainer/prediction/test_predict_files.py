@@ -16,7 +16,7 @@ from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, UserError
 from segfoundry.utils.image_io import read_image, read_label
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 from segfoundry.utils.video import read_video, write_video
 
 CATEGORIES = [

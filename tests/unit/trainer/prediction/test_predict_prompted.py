@@ -15,7 +15,7 @@ from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.image_io import read_image, read_label
 from segfoundry.utils.masks import decode_masks
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 CATEGORIES = [Category(1, "sky", False, (70, 130, 180)), Category(2, "cup", True, (220, 20, 60))]
 

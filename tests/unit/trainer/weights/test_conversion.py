@@ -19,7 +19,7 @@ from segfoundry.trainer.run_folder.checkpoints import write_weights
 from segfoundry.trainer.weights.load_model import read_header
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.structures import Category
+from segfoundry.utils.structures.category import Category
 
 from ....support.tiny_data import write_dataset
 

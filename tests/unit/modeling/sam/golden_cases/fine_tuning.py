@@ -24,7 +24,7 @@ from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.trainer.training.lr_schedule import lr_factor
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch, Sample
+from segfoundry.utils.structures.samples import Batch, Sample
 
 from .....support import goldens
 from .....support.tiny_sam import foreground_sample, recorded_sam

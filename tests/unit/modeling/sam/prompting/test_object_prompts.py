@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from segfoundry.modeling.sam.prompting.object_prompts import SCRIBBLE_POINTS, from_shapes, from_strokes, object_prompts
 from segfoundry.utils.prompts import Box, Circle, Point, Polygon, Scribble, scaled
-from segfoundry.utils.structures import Prompts, Strokes
+from segfoundry.utils.structures.requests import Prompts, Strokes
 
 
 def test_points_and_boxes_keep_their_coordinates():

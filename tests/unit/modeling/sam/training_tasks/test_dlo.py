@@ -14,7 +14,7 @@ from segfoundry.modeling.sam.training_tasks.dlo import DloTask
 from segfoundry.modeling.sam.training_tasks.loss_settings import LossSettings
 from segfoundry.modeling.sam.tuning import TuningSettings
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Request
+from segfoundry.utils.structures.requests import Request
 
 from .....support.tiny_sam import TINY, drawn_batch, recorded_sam
 

@@ -20,7 +20,7 @@ from segfoundry.modeling.sam.training_tasks.simulated_prompts import (
     shrunk,
 )
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Batch
+from segfoundry.utils.structures.samples import Batch
 
 from .....support import tiny_sam
 

@@ -25,7 +25,8 @@ from segfoundry.modeling.seem.pixel_decoders.build_pixel_decoder import build_pi
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
 from segfoundry.utils.errors import CheckpointError, ConfigError
-from segfoundry.utils.structures import Batch, Category, Sample, Targets
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.samples import Batch, Sample, Targets
 
 from .....support import goldens
 

@@ -8,7 +8,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from segfoundry.modeling.clicks import next_click
 from segfoundry.modeling.seem.image_normalizer import pad_masks
-from segfoundry.utils.structures import Strokes
+from segfoundry.utils.structures.requests import Strokes
 
 from .....support.goldens import Case, only, runner
 from .....support.soft_distance import soft_distance

@@ -14,7 +14,7 @@ from segfoundry.modeling.losses.point_sampling import sample_points
 from segfoundry.modeling.seem.decoder.decoder_output import DecoderOutput, LayerOutput, PromptedOutput
 from segfoundry.modeling.seem.losses.criterion import SetCriterion
 from segfoundry.modeling.seem.losses.loss_families import GroundingTargets
-from segfoundry.utils.structures import Targets
+from segfoundry.utils.structures.samples import Targets
 
 from .....support.goldens import Case, runner
 

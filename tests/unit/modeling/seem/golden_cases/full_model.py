@@ -15,17 +15,9 @@ from segfoundry.modeling.seem.model import Seem
 from segfoundry.modeling.seem.results.mask_resize import MaskResizer
 from segfoundry.modeling.seem.results.postprocess import class_probabilities, semantic_scores
 from segfoundry.utils.config.engine import load_mapping
-from segfoundry.utils.structures import (
-    Batch,
-    Category,
-    Prompts,
-    Request,
-    Sample,
-    SpatialTargets,
-    Strokes,
-    Targets,
-    TextTargets,
-)
+from segfoundry.utils.structures.category import Category
+from segfoundry.utils.structures.requests import Prompts, Request, Strokes
+from segfoundry.utils.structures.samples import Batch, Sample, SpatialTargets, Targets, TextTargets
 
 from .....support.goldens import Case, runner
 from .....support.standin_tokenizer import StandInTokenizer

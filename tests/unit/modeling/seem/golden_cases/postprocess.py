@@ -14,7 +14,7 @@ from segfoundry.modeling.seem.results.postprocess import (
     panoptic_map,
     semantic_scores,
 )
-from segfoundry.utils.structures import InstanceResult, PanopticResult
+from segfoundry.utils.structures.results import InstanceResult, PanopticResult
 
 from .....support.goldens import Case, runner
 

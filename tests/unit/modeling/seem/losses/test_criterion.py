@@ -11,7 +11,7 @@ from segfoundry.modeling.seem.losses.criterion import SetCriterion
 from segfoundry.modeling.seem.losses.loss_families import GroundingTargets
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.structures import Targets
+from segfoundry.utils.structures.samples import Targets
 
 K, Q, D, P = 4, 7, 8, 60
 WEIGHTS = {"mask_ce": 2.0, "mask_bce": 5.0, "mask_dice": 5.0}

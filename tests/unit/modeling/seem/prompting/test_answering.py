@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from segfoundry.utils.errors import UserError
-from segfoundry.utils.structures import Batch, PromptedMasks, Prompts, Request, Strokes
+from segfoundry.utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
+from segfoundry.utils.structures.samples import Batch
 
 from .....support.prompted import DEMO, V0, bands, dots, prompted_batch, prompted_model
 

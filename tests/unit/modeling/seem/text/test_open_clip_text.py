@@ -22,7 +22,9 @@ from segfoundry.modeling.seem.text.open_clip_tokenizer import IdLayout  # noqa: 
 from segfoundry.modeling.seem.text.tokenizer import lengths  # noqa: E402
 from segfoundry.utils.config.engine import load_mapping  # noqa: E402
 from segfoundry.utils.errors import CheckpointError, ConfigError  # noqa: E402
-from segfoundry.utils.structures import Category, Request, Sample  # noqa: E402
+from segfoundry.utils.structures.category import Category  # noqa: E402
+from segfoundry.utils.structures.requests import Request  # noqa: E402
+from segfoundry.utils.structures.samples import Sample  # noqa: E402
 from segfoundry.utils.text_templates import evaluation_prompts  # noqa: E402
 
 TEXTS = ["a dog", "a very small photo of the red car", "", "one two three four five six seven eight nine ten eleven"]

@@ -1,153 +1,21 @@
-"""What data sets, models, evaluators and writers exchange. The only file that ``modeling`` and ``datasets`` share.
+"""Images with their ground truth, as data sets give them and networks take them, alone and in batches.
 
-Letters in shapes: B images, H and W pixels (rows, columns), M ground-truth masks of one image, N predicted instances,
-K categories. A *category index* is the position of a category in the record's list, 0..K-1.
+Letters in shapes: B images, H and W pixels (rows, columns), M ground-truth masks of one image, N objects, T texts. A
+*category index* is the position of a category in the record's list, 0..K-1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .results import PanopticResult
+
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Category:
-    """One category of a data set record.
-
-    Attributes:
-        id: the data set's own id (any non-negative integer); files use it.
-        name: text shown to people and given to the text encoder.
-        isthing: countable (instances) or not (stuff).
-        color: RGB, 0..255.
-        supercategory: COCO's group name, or an empty string.
-    """
-
-    id: int
-    name: str
-    isthing: bool
-    color: tuple[int, int, int]
-    supercategory: str = ""
-
-
-@dataclass
-class Segment:
-    """One segment of a panoptic map.
-
-    Attributes:
-        id: value in the id map, 1..16777215 (0 is VOID).
-        category: category index, 0..K-1.
-        isthing: copied from the category.
-        iscrowd: the segment covers a group whose members are not told apart.
-        area: pixels.
-        score: confidence 0..1 of a prediction; None for ground truth.
-    """
-
-    id: int
-    category: int
-    isthing: bool
-    iscrowd: bool = False
-    area: int = 0
-    score: float | None = None
-
-
-@dataclass
-class PanopticResult:
-    """A panoptic map: ``ids`` (H, W) int32, 0 = VOID, and one entry of ``segments`` per id that occurs."""
-
-    ids: np.ndarray
-    segments: list[Segment]
-
-
-@dataclass
-class InstanceResult:
-    """Scored instances of one image.
-
-    Attributes:
-        masks: (N, H, W) bool.
-        categories: (N,) int64 category indices.
-        scores: (N,) float32 in 0..1.
-        boxes: (N, 4) float32 x0, y0, x1, y1 in pixels, or None: evaluators and writers derive boxes from the masks.
-    """
-
-    masks: np.ndarray
-    categories: np.ndarray
-    scores: np.ndarray
-    boxes: np.ndarray | None = None
-
-
-@dataclass
-class ReferResult:
-    """What texts name in one image.
-
-    Attributes:
-        texts: T phrases.
-        masks: (T, H, W) bool.
-        scores: (T,) float32 in 0..1.
-    """
-
-    texts: list[str]
-    masks: np.ndarray
-    scores: np.ndarray
-
-
-@dataclass
-class ForegroundResult:
-    """Foreground (cables, say) against background in one image.
-
-    Attributes:
-        mask: (H, W) bool, True on the foreground, whatever polarity the network was trained with.
-        probability: (H, W) float32 in 0..1 of being foreground.
-        loss: the training loss of this image, where its ground truth was at hand.
-    """
-
-    mask: np.ndarray
-    probability: np.ndarray
-    loss: float | None = None
-
-
-@dataclass
-class Prediction:
-    """What a model says about one image, at ``Sample.output_size``; a part is None when it was not asked for.
-
-    Attributes:
-        semantic: (H, W) int64 category index per pixel.
-        panoptic: panoptic map.
-        instances: scored instances.
-        phrases: (T, H, W) bool, the mask of each text of the request.
-        click_ious: (N, R) float64, overlap 0..1 of each prompted object after each round of simulated clicks.
-        foreground: foreground against background.
-        everything: masks that were found without prompts and categories, best first: records with the keys of
-            ``SamAutomaticMaskGenerator``, ``segmentation`` as COCO run-length code.
-        extra: further results by name: of a task that has no field here, or of an architecture.
-    """
-
-    semantic: np.ndarray | None = None
-    panoptic: PanopticResult | None = None
-    instances: InstanceResult | None = None
-    phrases: np.ndarray | None = None
-    click_ious: np.ndarray | None = None
-    foreground: ForegroundResult | None = None
-    everything: list[dict[str, Any]] | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Strokes:
-    """Prompts drawn on one image, for N objects, as pixels.
-
-    Attributes:
-        positive: (N, H, W) bool array or tensor, pixels said to belong to the object.
-        negative: (N, H, W) bool, pixels said not to belong to it.
-    """
-
-    positive: Any
-    negative: Any
 
 
 @dataclass
@@ -329,75 +197,3 @@ class Batch:
         """Returns the batch with its tensors in page-locked memory; the data loader calls it."""
         targets = None if self.targets is None else [t.map(lambda tensor: tensor.pin_memory()) for t in self.targets]
         return Batch(self.images.pin_memory(), self.image_sizes, self.samples, targets, self.positions, self.totals)
-
-
-@dataclass
-class Request:
-    """What to predict.
-
-    Attributes:
-        tasks: names of tasks that are answered unasked (``MetaArch.result_kinds``), and "phrases"; None: what the
-            configuration switches on.
-        categories: vocabulary, in index order; None: the one set last with ``MetaArch.set_vocabulary``.
-        texts: per image, the texts whose masks the task "phrases" asks for.
-    """
-
-    tasks: Sequence[str] | None = None
-    categories: Sequence[Category] | None = None
-    texts: Sequence[Sequence[str]] | None = None
-
-
-@dataclass(frozen=True)
-class ClickProtocol:
-    """How clicks are simulated in an evaluation.
-
-    Attributes:
-        max_clicks: R, the first prompt included.
-        mode: "best" or "best_random" (``modeling/clicks.py``).
-        dilation: side of a click in pixels of the network's input.
-        texts: give each object's text along (``ObjectTruth.texts``); the object alone sees it.
-        boxes: the first prompt is the object's bounding box, not the sample's stroke; for networks that take shapes.
-    """
-
-    max_clicks: int = 20
-    mode: str = "best"
-    dilation: int = 3
-    texts: bool = False
-    boxes: bool = False
-
-
-@dataclass
-class Prompts:
-    """What a user points at in one image: N objects by strokes, T by texts, one after the other.
-
-    Attributes:
-        strokes: of N objects, at the size of the network's input without padding; or None.
-        shapes: of each of the N objects, the shapes that ``strokes`` were drawn from (:mod:`segfoundry.utils.prompts`),
-            in pixels of the network's input; empty where strokes come as pixels only (simulated clicks). For networks
-            that take coordinates.
-        texts: T sentences.
-        reference: an object shown on another image (``TakesReferences.reference``), or None.
-        texts_explain_strokes: the texts also describe the stroked objects, which may look at them.
-        strokes_explain_texts: the strokes also show what the texts name, which may look at them.
-    """
-
-    strokes: Strokes | None = None
-    texts: tuple[str, ...] = ()
-    reference: Any = None
-    texts_explain_strokes: bool = False
-    strokes_explain_texts: bool = False
-    shapes: Sequence[Sequence[Any]] = ()
-
-
-@dataclass
-class PromptedMasks:
-    """Answer to :class:`Prompts`: one mask per prompted object, stroked objects first, then texts, then the reference.
-
-    Attributes:
-        logits: (N + T, h, w) float32 tensor of mask logits at the network's stride, above 0 inside; handed back as
-            ``previous`` they are the memory of the next round.
-        scores: (N + T,) float32 tensor, confidence 0..1.
-    """
-
-    logits: Tensor
-    scores: Tensor
