@@ -30,11 +30,12 @@ from segfoundry.trainer.machine.distributed import Processes  # noqa: E402
 from segfoundry.trainer.machine.launch import Ranks  # noqa: E402
 from segfoundry.trainer.machine.signals import StopSignals  # noqa: E402
 from segfoundry.trainer.plan import Plan, check_training  # noqa: E402
+from segfoundry.trainer.training.build_loop import loop_settings, train_data  # noqa: E402
+from segfoundry.trainer.training.build_state import build_state  # noqa: E402
 from segfoundry.trainer.training.callbacks.log_callbacks import JsonLinesCallback, LogCallback  # noqa: E402
 from segfoundry.trainer.training.callbacks.progress_callback import ProgressCallback  # noqa: E402
 from segfoundry.trainer.training.callbacks.tracker_callbacks import TensorBoardCallback  # noqa: E402
 from segfoundry.trainer.training.loop import Callback, Loop  # noqa: E402
-from segfoundry.trainer.training.start import build_training, loop_settings, train_data  # noqa: E402
 from segfoundry.utils.config.engine import load_config  # noqa: E402
 from segfoundry.utils.draws import Draws  # noqa: E402
 from segfoundry.utils.structures.samples import Batch  # noqa: E402
@@ -68,7 +69,7 @@ def prepare(config: str, folder: Path) -> Plan:
 
 def bare(plan: Plan, batches: list[list[Batch]]) -> Iterator[None]:
     """Yields after each step of the shortest loop that trains."""
-    state, _ = build_training(plan, CPU, load=False)
+    state, _ = build_state(plan, CPU, load=False)
     model, optimizer = state.model, state.optimizer
     clip = plan.cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -105,7 +106,7 @@ def trainer(plan: Plan, batches: list[list[Batch]], folder: Path) -> Iterator[No
     """Yields after each step of the trainer's loop with its callbacks."""
     import threading
 
-    state, _ = build_training(plan, CPU, load=False)
+    state, _ = build_state(plan, CPU, load=False)
     turns = _Turns()
     cfg = plan.cfg
     loop = Loop(

@@ -7,17 +7,19 @@ import torch
 from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.stream.loaders import build_eval_loader, build_train_loader
 from segfoundry.modeling.finetune import apply_policy, param_groups
+from segfoundry.modeling.modes import evaluation_mode
 from segfoundry.modeling.promptable import prompt_kinds
-from segfoundry.trainer.evaluation.measure import evaluate, evaluation_mode
+from segfoundry.trainer.evaluation.measure import evaluate
 from segfoundry.trainer.machine.distributed import Processes
 from segfoundry.trainer.machine.environment import seed_step
 from segfoundry.trainer.machine.launch import Ranks
 from segfoundry.trainer.machine.precision import Precision
 from segfoundry.trainer.machine.signals import StopSignals
 from segfoundry.trainer.plan import check_training
+from segfoundry.trainer.training.build_loop import loop_settings, train_data
+from segfoundry.trainer.training.build_state import build_state
 from segfoundry.trainer.training.dry_run import dry_run
 from segfoundry.trainer.training.loop import Loop
-from segfoundry.trainer.training.start import build_training, loop_settings, train_data
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.config.schema import with_values
 from segfoundry.utils.draws import Draws
@@ -40,7 +42,7 @@ def plan(request, tmp_path_factory):
 
 @pytest.fixture
 def state(plan):
-    return build_training(plan, CPU, load=False)[0]
+    return build_state(plan, CPU, load=False)[0]
 
 
 def micro_batches(plan, largest=0):
@@ -149,18 +151,18 @@ def test_training_mode_leaves_frozen_normalisation_and_dropout_off(plan, state):
 
 def test_resumed_training_equals_the_uninterrupted_one_bit_for_bit(plan, state):
     loop(plan, state, 3).run()
-    first = build_training(plan, CPU, load=False)[0]
+    first = build_state(plan, CPU, load=False)[0]
     cut = loop(plan, first, 3)
     cut.settings = type(cut.settings)(**{**vars(cut.settings), "max_steps": 1})
     cut.run()
-    second = build_training(plan, CPU, load=False)[0]
+    second = build_state(plan, CPU, load=False)[0]
     second.load(copy(first.weights()), copy(first.tensors()), first.scalars())
     loop(plan, second, 3).run()
     assert equal(second.weights(), state.weights()) and equal(second.tensors(), state.tensors())
 
 
 def test_state_dict_round_trip_is_strict(plan, state):
-    other = build_training(plan, CPU, load=False)[0].model
+    other = build_state(plan, CPU, load=False)[0].model
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(1.0)

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...datasets.evaluators.base import METRIC_VERSION, Evaluator
-from ...datasets.evaluators.build_evaluators import build_evaluators, possible_kinds
+from ...datasets.evaluators.build_evaluators import build_evaluators
 from ...datasets.pipelines.base import find_pipeline
 from ...datasets.records.catalog import Item, Record, Split
 from ...datasets.stream.loaders import EvalLoader, build_eval_loader
-from ...datasets.tasks.registry import find_task, prompt_of
+from ...datasets.tasks.registry import find_task
 from ...modeling.base import MetaArch
+from ...modeling.modes import evaluation_mode
 from ...modeling.promptable import prompt_kinds
-from ...utils.config.architectures import find_architecture
-from ...utils.config.schema import value_at
 from ...utils.config.sections import Shared
-from ...utils.errors import ConfigError, UserError
+from ...utils.errors import UserError
 from ...utils.files import atomic_write_json, atomic_write_text
 from ...utils.logging import get_logger
 from ..machine.distributed import Processes
 from ..machine.memory_use import memory_errors
 from ..machine.precision import Precision
+from .kinds import evaluation_kinds
 from .passes import EvaluationPasses
 from .worst_pictures import WorstPictures
 
@@ -36,112 +32,6 @@ log = get_logger(__name__)
 
 _MEMORY_KEYS = ("TEST.BATCH_SIZE_TOTAL", "the evaluation image size", "PRECISION bf16")
 _PROGRESS_SECONDS = 20.0
-
-
-def evaluation_kinds(
-    cfg: Shared,
-    record: Record,
-    split: Split,
-    prompt_kinds: Collection[str] = (),
-    result_kinds: Collection[str] | None = None,
-) -> list[str]:
-    """Returns what is scored: TEST.EVALUATORS or what the record offers, as far as it is possible.
-
-    What the configuration has switched off is left out; what was asked for and cannot be done is named in the log. A
-    network that gives none of the results a record offers is measured by what else the annotations allow.
-
-    Args:
-        cfg: configuration.
-        record: the data set.
-        split: its part.
-        prompt_kinds: prompts that the model takes (``Promptable.prompt_kinds``).
-        result_kinds: results that the model gives (``MetaArch.result_kinds``); None: all.
-
-    Raises:
-        ConfigError: if nothing is left, or TEST.EVALUATORS asks for what the model does not take or give.
-    """
-    switches = _Switches(cfg)
-    asked, possible = list(cfg.TEST.EVALUATORS), possible_kinds(split)
-    wanted = asked or list(record.evaluators_for(split))
-    if not asked and result_kinds is not None and not any(prompt_of(k) or k in result_kinds for k in wanted):
-        results = [k for k in possible if k in result_kinds]
-        wanted = results or [k for k in possible if prompt_of(k)] or wanted
-    kinds = []
-    for kind in wanted:
-        obstacle = _obstacle(cfg, kind, prompt_kinds, result_kinds)
-        if asked and kind not in possible:
-            _note(f"{record.name}: no {kind} evaluation, its annotations do not allow it ({', '.join(possible)} only)")
-        elif not switches.on(kind):
-            if prompt_of(kind):
-                _note(f"{record.name}: no {kind} evaluation, {switches.keys[kind]} is off")
-        elif obstacle:
-            if asked:
-                raise ConfigError(f"TEST.EVALUATORS: {obstacle}")
-            _note(f"{record.name}: {obstacle}")
-        else:
-            kinds.append(kind)
-    if not kinds:
-        _refuse(cfg, record, [kind for kind in wanted if kind in possible] or possible, possible)
-    return kinds
-
-
-def _obstacle(
-    cfg: Shared, kind: str, prompt_kinds: Collection[str], result_kinds: Collection[str] | None
-) -> str | None:
-    """Returns why a model cannot be measured by a kind of evaluator, or None."""
-    prompt = prompt_of(kind)
-    if prompt:
-        verb, needed, offered = "takes", f"{prompt} prompts", prompt_kinds
-        missing = prompt not in prompt_kinds
-    else:
-        verb, needed, offered = "gives", f"{kind} results", result_kinds or ()
-        missing = result_kinds is not None and kind not in result_kinds
-    if not missing:
-        return None
-    has = ", ".join(sorted(offered)) or "none"
-    return f"the {kind} evaluation needs a model that {verb} {needed}; {cfg.MODEL.NAME} {verb} {has}"
-
-
-def _refuse(cfg: Shared, record: Record, offered: Sequence[str], possible: Sequence[str]) -> None:
-    """Raises a ConfigError: nothing can be measured; ``offered`` is what could be, but for the configuration."""
-    asked = list(cfg.TEST.EVALUATORS)
-    switches = _Switches(cfg)
-    off = [switches.keys[kind] for kind in offered if not switches.on(kind)]
-    ways = [f"switch on one of {', '.join(off)}"] if off else []
-    if asked:
-        ways.append(f"change TEST.EVALUATORS {asked}")
-    ways = ways or [f"{cfg.MODEL.NAME} gives no such result; name another data set in DATASETS.TEST, or [] for none"]
-    raise ConfigError(f"nothing to evaluate on {record.name!r}: it offers {', '.join(possible)}; {', or '.join(ways)}")
-
-
-class _Switches:
-    """The keys that switch tasks off; a task without one is on."""
-
-    def __init__(self, cfg: Shared) -> None:
-        self.keys = find_architecture(cfg.MODEL.NAME).task_switches
-        self._cfg = cfg
-
-    def on(self, kind: str) -> bool:
-        return kind not in self.keys or bool(value_at(self._cfg, self.keys[kind]))
-
-
-@cache
-def _note(text: str) -> None:
-    """Tells the user once, however many evaluations follow."""
-    log.info("note: %s", text)
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's own mode returns afterwards, also after an error."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():  # not inference_mode: a model may re-enable gradients at test time
-            yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def evaluate(
@@ -276,13 +166,3 @@ def _write(
     head = {"unit": "percent", "dataset": record.name, "split": split.name, "metric_version": METRIC_VERSION, **about}
     protocol = {kind: evaluator.protocol() for kind, evaluator in evaluators.items()}
     atomic_write_json(folder / "metrics.json", {**head, **summary, "protocol": protocol})
-
-
-def scalars(dataset: str, summary: dict[str, Any]) -> dict[str, float]:
-    """Returns ``DATASET/KIND/METRIC`` -> value for the figures that are single numbers."""
-    return {
-        f"{dataset}/{kind}/{name}": float(value)
-        for kind, metrics in summary.items()
-        for name, value in metrics.items()
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "images"
-    }

@@ -28,10 +28,10 @@ from ..machine.precision import build_precision
 from ..machine.signals import StopSignals
 from ..plan import Plan, settle_classes
 from ..run_folder.folder import RunFolder, run_weights
-from ..training.callbacks.report_callback import refresh_report
-from ..training.start import dataset_label
+from ..run_folder.report_page import refresh_report
 from ..weights.load_model import part_sources, read_header
-from .measure import evaluate, scalars
+from .measure import evaluate
+from .result_names import dataset_label, scalars
 
 log = get_logger(__name__)
 

@@ -18,6 +18,7 @@ from ...datasets.stream.collate import collate
 from ...datasets.tasks.registry import all_result_tasks
 from ...datasets.transforms.resize import FixedResize
 from ...modeling.base import MetaArch
+from ...modeling.modes import evaluation_mode
 from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import UserError
@@ -26,7 +27,6 @@ from ...utils.structures.category import Category
 from ...utils.structures.requests import Request
 from ...utils.structures.results import Prediction
 from ...utils.structures.samples import Batch, Sample
-from ..evaluation.measure import evaluation_mode
 from ..machine.memory_use import memory_errors
 from ..machine.precision import Precision
 from .result_memory import check_result_memory

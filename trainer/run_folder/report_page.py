@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ...datasets.tasks.figures import Curve, Figures
+from ...datasets.tasks.registry import report_figures
 from ...utils.errors import UserError
 from ...utils.files import atomic_write_text
+from ...utils.logging import get_logger
+
+_log = get_logger(__name__)
 
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
@@ -69,6 +73,14 @@ def write_report(run_folder: str | Path, kinds: Mapping[str, Figures]) -> Path:
     target = folder / "report" / "index.html"
     atomic_write_text(target, _render(context))
     return target
+
+
+def refresh_report(folder: Path) -> None:
+    """Writes the report of a run folder; a report that cannot be written is a warning, never the end of a run."""
+    try:
+        _log.info("report: %s", write_report(folder, report_figures()))
+    except (UserError, OSError, ValueError, ImportError) as error:
+        _log.warning("no report was written: %s (entry.py report --run %s tries again)", error, folder)
 
 
 def _render(context: Mapping[str, Any]) -> str:

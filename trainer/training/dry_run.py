@@ -12,8 +12,10 @@ from ..machine.launch import read_ranks
 from ..machine.memory_use import memory_errors, peak_memory
 from ..machine.signals import StopSignals
 from ..plan import Plan
+from .build_loop import loop_settings, train_data
+from .build_state import build_state
 from .loop import Loop
-from .start import build_training, loop_settings, run_length, train_data
+from .prepare import run_length
 from .state import TrainState
 
 log = get_logger(__name__)
@@ -55,7 +57,7 @@ def dry_run(plan: Plan) -> int:
         for notice in plan.notices:
             log.info("note: %s", notice)
         length = run_length(plan)
-        state, report = build_training(plan, device, load=True)
+        state, report = build_state(plan, device, load=True)
         log.info("model\n%s", report)
         model = processes.wrap(state.model, find_unused=cfg.FIND_UNUSED_PARAMETERS)
         data = train_data(plan, length.steps, processes)

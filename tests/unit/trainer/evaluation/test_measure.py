@@ -12,8 +12,10 @@ from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.records.catalog import Split, find_record
 from segfoundry.datasets.stream.loaders import build_eval_loader
 from segfoundry.datasets.tasks.registry import find_task
-from segfoundry.trainer.evaluation.measure import evaluate, evaluation_kinds, scalars
+from segfoundry.trainer.evaluation.kinds import evaluation_kinds
+from segfoundry.trainer.evaluation.measure import evaluate
 from segfoundry.trainer.evaluation.passes import EvaluationPasses
+from segfoundry.trainer.evaluation.result_names import scalars
 from segfoundry.trainer.machine.distributed import Processes
 from segfoundry.trainer.machine.launch import Ranks
 from segfoundry.trainer.machine.precision import Precision

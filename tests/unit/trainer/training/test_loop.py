@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from segfoundry.trainer.machine.environment import seed_step
+from segfoundry.trainer.training.build_loop import loop_settings
 from segfoundry.trainer.training.callbacks.log_callbacks import LogCallback
 from segfoundry.trainer.training.loop import Callback, DataFailure, NonFiniteError
-from segfoundry.trainer.training.start import loop_settings
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError, UserError
 

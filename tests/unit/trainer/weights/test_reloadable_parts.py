@@ -24,8 +24,9 @@ from segfoundry.trainer.machine.precision import Precision
 from segfoundry.trainer.plan import check_evaluation, check_training
 from segfoundry.trainer.prediction.predictor import load_predictor
 from segfoundry.trainer.run_folder.checkpoints import CheckpointStore, restore
+from segfoundry.trainer.training.build_state import build_state
 from segfoundry.trainer.training.optimizer import build_optimizer
-from segfoundry.trainer.training.start import build_training, train
+from segfoundry.trainer.training.start import train
 from segfoundry.trainer.training.state import TrainState
 from segfoundry.trainer.weights.conversion import convert
 from segfoundry.utils.config.engine import load_config
@@ -330,7 +331,7 @@ def test_weights_without_their_part_are_refused_everywhere(seem, tmp_path):
         "convert": lambda: convert(str(run), tmp_path / "out.safetensors"),
         "evaluate": lambda: evaluate_plan(plan, name="run", weights=str(run), output=str(tmp_path / "eval")),
         "resume": lambda: run_of(config, "run", "DATASETS.TEST", "[]"),
-        "fine-tune": lambda: build_training(check_training(load_config([config], fine_tuning)), CPU, load=True),
+        "fine-tune": lambda: build_state(check_training(load_config([config], fine_tuning)), CPU, load=True),
     }
     for attempt in attempts.values():
         with pytest.raises(CheckpointError, match=rf"{before}, but {file} has {digest(file)}"):

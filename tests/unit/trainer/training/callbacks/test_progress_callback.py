@@ -9,7 +9,8 @@ from segfoundry.modeling.sam.model import SamSegmenter
 from segfoundry.trainer.plan import check_training
 from segfoundry.trainer.training.dry_run import dry_run
 from segfoundry.trainer.training.loop import Callback
-from segfoundry.trainer.training.start import run_length, train
+from segfoundry.trainer.training.prepare import run_length
+from segfoundry.trainer.training.start import train
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.draws import Draws
 

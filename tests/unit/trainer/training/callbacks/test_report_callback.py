@@ -3,7 +3,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from segfoundry.trainer.training.callbacks.report_callback import ReportCallback, refresh_report
+from segfoundry.trainer.run_folder.report_page import refresh_report
+from segfoundry.trainer.training.callbacks.report_callback import ReportCallback
 from segfoundry.utils.logging import get_logger
 
 
