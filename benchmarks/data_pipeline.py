@@ -33,7 +33,7 @@ def make_items(folder: Path, count: int) -> list[Any]:
     import numpy as np
 
     from segfoundry.datasets.formats.panoptic import write_panoptic_png
-    from segfoundry.datasets.records.catalog import Item
+    from segfoundry.datasets.records.image_item import Item
     from segfoundry.utils.structures.results import Segment
 
     rng = np.random.default_rng(0)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from ..datasets.formats.foreground import read_foreground
 from ..datasets.pipelines.base import DataKey, find_pipeline
-from ..datasets.records.catalog import find_record, load_items
+from ..datasets.records.catalog import find_record
 from ..datasets.records.image_item import Item
-from ..datasets.records.record import Record, Split
+from ..datasets.records.list_items import load_items
+from ..datasets.records.record import Record
+from ..datasets.records.split import Split
 from ..datasets.stream.mixture import DataSet, TrainingData, has_categories, training_data, vocabulary_record
 from ..utils.config.architectures import find_architecture
 from ..utils.config.resolved import Resolved, origin_is_user
@@ -119,7 +121,7 @@ def check_start(cfg: Shared, resume: str) -> str:
         hint = "; for a weight file use WEIGHT True and RESUME False" if Path(resume).is_file() else ""
         raise ConfigError(f"cannot resume from {resume}: expected a checkpoint or run folder{hint}")
     if cfg.WEIGHT:
-        from ..modeling.weights.load_state import find_weights
+        from ..modeling.weights.weight_files import find_weights
 
         find_weights(cfg.RESUME_FROM)
     return resume

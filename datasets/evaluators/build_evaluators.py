@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...utils.errors import DataError
-from ..records.catalog import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from ..tasks.base import Task
 from ..tasks.registry import all_tasks, find_task
 from .base import Evaluator

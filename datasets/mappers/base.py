@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ...utils.structures.samples import Sample
-from ..records.catalog import Item
+from ..records.image_item import Item
 
 
 class TrainMapper(Protocol):

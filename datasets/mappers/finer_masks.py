@@ -9,7 +9,7 @@ from scipy.ndimage import find_objects
 
 from ...utils.errors import DataError
 from ..formats.segmentation import decode_mask
-from ..records.catalog import Item
+from ..records.image_item import Item
 from .panoptic import Placed
 
 

@@ -14,7 +14,7 @@ from ...utils.structures.samples import Sample, Targets
 from ..formats.foreground import read_foreground, same_aspect
 from ..formats.label_maps import read_object_map
 from ..formats.panoptic import read_panoptic_png
-from ..records.catalog import Composite, Item
+from ..records.image_item import Composite, Item
 from ..stream.samplers import evaluation_rng
 from ..transforms.composite import (
     ForegroundChanges,

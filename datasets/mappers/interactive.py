@@ -11,7 +11,7 @@ from ...utils.image_io import MAX_PIXELS
 from ...utils.structures.samples import Sample, SpatialTargets, TextTargets
 from ...utils.text_templates import TEMPLATES, training_prompt
 from ..formats.label_maps import read_object_map
-from ..records.catalog import Item
+from ..records.image_item import Item
 from ..strokes.base import StrokeSampler
 from ..transforms.geometry import Geometry
 from .finer_masks import refine_masks

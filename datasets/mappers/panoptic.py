@@ -16,7 +16,7 @@ from ...utils.structures.results import PanopticResult
 from ...utils.structures.samples import Sample, Targets
 from ..formats.label_maps import read_label_map
 from ..formats.panoptic import VOID, read_panoptic_png
-from ..records.catalog import Item
+from ..records.image_item import Item
 from ..transforms.color import ColorJitter
 from ..transforms.geometry import Geometry
 from ..transforms.resize import FixedResize

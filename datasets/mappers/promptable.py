@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...utils.structures.samples import Sample, Targets
-from ..records.catalog import Item
+from ..records.image_item import Item
 from ..transforms.geometry import Geometry
 from ..transforms.resize import FixedResize
 from .foreground import ForegroundPictures

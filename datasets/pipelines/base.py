@@ -18,7 +18,8 @@ from ...utils.config.architectures import find_architecture, only_subclass
 from ...utils.config.sections import Shared
 from ...utils.structures.requests import ClickProtocol
 from ..mappers.base import EvalMapper, TrainMapper
-from ..records.catalog import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from ..stream.mixture import DataSet
 from ..transforms.resize import FixedResize
 

@@ -15,7 +15,8 @@ from ..mappers.foreground import ForegroundEvalMapper, ForegroundPictures, Foreg
 from ..mappers.interactive_eval import ClickOptions, InteractiveEvalMapper
 from ..mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
 from ..mappers.promptable import LongSideFlip, PromptableTrainMapper
-from ..records.catalog import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from ..stream.mixture import DataSet
 from ..strokes.box import TightBox
 from ..strokes.point import InnermostPoint

@@ -15,7 +15,8 @@ from ..mappers.base import EvalMapper, TrainMapper
 from ..mappers.interactive import InteractiveTrainMapper, StrokeOptions
 from ..mappers.interactive_eval import ClickOptions, InteractiveEvalMapper, PhraseOptions
 from ..mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from ..records.catalog import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from ..stream.mixture import DataSet, has_categories
 from ..strokes.base import StrokeSampler
 from ..strokes.box import TightBox

@@ -13,28 +13,9 @@ from pathlib import Path
 
 from ...utils.errors import DataError, did_you_mean
 from ...utils.paths import product_root, user_path
-from ...utils.structures.category import Category
-from ..formats.listing import list_images
 from .from_detectron2 import detectron2_installed, find_registered
-from .image_item import Composite, InstanceAnnotation, Item, Phrase
-from .list_items import load_items
-from .record import Record, Split, read_record
-
-__all__ = [
-    "Category",
-    "Composite",
-    "InstanceAnnotation",
-    "Item",
-    "Phrase",
-    "Record",
-    "Split",
-    "builtin_names",
-    "data_folder",
-    "find_data_set",
-    "find_record",
-    "list_images",
-    "load_items",
-]
+from .record import Record, read_record
+from .split import Split
 
 
 def data_folder() -> Path:

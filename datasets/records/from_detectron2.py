@@ -11,7 +11,8 @@ from ...utils.palette import distinct_color
 from ...utils.structures.category import Category
 from ...utils.structures.results import Segment
 from .image_item import Item
-from .record import Record, Split
+from .record import Record
+from .split import Split
 
 # (isthing, contiguous id as detectron2's items hold it) -> category index
 _Index = dict[tuple[bool, int], int]

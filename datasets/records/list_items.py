@@ -19,7 +19,8 @@ from ..formats.panoptic import read_panoptic_json
 from ..formats.refs import INSTANCES, read_refs
 from .from_detectron2 import load_registered_items
 from .image_item import Composite, Item
-from .record import Record, Split
+from .record import Record
+from .split import Split
 
 _NO_FILE = Path()
 _Pairs = tuple[tuple[int, int], ...]

@@ -6,7 +6,8 @@ from typing import Any
 
 from ...utils.errors import DataError
 from .list_items import load_items
-from .record import Record, Split
+from .record import Record
+from .split import Split
 
 
 def register_record(record: Record) -> list[str]:

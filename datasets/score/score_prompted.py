@@ -17,7 +17,9 @@ from ..evaluators.referring import phrase_overlap, referring_options, referring_
 from ..formats.json_file import read_json
 from ..formats.panoptic import read_panoptic_png
 from ..mappers.phrase_masks import phrase_truth
-from ..records.catalog import Item, find_record, load_items
+from ..records.catalog import find_record
+from ..records.image_item import Item
+from ..records.list_items import load_items
 
 _KEYS = {"image_id", "object", "text", "segmentation"}
 

@@ -20,7 +20,10 @@ from ...utils.image_io import read_image
 from ...utils.structures.samples import Batch, Sample
 from ..mappers.base import EvalMapper
 from ..pipelines.base import Pipeline
-from ..records.catalog import Item, Record, Split, load_items
+from ..records.image_item import Item
+from ..records.list_items import load_items
+from ..records.record import Record
+from ..records.split import Split
 from ..tasks.base import ResultTask
 from ..tasks.registry import find_task
 from .collate import collate

@@ -18,7 +18,10 @@ import numpy as np
 
 from ...utils.config.sections import Shared
 from ...utils.errors import ConfigError, DataError
-from ..records.catalog import Item, Record, Split, load_items
+from ..records.image_item import Item
+from ..records.list_items import load_items
+from ..records.record import Record
+from ..records.split import Split
 from .samplers import set_order
 
 DataSet = tuple[Record, Split]

@@ -11,7 +11,7 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.structures.samples import Sample
 from ..mappers.base import TrainMapper
-from ..records.catalog import Item
+from ..records.image_item import Item
 from .mixture import Mixture
 from .samplers import augmentation_rng, permutation, variant_rng
 

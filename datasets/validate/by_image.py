@@ -10,7 +10,8 @@ from ..formats.by_image import PhraseFile, read_captions, read_instances, senten
 from ..formats.json_file import read_json
 from ..formats.segmentation import decode_mask
 from ..records.list_items import read_phrases
-from ..records.record import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from .findings import Findings
 
 

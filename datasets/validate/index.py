@@ -14,7 +14,8 @@ from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_l
 from ..formats.pairs import pair
 from ..formats.panoptic import read_panoptic_json
 from ..records.list_items import find_coco_image, find_image, read_phrases, semantic_match
-from ..records.record import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from .findings import Findings
 from .panoptic_json import check_panoptic_json
 from .scan import Limits, Target

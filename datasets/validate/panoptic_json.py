@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...utils.structures.category import Category
-from ..records.record import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from .findings import Findings
 
 

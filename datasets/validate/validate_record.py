@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..prepare.parallel import run_parallel
-from ..records.record import Record, Split
+from ..records.record import Record
+from ..records.split import Split
 from . import foreground
 from .by_image import check_by_image
 from .findings import ERROR, NOTE, WARNING, Finding, Findings

@@ -1,6 +1,6 @@
 """Loads weights into a network, by name and shape, and says what happened.
 
-:func:`find_weights` finds the file, :mod:`segfoundry.modeling.weights.weight_files` reads it.
+:mod:`segfoundry.modeling.weights.weight_files` finds and reads the file.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from ...utils.errors import CheckpointError
 from ..finetune import parameter_kinds
-from .weight_files import find_weights, read_state_dict
-
-__all__ = ["LoadReport", "find_weights", "load_state", "load_weights", "own_names", "read_state_dict"]
+from .weight_files import read_state_dict
 
 # How many leading words of a name make a group of the report, and how many names of a group are shown.
 GROUP_DEPTH = 2

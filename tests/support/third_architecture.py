@@ -205,7 +205,7 @@ class Count(ResultTask):
         return split.panoptic_json is not None
 
     def evaluator(self):
-        from ..evaluation.base import ImageEvaluator
+        from ..evaluators.base import ImageEvaluator
 
         class CountEvaluator(ImageEvaluator):
             table_file = "count.txt"

@@ -185,7 +185,31 @@ def circles(root=ROOT):
     return found
 
 
-CHECKS = {"arrows": wrong_arrows, "forms": wrong_forms, "architectures": foreign_architectures, "circles": circles}
+def borrowed_names(root=ROOT):
+    """Returns the imports of a name of ours from a file that has imported it itself."""
+    files = {module_name(path, root): path for path in product_files(root)}
+    wrong = []
+    for path in files.values():
+        for node in import_nodes(path):
+            source = files.get(base_of(node, path, root)) if isinstance(node, ast.ImportFrom) else None
+            for alias in node.names if source else ():
+                home = next((n for n in import_nodes(source) if imports_name(n, alias.name)), None)
+                if home and (own(base_of(home, source, root) or "") in FOLDERS):
+                    wrong.append(f"{path.relative_to(root)} imports {alias.name} from {source.relative_to(root)}")
+    return wrong
+
+
+def imports_name(node, name):
+    return isinstance(node, ast.ImportFrom) and any((a.asname or a.name) == name for a in node.names)
+
+
+CHECKS = {
+    "arrows": wrong_arrows,
+    "forms": wrong_forms,
+    "architectures": foreign_architectures,
+    "circles": circles,
+    "borrowed": borrowed_names,
+}
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -216,10 +240,10 @@ def small_tree(tmp_path):
     for folder in FOLDERS:
         (tmp_path / "src" / "segfoundry" / folder).symlink_to(tmp_path / folder)
     write("utils/errors.py", "class UserError(Exception): ...")
-    write("modeling/one/config.py", "from ...utils.errors import UserError")
+    write("modeling/one/config.py", "class OneConfig: ...")
     write("modeling/two/config.py", "")
-    write("datasets/pipelines/one.py", "from ...modeling.one.config import UserError")
-    write("trainer/training/start.py", "from ..modeling.one.config import UserError")
+    write("datasets/pipelines/one.py", "from ...modeling.one.config import OneConfig")
+    write("trainer/run.py", "from ..modeling.one.config import OneConfig")
     return write
 
 
@@ -228,7 +252,7 @@ PLANTED = {
     "arrows in a function": (
         "utils/a.py",
         "def f():\n    from ..trainer.run import UserError",
-        "segfoundry.trainer.training.start",
+        "segfoundry.trainer.run",
     ),
     "arrows for typing": (
         "modeling/a.py",
@@ -246,6 +270,7 @@ PLANTED = {
     "forms, bare": ("trainer/a.py", "import utils.errors", "trainer/a.py imports utils.errors"),
     "architectures": ("modeling/one/a.py", "from ..two.config import X", "segfoundry.modeling.two.config"),
     "architectures, shared": ("modeling/a.py", "from .two import config", "segfoundry.modeling.two.config"),
+    "borrowed": ("trainer/a.py", "from ..utils.other import UserError", "UserError from utils/other.py"),
     "circles": ("utils/errors.py", "def f():\n    from . import other", "utils.errors -> segfoundry.utils.other"),
 }
 

@@ -11,7 +11,9 @@ from typing import Any
 from ...datasets.evaluators.base import METRIC_VERSION, Evaluator
 from ...datasets.evaluators.build_evaluators import build_evaluators
 from ...datasets.pipelines.base import find_pipeline
-from ...datasets.records.catalog import Item, Record, Split
+from ...datasets.records.image_item import Item
+from ...datasets.records.record import Record
+from ...datasets.records.split import Split
 from ...datasets.stream.loaders import EvalLoader, build_eval_loader
 from ...datasets.tasks.registry import find_task
 from ...modeling.base import MetaArch

@@ -11,10 +11,10 @@ import torch
 
 from ...modeling.base import MetaArch
 from ...modeling.promptable import Promptable
-from ...utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
+from ...utils.structures.requests import ClickProtocol, PromptedMasks, Prompts, Request, Strokes
 from ...utils.structures.results import Prediction
 from ...utils.structures.samples import Batch, PhraseTruth
-from .click_simulation import OBJECTS_PER_RECORD, ClickProtocol, simulate_clicks
+from .click_simulation import OBJECTS_PER_RECORD, simulate_clicks
 from .prompt_views import Ask, ask_apart
 
 

@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from ...datasets.records.record import parse_categories
 from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model
-from ...modeling.weights.load_state import LoadReport, find_weights, load_state, read_state_dict
+from ...modeling.weights.load_state import LoadReport, load_state
 from ...modeling.weights.part_files import missing_parts
+from ...modeling.weights.weight_files import find_weights, read_state_dict
 from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import CheckpointError, ConfigError

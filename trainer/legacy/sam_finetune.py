@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...modeling.sam.config import SamConfig
-from ...utils.config.values import Plain, convert
+from ...utils.config.plain import Plain
+from ...utils.config.values import convert
 from .table import Flag, Given, LegacyCommand, Values, require
 
 _DATA_KEYS = ("SAM.DLO.TRAIN", "DATASETS.TRAIN")

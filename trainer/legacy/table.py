@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...utils.config.engine import load_config
+from ...utils.config.plain import Plain
 from ...utils.config.resolved import Resolved, origin_is_user
-from ...utils.config.values import Plain, convert
+from ...utils.config.values import convert
 from ...utils.errors import ConfigError
 from ..cli.common import UsageError, VerbParser
 

@@ -16,7 +16,8 @@ from ...datasets.pipelines.base import find_pipeline
 from ...utils.config.sections import Shared
 from ...utils.logging import get_logger
 from ...utils.structures.results import ForegroundResult, InstanceResult, PanopticResult, Prediction, ReferResult
-from ..machine.distributed import Ranks, pick_device
+from ..machine.distributed import pick_device
+from ..machine.launch import Ranks
 from ..machine.precision import build_precision
 from ..weights.load_model import load_model, parse_classes
 from .encoded_image import refer

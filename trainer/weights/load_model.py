@@ -12,8 +12,9 @@ from ...datasets.records.catalog import find_data_set, find_record
 from ...datasets.records.record import Record, parse_categories
 from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model, meta_arch
-from ...modeling.weights.load_state import LoadReport, find_weights, load_state, own_names, read_state_dict
+from ...modeling.weights.load_state import LoadReport, load_state, own_names
 from ...modeling.weights.part_files import Sources, missing_parts
+from ...modeling.weights.weight_files import find_weights, read_state_dict
 from ...utils.config.architectures import architectures, recognise
 from ...utils.config.engine import load_config
 from ...utils.config.resolved import Resolved

@@ -10,7 +10,8 @@ from torch import Tensor
 from ....utils.errors import CheckpointError
 from ....utils.logging import get_logger
 from ...layers.image_encoder_vit import fit_positions
-from ...weights.load_state import LoadReport, find_weights, load_state, read_state_dict
+from ...weights.load_state import LoadReport, load_state
+from ...weights.weight_files import find_weights, read_state_dict
 from ..network.sam import Sam
 from ..recognise import decoder_only, find_encoder
 from .key_map import is_transformers, to_published

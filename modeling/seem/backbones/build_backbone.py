@@ -10,8 +10,8 @@ from typing import Protocol, cast, runtime_checkable
 from torch import Tensor, nn
 
 from ....utils.errors import ConfigError, did_you_mean
-from ...weights.load_state import LoadReport, load_state, read_state_dict
-from ...weights.weight_files import find_weights
+from ...weights.load_state import LoadReport, load_state
+from ...weights.weight_files import find_weights, read_state_dict
 from ..config import SeemConfig
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ import pytest
 
 from segfoundry.datasets.embedded.scenes import THING_COLORS, draw_scene, prepare_scenes
 from segfoundry.datasets.prepare.prepare_dataset import PrepareOptions
-from segfoundry.datasets.records.catalog import find_record, load_items
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.datasets.validate.validate_record import validate_record
 from segfoundry.utils.image_io import read_image
 

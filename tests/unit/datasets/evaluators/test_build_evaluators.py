@@ -8,7 +8,8 @@ from segfoundry.datasets.evaluators.build_evaluators import build_evaluators
 from segfoundry.datasets.evaluators.instance import InstanceEvaluator
 from segfoundry.datasets.evaluators.panoptic import PanopticEvaluator
 from segfoundry.datasets.evaluators.semantic import SemanticEvaluator
-from segfoundry.datasets.records.record import Record, Split
+from segfoundry.datasets.records.record import Record
+from segfoundry.datasets.records.split import Split
 from segfoundry.datasets.tasks.registry import evaluator_names
 from segfoundry.utils.errors import ConfigError, DataError
 

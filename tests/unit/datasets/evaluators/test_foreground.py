@@ -18,7 +18,7 @@ from segfoundry.datasets.evaluators.foreground import ForegroundEvaluator
 from segfoundry.datasets.formats.foreground import read_foreground, write_foreground
 from segfoundry.datasets.metrics.foreground_overlap import boundary_iou, cl_dice, image_scores, summarize_images
 from segfoundry.datasets.metrics.skeleton import skeleton
-from segfoundry.datasets.records.catalog import Split
+from segfoundry.datasets.records.split import Split
 from segfoundry.datasets.score.score_foreground import score_foreground
 from segfoundry.trainer.cli.main import main
 from segfoundry.utils.errors import DataError

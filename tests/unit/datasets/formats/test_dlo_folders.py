@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from segfoundry.datasets.formats.dlo_folders import parse_entry
 from segfoundry.datasets.pipelines.base import OwnData, find_pipeline
-from segfoundry.datasets.records.catalog import Composite, load_items
+from segfoundry.datasets.records.image_item import Composite
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
 

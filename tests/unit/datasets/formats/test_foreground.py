@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segfoundry.datasets.formats.foreground import read_foreground, read_mask_values, same_aspect
-from segfoundry.datasets.records.catalog import find_record, load_items, read_record
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.record import read_record
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import write_png
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.catalog import Composite, Item, find_record, load_items
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.image_item import Composite, Item
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures.results import Segment

@@ -10,7 +10,7 @@ from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.mappers.finer_masks import box_overlaps
 from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions, draw_strokes, pick_texts
 from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper
-from segfoundry.datasets.records.catalog import InstanceAnnotation, Item, Phrase
+from segfoundry.datasets.records.image_item import InstanceAnnotation, Item, Phrase
 from segfoundry.datasets.strokes.point import RandomPoints
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.utils.errors import DataError

@@ -5,9 +5,9 @@ import pytest
 from PIL import Image
 
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.catalog import Item
-from segfoundry.datasets.records.image_item import Phrase
-from segfoundry.datasets.records.record import Record, Split
+from segfoundry.datasets.records.image_item import Item, Phrase
+from segfoundry.datasets.records.record import Record
+from segfoundry.datasets.records.split import Split
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures.category import Category

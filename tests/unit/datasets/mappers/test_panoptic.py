@@ -5,7 +5,7 @@ import pytest
 
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from segfoundry.datasets.records.catalog import Item
+from segfoundry.datasets.records.image_item import Item
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest
 from segfoundry.utils.errors import DataError

@@ -6,7 +6,7 @@ import pytest
 
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.catalog import Composite, Item, Phrase
+from segfoundry.datasets.records.image_item import Composite, Item, Phrase
 from segfoundry.datasets.records.record import Record
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.engine import load_mapping

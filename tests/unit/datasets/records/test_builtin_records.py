@@ -12,7 +12,8 @@ from segfoundry.datasets.formats.label_maps import read_object_map
 from segfoundry.datasets.formats.panoptic import id_to_rgb
 from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.mappers.panoptic import read_semantic
-from segfoundry.datasets.records.catalog import builtin_names, find_data_set, find_record, load_items
+from segfoundry.datasets.records.catalog import builtin_names, find_data_set, find_record
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.datasets.validate.validate_record import validate_record
 from segfoundry.utils.errors import DataError
 

@@ -5,7 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from segfoundry.datasets.records.catalog import builtin_names, find_record, load_items
+from segfoundry.datasets.records.catalog import builtin_names, find_record
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.utils.errors import DataError
 
 from ....support.data_sets import SAMPLE, photo, prepare, write_raw

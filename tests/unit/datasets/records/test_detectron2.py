@@ -6,7 +6,8 @@ import types
 
 import pytest
 
-from segfoundry.datasets.records.catalog import find_record, load_items
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.datasets.records.record import read_record
 from segfoundry.datasets.records.to_detectron2 import register_record
 from segfoundry.utils.errors import DataError

@@ -13,7 +13,9 @@ import torch
 
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.catalog import Phrase, find_record, load_items
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.image_item import Phrase
+from segfoundry.datasets.records.list_items import load_items
 from segfoundry.datasets.stream.loaders import build_eval_loader, build_train_loader, images_per_step, steps_per_epoch
 from segfoundry.datasets.stream.mixture import training_data
 from segfoundry.utils.config.engine import load_mapping
@@ -284,7 +286,7 @@ def test_evaluation_errors_name_the_file(dataset):
 def test_a_process_that_still_holds_its_loader_ends(tmp_path, end):
     program = f"""
 from segfoundry.datasets.stream.loaders import build_train_loader
-from segfoundry.datasets.records.catalog import Phrase, find_record, load_items
+from segfoundry.datasets.records.catalog import find_record
 from segfoundry.datasets.stream.mixture import training_data
 from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.utils.config.engine import load_mapping

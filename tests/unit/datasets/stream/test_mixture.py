@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfoundry.datasets.records.catalog import Record, Split
+from segfoundry.datasets.records.record import Record
+from segfoundry.datasets.records.split import Split
 from segfoundry.datasets.stream.mixture import Mixture, has_categories, mix, vocabulary_record
 from segfoundry.datasets.stream.samplers import permutation, set_order
 from segfoundry.utils.config.engine import load_mapping

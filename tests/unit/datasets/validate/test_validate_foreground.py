@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.catalog import read_record
+from segfoundry.datasets.records.record import read_record
 from segfoundry.datasets.validate.findings import KINDS
 from segfoundry.datasets.validate.html_report import write_html
 from segfoundry.datasets.validate.validate_record import validate_record

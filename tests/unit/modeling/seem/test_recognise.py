@@ -10,7 +10,8 @@ import torch
 
 from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.finetune import apply_policy, parameter_kinds
-from segfoundry.modeling.seem.config import shipped_config, tiny
+from segfoundry.modeling.seem.config import tiny
+from segfoundry.modeling.seem.recognise import shipped_config
 from segfoundry.modeling.weights.load_state import load_weights
 from segfoundry.utils.config.engine import load_config, load_mapping
 from segfoundry.utils.config.resolved import find_value

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from segfoundry.modeling.layers.lora import apply_lora
-from segfoundry.modeling.weights.load_state import find_weights, load_state, load_weights, read_state_dict
+from segfoundry.modeling.weights.load_state import load_state, load_weights
+from segfoundry.modeling.weights.weight_files import find_weights, read_state_dict
 from segfoundry.utils.errors import CheckpointError
 
 

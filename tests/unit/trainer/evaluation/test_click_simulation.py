@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from segfoundry.trainer.evaluation.click_simulation import ClickProtocol, simulate_clicks
-from segfoundry.utils.structures.requests import PromptedMasks
+from segfoundry.trainer.evaluation.click_simulation import simulate_clicks
+from segfoundry.utils.structures.requests import ClickProtocol, PromptedMasks
 from segfoundry.utils.structures.samples import ObjectTruth, Sample
 
 from ....support.promptable import Oracle, batch_of, stripes

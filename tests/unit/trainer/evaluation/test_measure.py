@@ -9,7 +9,8 @@ import torch
 
 from segfoundry.datasets.evaluators.build_evaluators import build_evaluators
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.catalog import Split, find_record
+from segfoundry.datasets.records.catalog import find_record
+from segfoundry.datasets.records.split import Split
 from segfoundry.datasets.stream.loaders import build_eval_loader
 from segfoundry.datasets.tasks.registry import find_task
 from segfoundry.trainer.evaluation.kinds import evaluation_kinds

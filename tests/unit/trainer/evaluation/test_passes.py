@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from segfoundry.trainer.evaluation.click_simulation import ClickProtocol
 from segfoundry.trainer.evaluation.passes import EvaluationPasses
+from segfoundry.utils.structures.requests import ClickProtocol
 from segfoundry.utils.structures.results import Prediction
 from segfoundry.utils.structures.samples import PhraseTruth
 

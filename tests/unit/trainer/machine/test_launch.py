@@ -118,7 +118,7 @@ def test_signals_are_passed_on(tmp_path):
     )
     script = (
         "import sys, pathlib\n"
-        "from segfoundry.trainer import launch\n"
+        "from segfoundry.trainer.machine import launch\n"
         "launch.product_root = lambda: pathlib.Path(sys.argv[1])\n"
         "sys.exit(launch.launch_local(2, []))\n"
     )

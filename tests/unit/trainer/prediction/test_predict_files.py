@@ -10,8 +10,9 @@ from segfoundry.datasets.formats.panoptic import read_panoptic_json, read_panopt
 from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.seem.config import tiny
 from segfoundry.trainer.cli.main import main
-from segfoundry.trainer.prediction.predictor import load_predictor, parse_classes
+from segfoundry.trainer.prediction.predictor import load_predictor
 from segfoundry.trainer.run_folder.checkpoints import write_weights
+from segfoundry.trainer.weights.load_model import parse_classes
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, UserError

@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from segfoundry.trainer.run_folder import checkpoints as module
 from segfoundry.trainer.run_folder.checkpoints import CheckpointStore, open_checkpoint, restore, write_weights
-from segfoundry.trainer.run_folder.folder import checkpoints as module
 from segfoundry.utils.errors import CheckpointError
 from segfoundry.utils.files import DiskError
 

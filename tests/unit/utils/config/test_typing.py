@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segfoundry.utils.config.engine import load_config, load_mapping
-from segfoundry.utils.config.values import Plain, convert
+from segfoundry.utils.config.plain import Plain
+from segfoundry.utils.config.values import convert
 from segfoundry.utils.errors import ConfigError
 
 
