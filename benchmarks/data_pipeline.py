@@ -33,7 +33,7 @@ def make_items(folder: Path, count: int) -> list[Any]:
     import numpy as np
 
     from segfoundry.datasets.formats.panoptic import write_panoptic_png
-    from segfoundry.datasets.records.image_item import Item
+    from segfoundry.datasets.records.image_item import ImageItem
     from segfoundry.utils.structures.results import Segment
 
     rng = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def make_items(folder: Path, count: int) -> list[Any]:
         png = folder / f"{number}.png"
         write_panoptic_png(png, ids)
         segments = [Segment(int(i), int(i) % CLASSES, True) for i in np.unique(ids)]
-        items.append(Item(number, path, HEIGHT, WIDTH, png, segments))
+        items.append(ImageItem(number, path, HEIGHT, WIDTH, png, segments))
     return items
 
 

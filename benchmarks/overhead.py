@@ -29,7 +29,7 @@ from segfoundry.datasets.prepare.prepare_dataset import PrepareOptions  # noqa: 
 from segfoundry.trainer.machine.distributed import Processes  # noqa: E402
 from segfoundry.trainer.machine.launch import Ranks  # noqa: E402
 from segfoundry.trainer.machine.signals import StopSignals  # noqa: E402
-from segfoundry.trainer.plan import Plan, check_training  # noqa: E402
+from segfoundry.trainer.plan import Plan, plan_training  # noqa: E402
 from segfoundry.trainer.training.build_loop import loop_settings, train_data  # noqa: E402
 from segfoundry.trainer.training.build_state import build_state  # noqa: E402
 from segfoundry.trainer.training.callbacks.log_callbacks import JsonLinesCallback, LogCallback  # noqa: E402
@@ -64,7 +64,7 @@ def prepare(config: str, folder: Path) -> Plan:
     """Draws a small data set and resolves the configuration for it."""
     record = prepare_scenes(folder / "data", PrepareOptions(workers=1), train=8, val=1).record
     overrides = ["DATASETS.TRAIN", f"[{record}]", "DATASETS.TEST", "[]", "DEVICE", "cpu", "DATALOADER.NUM_WORKERS", "0"]
-    return check_training(load_config([config], overrides))
+    return plan_training(load_config([config], overrides))
 
 
 def bare(plan: Plan, batches: list[list[Batch]]) -> Iterator[None]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def mask_boxes(masks: Tensor) -> Tensor:
+def tensor_mask_boxes(masks: Tensor) -> Tensor:
     """Returns the smallest boxes (N, 4) float32 x0, y0, x1, y1, end exclusive, of masks (N, H, W) bool; else zeros."""
     sides = []
     # The largest byte says whether any is set; on a CPU a hundred times faster than asking for `any`.

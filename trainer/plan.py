@@ -9,8 +9,8 @@ from pathlib import Path
 from ..datasets.formats.foreground import read_foreground
 from ..datasets.pipelines.base import DataKey, find_pipeline
 from ..datasets.records.catalog import find_record
-from ..datasets.records.image_item import Item
-from ..datasets.records.list_items import load_items
+from ..datasets.records.image_item import ImageItem
+from ..datasets.records.list_items import list_items
 from ..datasets.records.record import Record
 from ..datasets.records.split import Split
 from ..datasets.stream.mixture import DataSet, TrainingData, has_categories, training_data, vocabulary_record
@@ -42,7 +42,7 @@ class Plan:
     test: list[DataSet]
     notices: list[str]
     data: TrainingData | None
-    test_items: list[list[Item]]
+    test_items: list[list[ImageItem]]
 
     @property
     def cfg(self) -> Shared:
@@ -61,7 +61,7 @@ class Plan:
         return self.data
 
 
-def check_training(resolved: Resolved) -> Plan:
+def plan_training(resolved: Resolved) -> Plan:
     """Finds all data sets and settles the number of classes.
 
     Raises:
@@ -91,7 +91,7 @@ def check_training(resolved: Resolved) -> Plan:
     return Plan(resolved, train, test, notices, data, test_items)
 
 
-def check_evaluation(resolved: Resolved) -> Plan:
+def plan_evaluation(resolved: Resolved) -> Plan:
     """Finds the evaluation data sets.
 
     Raises:
@@ -149,7 +149,7 @@ def _nothing_named(records: str, own: DataKey | None) -> ConfigError:
 
 
 def _foreground_notices(
-    train: Sequence[tuple[Record, Split]], items: Sequence[Sequence[Item]], counts: Sequence[int]
+    train: Sequence[tuple[Record, Split]], items: Sequence[Sequence[ImageItem]], counts: Sequence[int]
 ) -> list[str]:
     """Returns what training sets with foreground masks will not give: images left out, masks without foreground."""
     notices = []
@@ -175,8 +175,8 @@ def _shows_foreground(mask: Path) -> bool:
         return True  # the loader or `validate` says what is wrong with it
 
 
-def _require_images(record: Record, split: Split) -> list[Item]:
-    items = load_items(record, split)
+def _require_images(record: Record, split: Split) -> list[ImageItem]:
+    items = list_items(record, split)
     if not items:
         raise DataError(f"data set {record.name!r}, split {split.name!r}: no image with annotations in {split.images}")
     return items

@@ -175,7 +175,7 @@ class ImageHeader(NamedTuple):
     bits: int
 
 
-def read_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
+def read_image_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
     """Reads an image's header, no pixels; ``bits`` is the depth of a channel for PNG files, else 8.
 
     Raises:
@@ -197,8 +197,8 @@ def read_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
 
 
 def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Returns (height, width) after the EXIF rotation, from the file's header alone; errors as :func:`read_header`."""
-    return read_header(path, max_pixels)[:2]
+    """Returns (height, width) after the EXIF rotation, from the header alone; errors as :func:`read_image_header`."""
+    return read_image_header(path, max_pixels)[:2]
 
 
 def encode_png(array: np.ndarray, compress: int = 1) -> bytes:

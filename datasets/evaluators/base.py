@@ -61,7 +61,7 @@ class Evaluator(ABC):
 
     def protocol(self) -> dict[str, Any]:
         """Returns metric version, options and digests of the ground-truth files, for ``metrics.json``."""
-        digests = {path.name: sha256([path]) for path in self.truth_files}
+        digests = {path.name: combined_sha256([path]) for path in self.truth_files}
         return {"metric_version": METRIC_VERSION, **self.options(), "ground_truth_sha256": digests}
 
     @abstractmethod
@@ -95,7 +95,7 @@ def category_labels(categories: Sequence[Category]) -> list[str]:
     return [c.name if count[c.name] == 1 else f"{c.name} ({c.id})" for c in categories]
 
 
-def sha256(paths: Iterable[Path]) -> str:
+def combined_sha256(paths: Iterable[Path]) -> str:
     """Returns one hexadecimal digest over the lengths and contents of files, in the given order."""
     digest = hashlib.sha256()
     for path in paths:

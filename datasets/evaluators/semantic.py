@@ -16,10 +16,10 @@ from ...utils.structures.results import Prediction
 from ...utils.structures.samples import Sample
 from ..metrics.semantic_iou import (
     IGNORED,
+    boundary_iou_scores,
     boundary_matrix,
-    boundary_scores,
     confusion_matrix,
-    semantic_scores,
+    iou_scores,
 )
 from ..metrics.text_table import text_table
 from .base import Evaluator, category_labels
@@ -95,11 +95,11 @@ class SemanticEvaluator(Evaluator):
         self._predictions = [p for s in states for p in s["predictions"]]
 
     def summarize(self) -> dict[str, Any]:  # noqa: D102
-        scores = semantic_scores(self._matrix)
+        scores = iou_scores(self._matrix)
         labels = category_labels(self.categories)
         summary: dict[str, Any] = {name: _percent(scores[name]) for name in SCALARS}
         if self._boundary is not None:
-            scores["boundary"] = boundary_scores(self._boundary)
+            scores["boundary"] = boundary_iou_scores(self._boundary)
             summary["BoundaryIoU"] = _percent(scores["boundary"]["mean"])
         summary["images"] = self._images
         for source, name in PER_CLASS.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...utils.image_io import MAX_PIXELS, read_color_label, read_header, read_label, write_png
+from ...utils.image_io import MAX_PIXELS, read_color_label, read_image_header, read_label, write_png
 
 
 def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -19,7 +19,7 @@ def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
         DataError: the file is missing, damaged, no image or too large.
     """
     # The numbers of a palette say nothing: programs that shrink files put any colour first.
-    palette = read_header(path, max_pixels).mode == "P"
+    palette = read_image_header(path, max_pixels).mode == "P"
     values = read_color_label(path, max_pixels) if palette else read_label(path, max_pixels)
     return values if values.ndim == 2 else values.max(axis=2)
 

@@ -34,7 +34,7 @@ _KINDS = (*_NUMBERS, *_LINES)
 
 
 @dataclass(frozen=True)
-class PromptedObject:
+class ObjectToSegment:
     """What to segment: strokes, a text, or both.
 
     Attributes:
@@ -57,10 +57,10 @@ class PromptFile:
         by_name: file name, perhaps with folders before it -> objects.
     """
 
-    everywhere: tuple[PromptedObject, ...] | None
-    by_name: Mapping[str, tuple[PromptedObject, ...]]
+    everywhere: tuple[ObjectToSegment, ...] | None
+    by_name: Mapping[str, tuple[ObjectToSegment, ...]]
 
-    def objects(self, path: Path) -> tuple[PromptedObject, ...]:
+    def objects(self, path: Path) -> tuple[ObjectToSegment, ...]:
         """Returns the objects of an image file; none where the file does not name it."""
         if self.everywhere is not None:
             return self.everywhere
@@ -94,14 +94,14 @@ def read_prompt_file(path: str | Path) -> PromptFile:
     return PromptFile(None, by_name)
 
 
-def parse_objects(value: Any, where: str) -> tuple[PromptedObject, ...]:
+def parse_objects(value: Any, where: str) -> tuple[ObjectToSegment, ...]:
     """Reads a list of objects; ``where`` begins error messages (DataError)."""
     if not isinstance(value, list):
         raise DataError(f"{where}: expected a list of objects, found {_shown(value)}")
     return tuple(_object(entry, f"{where}: object {number}") for number, entry in enumerate(value, start=1))
 
 
-def _object(value: Any, where: str) -> PromptedObject:
+def _object(value: Any, where: str) -> ObjectToSegment:
     known = ("prompts", "text", "name")
     _check_keys(value, known, where)
     for key in ("text", "name"):
@@ -110,7 +110,7 @@ def _object(value: Any, where: str) -> PromptedObject:
     prompts = parse_prompts(value.get("prompts", []), where)
     if not prompts and "text" not in value:
         raise DataError(f"{where}: needs prompts, a text, or both")
-    return PromptedObject(prompts, value.get("text"), value.get("name", ""))
+    return ObjectToSegment(prompts, value.get("text"), value.get("name", ""))
 
 
 def parse_prompts(value: Any, where: str) -> tuple[Prompt, ...]:
@@ -142,7 +142,7 @@ def _prompt(value: Any, where: str) -> Prompt:
     return Scribble(points, positive, float(value.get("width", Scribble.width)))
 
 
-def describe(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
+def prompts_as_entries(prompts: Sequence[Prompt]) -> list[dict[str, Any]]:
     """Returns strokes as files hold them: the reverse of :func:`parse_prompts`."""
     entries = []
     for prompt in prompts:

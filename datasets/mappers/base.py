@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from ...utils.structures.samples import Sample
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 
 
 class TrainMapper(Protocol):
@@ -17,15 +17,15 @@ class TrainMapper(Protocol):
     per epoch in turn.
     """
 
-    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+    def __call__(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         """Makes the sample of stream index ``index``; every random number comes from ``rng``."""
 
 
 class EvalMapper(Protocol):
     """Turns an item into an evaluation sample with ground truth at the original size."""
 
-    def __call__(self, item: Item, index: int) -> Sample:
+    def __call__(self, item: ImageItem, index: int) -> Sample:
         """Makes the sample of place ``index`` in the data set."""
 
-    def input_size(self, item: Item) -> tuple[int, int]:
+    def input_size(self, item: ImageItem) -> tuple[int, int]:
         """Returns (height, width) of the image that the model will see, without decoding the image."""

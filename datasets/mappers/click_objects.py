@@ -12,13 +12,13 @@ from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS
 from ...utils.structures.samples import Sample
 from ..formats.label_maps import read_object_map
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from ..strokes.base import StrokeSampler
 from ..strokes.point import innermost_pixel
 from .panoptic import IGNORED, renumber
 
 
-def panoptic_objects(item: Item, sample: Sample, things_only: bool) -> tuple[np.ndarray, list[int | None]]:
+def panoptic_objects(item: ImageItem, sample: Sample, things_only: bool) -> tuple[np.ndarray, list[int | None]]:
     """Returns the segments of a panoptic map as objects.
 
     Returns:
@@ -44,7 +44,7 @@ def panoptic_objects(item: Item, sample: Sample, things_only: bool) -> tuple[np.
     return table[places], categories
 
 
-def read_objects(item: Item, sample: Sample, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, list[int | None]]:
+def read_objects(item: ImageItem, sample: Sample, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, list[int | None]]:
     """Reads an object PNG: 0 = background, values that its coding ignores (a boundary), other values one object each.
 
     Returns:

@@ -9,11 +9,11 @@ from scipy.ndimage import find_objects
 
 from ...utils.errors import DataError
 from ..formats.segmentation import decode_mask
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from .panoptic import Placed
 
 
-def refine_masks(placed: Placed, item: Item, threshold: float) -> None:
+def refine_masks(placed: Placed, item: ImageItem, threshold: float) -> None:
     """Replaces masks of things by those of ``item.instances``, in place.
 
     A mask is replaced by the instance whose box fits its segment's box best, if their overlap (intersection over
@@ -57,7 +57,7 @@ def _box(span: tuple[slice, slice]) -> Sequence[int]:
     return columns.start, rows.start, columns.stop, rows.stop
 
 
-def _decode(item: Item, instance: int, size: tuple[int, ...]) -> np.ndarray:
+def _decode(item: ImageItem, instance: int, size: tuple[int, ...]) -> np.ndarray:
     try:
         return decode_mask(item.instances[instance].segmentation, size[0], size[1]).view(np.uint8)
     except ValueError as error:

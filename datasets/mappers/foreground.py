@@ -14,7 +14,7 @@ from ...utils.structures.samples import Sample, Targets
 from ..formats.foreground import read_foreground, same_aspect
 from ..formats.label_maps import read_object_map
 from ..formats.panoptic import read_panoptic_png
-from ..records.image_item import Composite, Item
+from ..records.image_item import Composite, ImageItem
 from ..stream.samplers import evaluation_rng
 from ..transforms.composite import (
     ForegroundChanges,
@@ -49,7 +49,7 @@ class ForegroundPictures:
     categories: Sequence[Category]
     max_pixels: int = MAX_PIXELS
 
-    def read(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+    def read(self, item: ImageItem) -> tuple[np.ndarray, np.ndarray]:
         """Reads image (H, W, 3) uint8 and mask (h, w) bool of an item, as they are in their files.
 
         Raises:
@@ -118,7 +118,7 @@ class ForegroundTrainMapper:
     resize: FixedResize
     variants: int = 0
 
-    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+    def __call__(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample: image at the network's size, ``targets.foreground`` (1, S, T) bool.
 
         Raises:
@@ -155,7 +155,7 @@ class ForegroundEvalMapper:
     seed: int
     original_size: bool = False
 
-    def input_size(self, item: Item) -> tuple[int, int]:
+    def input_size(self, item: ImageItem) -> tuple[int, int]:
         """Returns (height, width) of the resized image; reads the file's header when the item lacks its size."""
         size = (
             (item.height, item.width)
@@ -164,7 +164,7 @@ class ForegroundEvalMapper:
         )
         return self.resize.output_size(*self.pictures.standard.output_size(*size))
 
-    def __call__(self, item: Item, index: int) -> Sample:
+    def __call__(self, item: ImageItem, index: int) -> Sample:
         """Makes an evaluation sample.
 
         Raises:
@@ -184,7 +184,7 @@ class ForegroundEvalMapper:
         )
 
 
-def foreground_of(item: Item, categories: Sequence[Category], max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def foreground_of(item: ImageItem, categories: Sequence[Category], max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Returns the foreground (H, W) bool of an item: its mask, else all of its objects, else all of its things.
 
     Raises:

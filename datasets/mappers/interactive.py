@@ -11,7 +11,7 @@ from ...utils.image_io import MAX_PIXELS
 from ...utils.structures.samples import Sample, SpatialTargets, TextTargets
 from ...utils.text_templates import TEMPLATES, training_prompt
 from ..formats.label_maps import read_object_map
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from ..strokes.base import StrokeSampler
 from ..transforms.geometry import Geometry
 from .finer_masks import refine_masks
@@ -56,7 +56,7 @@ class InteractiveTrainMapper:
     texts: int | None = None
     refine: float | None = None
 
-    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+    def __call__(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample.
 
         Raises:
@@ -97,7 +97,7 @@ class InteractiveTrainMapper:
         return TextTargets(texts, np.stack(masks) if masks else np.zeros((0, *targets.masks.shape[1:]), bool), kind)
 
 
-def object_masks(item: Item, placed: Placed, phrases: PhraseMasks, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def object_masks(item: ImageItem, placed: Placed, phrases: PhraseMasks, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Returns the masks (M, h, w) bool of the objects that can be prompted; see :class:`InteractiveTrainMapper`.
 
     Args:
@@ -174,7 +174,7 @@ class PhraseMasks:
         texts: sentences of each phrase.
     """
 
-    def __init__(self, item: Item) -> None:
+    def __init__(self, item: ImageItem) -> None:
         self.texts = [phrase.texts for phrase in item.phrases]
         self._item = item
         self._decoded: dict[int, np.ndarray] = {}

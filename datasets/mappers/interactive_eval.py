@@ -10,7 +10,7 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.structures.samples import ObjectTruth, PhraseTruth, Sample
 from ...utils.text_templates import TEMPLATES, training_prompt
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from ..records.record import Record
 from ..strokes.base import StrokeSampler
 from .click_objects import first_strokes, panoptic_objects, read_objects, resize_labels
@@ -64,11 +64,11 @@ class InteractiveEvalMapper:
     clicks: ClickOptions | None = None
     phrases: PhraseOptions | None = None
 
-    def input_size(self, item: Item) -> tuple[int, int]:
+    def input_size(self, item: ImageItem) -> tuple[int, int]:
         """Returns (height, width) of the resized image."""
         return self.base.input_size(item)
 
-    def __call__(self, item: Item, index: int) -> Sample:
+    def __call__(self, item: ImageItem, index: int) -> Sample:
         """Makes an evaluation sample.
 
         Raises:
@@ -81,7 +81,7 @@ class InteractiveEvalMapper:
             sample.phrases = self._phrases(item, sample, self.phrases)
         return sample
 
-    def _objects(self, item: Item, sample: Sample, options: ClickOptions) -> ObjectTruth:
+    def _objects(self, item: ImageItem, sample: Sample, options: ClickOptions) -> ObjectTruth:
         if item.objects is not None:
             labels, categories = read_objects(item, sample, self.base.max_pixels)
         else:
@@ -96,7 +96,12 @@ class InteractiveEvalMapper:
         )
 
     def _names(
-        self, item: Item, sample: Sample, labels: np.ndarray, categories: Sequence[int | None], options: ClickOptions
+        self,
+        item: ImageItem,
+        sample: Sample,
+        labels: np.ndarray,
+        categories: Sequence[int | None],
+        options: ClickOptions,
     ) -> list[str]:
         """Returns a phrase of each object where the data set has one, else the bare sentence of its category."""
         names = [None if c is None else training_prompt(self.record.categories[c].name, _BARE) for c in categories]
@@ -112,7 +117,7 @@ class InteractiveEvalMapper:
             )
         return [str(name) for name in names]
 
-    def _phrases(self, item: Item, sample: Sample, options: PhraseOptions) -> PhraseTruth:
+    def _phrases(self, item: ImageItem, sample: Sample, options: PhraseOptions) -> PhraseTruth:
         ids = None if sample.panoptic is None else sample.panoptic.ids
         truth = phrase_truth(item, sample.output_size, ids, options.sentences)
         if options.start is not None:

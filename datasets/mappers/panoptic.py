@@ -16,7 +16,7 @@ from ...utils.structures.results import PanopticResult
 from ...utils.structures.samples import Sample, Targets
 from ..formats.label_maps import read_label_map
 from ..formats.panoptic import VOID, read_panoptic_png
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from ..transforms.color import ColorJitter
 from ..transforms.geometry import Geometry
 from ..transforms.resize import FixedResize
@@ -69,7 +69,7 @@ class PanopticTrainMapper:
     max_pixels: int = MAX_PIXELS
     color: ColorJitter | None = None
 
-    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+    def __call__(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample.
 
         Raises:
@@ -79,7 +79,7 @@ class PanopticTrainMapper:
 
     def place(
         self,
-        item: Item,
+        item: ImageItem,
         index: int,
         rng: np.random.Generator,
         shows: Callable[[Geometry, tuple[int, int]], bool] | None = None,
@@ -119,7 +119,7 @@ class PanopticTrainMapper:
         )
         return Placed(sample, geometry, numbers, present)
 
-    def _numbered(self, item: Item) -> tuple[np.ndarray, np.ndarray]:
+    def _numbered(self, item: ImageItem) -> tuple[np.ndarray, np.ndarray]:
         """Returns a map (H, W) with 0 = no mask and 1..M = masks, and the category (M,) int64 of each."""
         if item.panoptic is None:
             classes = read_semantic(item, self.classes, self.max_pixels)
@@ -145,13 +145,13 @@ class PanopticEvalMapper:
     classes: int
     max_pixels: int = MAX_PIXELS
 
-    def input_size(self, item: Item) -> tuple[int, int]:
+    def input_size(self, item: ImageItem) -> tuple[int, int]:
         """Returns (height, width) of the resized image; reads the file's header when the item lacks its size."""
         if item.height and item.width:
             return self.resize.output_size(item.height, item.width)
         return self.resize.output_size(*image_size(item.image, self.max_pixels))
 
-    def __call__(self, item: Item, index: int) -> Sample:
+    def __call__(self, item: ImageItem, index: int) -> Sample:
         """Makes an evaluation sample.
 
         Raises:
@@ -178,7 +178,7 @@ class PanopticEvalMapper:
         )
 
 
-def renumber(ids: np.ndarray, numbers: dict[int, int], item: Item) -> np.ndarray:
+def renumber(ids: np.ndarray, numbers: dict[int, int], item: ImageItem) -> np.ndarray:
     """Replaces ids by small numbers; VOID becomes 0.
 
     Args:
@@ -214,7 +214,7 @@ def semantic_of(panoptic: PanopticResult) -> np.ndarray:
     return np.repeat(table[inverse.ravel()], lengths).reshape(panoptic.ids.shape)
 
 
-def read_semantic(item: Item, classes: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_semantic(item: ImageItem, classes: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads an item's semantic PNG: (H, W), 0..classes-1 or 255 = ignored.
 
     Raises:

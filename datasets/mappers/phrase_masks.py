@@ -7,11 +7,11 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.structures.samples import PhraseTruth
 from ..formats.segmentation import decode_mask
-from ..records.image_item import Item, Phrase
+from ..records.image_item import ImageItem, Phrase
 
 
 def phrase_truth(
-    item: Item, size: tuple[int, int], ids: np.ndarray | None = None, sentences: str = "first"
+    item: ImageItem, size: tuple[int, int], ids: np.ndarray | None = None, sentences: str = "first"
 ) -> PhraseTruth:
     """Collects the phrases of an image.
 
@@ -33,7 +33,7 @@ def phrase_truth(
     )
 
 
-def phrase_mask(phrase: Phrase, item: Item, size: tuple[int, int], ids: np.ndarray | None) -> np.ndarray:
+def phrase_mask(phrase: Phrase, item: ImageItem, size: tuple[int, int], ids: np.ndarray | None) -> np.ndarray:
     """Returns the mask (H, W) bool of a phrase; arguments as of :func:`phrase_truth`."""
     if not isinstance(phrase.mask, int):
         try:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...utils.structures.samples import Sample, Targets
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from ..transforms.geometry import Geometry
 from ..transforms.resize import FixedResize
 from .foreground import ForegroundPictures
@@ -50,7 +50,7 @@ class PromptableTrainMapper:
     pictures: ForegroundPictures
     variants: int = 0
 
-    def __call__(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+    def __call__(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample whose targets are the objects that the image shows.
 
         Raises:
@@ -66,7 +66,7 @@ class PromptableTrainMapper:
         placed.sample.targets = Targets(masks, labels, labelled=targets.labelled)
         return placed.sample
 
-    def _foreground(self, item: Item, index: int, rng: np.random.Generator) -> Sample:
+    def _foreground(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         image, mask = self.pictures.make(*self.pictures.read(item), item.composite, rng)
         geometry = self.base.jitter.draw(mask.shape[0], mask.shape[1], rng)
         masks = geometry.labels(mask.view(np.uint8)).view(bool)[None]

@@ -94,7 +94,7 @@ def boundary_matrix(prediction: np.ndarray, truth: np.ndarray, classes: int, ign
     return np.bincount(p * (classes + 1) + t, minlength=(classes + 1) ** 2).reshape(classes + 1, classes + 1)
 
 
-def semantic_scores(matrix: np.ndarray) -> dict[str, Any]:
+def iou_scores(matrix: np.ndarray) -> dict[str, Any]:
     """Turns a confusion matrix (C, C), rows predicted, into scores in 0..1.
 
     Returns:
@@ -120,7 +120,7 @@ def semantic_scores(matrix: np.ndarray) -> dict[str, Any]:
     return scores
 
 
-def boundary_scores(matrix: np.ndarray) -> dict[str, Any]:
+def boundary_iou_scores(matrix: np.ndarray) -> dict[str, Any]:
     """Turns a boundary matrix (C + 1, C + 1) into the mean boundary IoU over true classes and its per-class list."""
     hits = np.diag(matrix)[:-1].astype(float)
     true, predicted = matrix.sum(axis=0)[:-1].astype(float), matrix.sum(axis=1)[:-1].astype(float)

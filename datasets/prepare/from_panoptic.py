@@ -123,7 +123,7 @@ def panoptic_to_semantic_json(
         return write_json_stream(path, _head(data, listed), "annotations", _numbered(rows))
 
 
-def semantic_map(ids: np.ndarray, values: Mapping[int, int], void: int) -> np.ndarray:
+def replace_ids(ids: np.ndarray, values: Mapping[int, int], void: int) -> np.ndarray:
     """Replaces segment ids by values: (H, W) int32 -> (H, W) uint8, or uint16 when a value exceeds 255.
 
     Args:
@@ -154,7 +154,7 @@ def _to_semantic(job: _Job) -> None:
     assert job.target is not None
     wide = max(job.values.values()) > 255
     values = {s["id"]: job.values[s["category_id"]] for s in job.annotation["segments_info"]}
-    semantic = semantic_map(_load(job), values, job.void).astype(np.uint16 if wide else np.uint8)
+    semantic = replace_ids(_load(job), values, job.void).astype(np.uint16 if wide else np.uint8)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     job.target.write_bytes(encode_png(semantic))
 

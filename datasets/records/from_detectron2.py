@@ -10,7 +10,7 @@ from ...utils.errors import DataError
 from ...utils.palette import distinct_color
 from ...utils.structures.category import Category
 from ...utils.structures.results import Segment
-from .image_item import Item
+from .image_item import ImageItem
 from .record import Record
 from .split import Split
 
@@ -50,7 +50,7 @@ def find_registered(name: str) -> Record | None:
     return Record(name, Path(f"detectron2:{name}"), images, categories, None, {split.name: split})
 
 
-def load_registered_items(split: Split) -> list[Item]:
+def load_registered_items(split: Split) -> list[ImageItem]:
     """Lists the images that a detectron2 registration gives.
 
     Raises:
@@ -72,7 +72,7 @@ def load_registered_items(split: Split) -> list[Item]:
             )
         segments = [_segment(s, index, split.registered, entry) for s in entry.get("segments_info", [])]
         items.append(
-            Item(
+            ImageItem(
                 image_id=entry.get("image_id", number),
                 image=Path(entry["file_name"]),
                 height=entry.get("height"),

@@ -58,7 +58,7 @@ class Composite:
 
 
 @dataclass
-class Item:
+class ImageItem:
     """One image of a split.
 
     Attributes:

@@ -18,7 +18,7 @@ from ..formats.pairs import pair
 from ..formats.panoptic import read_panoptic_json
 from ..formats.refs import INSTANCES, read_refs
 from .from_detectron2 import load_registered_items
-from .image_item import Composite, Item
+from .image_item import Composite, ImageItem
 from .record import Record
 from .split import Split
 
@@ -27,7 +27,7 @@ _Pairs = tuple[tuple[int, int], ...]
 _COCO_2014 = re.compile(r"^COCO_(train|val|test)2014_")
 
 
-def load_items(record: Record, split: Split) -> list[Item]:
+def list_items(record: Record, split: Split) -> list[ImageItem]:
     """Lists the images of a split with their annotations.
 
     Images pair with annotations by the JSON's file name, else by stem with any image suffix, else by the record's name
@@ -92,7 +92,7 @@ class Folders:
         )
 
 
-def _foreground_items(split: Split, folders: Folders, listed: Sequence[str] | None) -> list[Item]:
+def _foreground_items(split: Split, folders: Folders, listed: Sequence[str] | None) -> list[ImageItem]:
     """Pairs images with foreground masks; every file must have its partner."""
     images, masks = folders.images, folders.foreground
     assert masks is not None
@@ -110,12 +110,12 @@ def _foreground_items(split: Split, folders: Folders, listed: Sequence[str] | No
     if split.backgrounds or split.augment:
         composite = Composite(background_files(split.backgrounds), split.augment, split.crop_foreground)
     return [
-        Item(stem_of(image.relative_to(images.folder).as_posix()), image, foreground=mask, composite=composite)
+        ImageItem(stem_of(image.relative_to(images.folder).as_posix()), image, foreground=mask, composite=composite)
         for image, mask in found.pairs
     ]
 
 
-def _attach_foreground(items: Sequence[Item], folders: Folders) -> None:
+def _attach_foreground(items: Sequence[ImageItem], folders: Folders) -> None:
     """Gives items with other annotations their foreground masks."""
     masks, missing = folders.foreground, []
     assert masks is not None
@@ -127,11 +127,11 @@ def _attach_foreground(items: Sequence[Item], folders: Folders) -> None:
     _refuse(missing, f"{masks.folder}: no mask for", "images")
 
 
-def _map_items(split: Split, folders: Folders, names: Sequence[str]) -> list[Item]:
+def _map_items(split: Split, folders: Folders, names: Sequence[str]) -> list[ImageItem]:
     items = []
     missing: dict[str, list[str]] = {"semantic": [], "objects": []}
     for name in names:
-        item = Item(image_id=stem_of(name), image=folders.images.folder / name)
+        item = ImageItem(image_id=stem_of(name), image=folders.images.folder / name)
         for kind in missing:
             listing = getattr(folders, kind)
             if listing is not None:
@@ -145,13 +145,13 @@ def _map_items(split: Split, folders: Folders, names: Sequence[str]) -> list[Ite
     return items
 
 
-def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Item]:
+def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[ImageItem]:
     assert split.panoptic_json is not None and split.panoptic is not None
     data = read_panoptic_json(split.panoptic_json)
     pngs = Listing(split.panoptic, "panoptic PNG", split.panoptic_names)
     index_of = record.index_of
     infos = {info["id"]: info for info in data["images"]}
-    items: list[Item] = []
+    items: list[ImageItem] = []
     faults: dict[str, list[str]] = {"image": [], "png": [], "semantic": [], "objects": [], "info": []}
     for annotation in data["annotations"]:
         info = infos.get(annotation["image_id"], {})
@@ -180,7 +180,9 @@ def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Item
     return items
 
 
-def _panoptic_item(annotation: Mapping[str, Any], info: Mapping[str, Any], folders: Folders, pngs: Listing) -> Item:
+def _panoptic_item(
+    annotation: Mapping[str, Any], info: Mapping[str, Any], folders: Folders, pngs: Listing
+) -> ImageItem:
     image = find_image(folders.images, pngs, annotation, info)
     label = objects = None
     if image is not None and (folders.semantic is not None or folders.objects is not None):
@@ -188,7 +190,7 @@ def _panoptic_item(annotation: Mapping[str, Any], info: Mapping[str, Any], folde
         if folders.semantic is not None:
             label = semantic_match(folders.semantic, annotation["file_name"], name, folders.images)
         objects = folders.objects.find_match(name, folders.images) if folders.objects else None
-    return Item(
+    return ImageItem(
         annotation["image_id"],
         image or _NO_FILE,
         info.get("height"),
@@ -227,7 +229,7 @@ def find_coco_image(images: Listing, name: str) -> Path | None:
     return images.find(name) or images.find(_COCO_2014.sub("", name))
 
 
-def _check_complete(items: Sequence[Item], infos: Mapping[Any, Mapping[str, Any]], json_file: Path) -> None:
+def _check_complete(items: Sequence[ImageItem], infos: Mapping[Any, Mapping[str, Any]], json_file: Path) -> None:
     annotated = {item.image_id for item in items}
     if len(annotated) < len(items):
         raise DataError(f"{json_file}: {len(items) - len(annotated)} images have more than one annotation")
@@ -275,7 +277,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[Item]:
+def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[ImageItem]:
     """Lists the images that the phrases are about; those of COCO 2014 are found under their later names too."""
     items, missing = [], []
     for image_id, info in phrases.images.items():
@@ -286,14 +288,14 @@ def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[It
         if path is None:
             missing.append(name)
         else:
-            items.append(Item(info["id"], path, info.get("height"), info.get("width")))
+            items.append(ImageItem(info["id"], path, info.get("height"), info.get("width")))
     _refuse(missing, f"{images.folder}: missing", f"images named in {split.referring}")
     if not items:
         raise DataError(f"{split.referring}: its list `images` names no image that a phrase is about")
     return items
 
 
-def _attach(split: Split, items: Sequence[Item], phrases: PhraseFile | None) -> None:
+def _attach(split: Split, items: Sequence[ImageItem], phrases: PhraseFile | None) -> None:
     """Gives the items their phrases, captions and finer masks, joined by image id."""
 
     def read(reader: Callable[[Path], Any], file: Path | None) -> Any:

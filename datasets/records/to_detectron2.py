@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...utils.errors import DataError
-from .list_items import load_items
+from .list_items import list_items
 from .record import Record
 from .split import Split
 
@@ -49,7 +49,7 @@ def register_record(record: Record) -> list[str]:
 
 def _as_detectron2(record: Record, split: Split) -> list[dict[str, Any]]:
     entries = []
-    for item in load_items(record, split):
+    for item in list_items(record, split):
         entry: dict[str, Any] = {"file_name": str(item.image), "image_id": item.image_id}
         if item.height is not None:
             entry |= {"height": item.height, "width": item.width}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError
-from ..evaluators.base import METRIC_VERSION, sha256
+from ..evaluators.base import METRIC_VERSION, combined_sha256
 from ..formats.foreground import read_foreground
 from ..metrics.foreground_overlap import CONVENTIONS, image_scores, summarize_images
 from .label_files import label_files
@@ -47,5 +47,5 @@ def score_foreground(gt_folder: str | Path, pred_folder: str | Path, *, workers:
         "unit": "fraction",
         "metric_version": METRIC_VERSION,
         "protocol": {"metric": "foreground", **CONVENTIONS},
-        "ground_truth_sha256": {"png": sha256(truth.values())},
+        "ground_truth_sha256": {"png": combined_sha256(truth.values())},
     }

@@ -8,7 +8,7 @@ from typing import Any
 from ...utils.errors import DataError
 from ...utils.masks import rle_areas, rle_boxes, segmentation_to_rle
 from ...utils.structures.category import Category
-from ..evaluators.base import METRIC_VERSION, category_labels, sha256
+from ..evaluators.base import METRIC_VERSION, category_labels, combined_sha256
 from ..formats.json_file import read_json
 from ..metrics.average_precision import SCALARS, average_precision
 
@@ -63,7 +63,7 @@ def score_instances(gt_json: str | Path, pred_json: str | Path, *, accelerate: b
         "unit": "fraction",
         "metric_version": METRIC_VERSION,
         "protocol": {"metric": "COCO AP", "iou": "0.50:0.05:0.95", "detections_per_image_and_category": 100},
-        "ground_truth_sha256": {"json": sha256([path])},
+        "ground_truth_sha256": {"json": combined_sha256([path])},
     }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...utils.errors import DataError
 from ...utils.masks import hotcoco
-from ..evaluators.base import METRIC_VERSION, sha256
+from ..evaluators.base import METRIC_VERSION, combined_sha256
 from ..formats.panoptic import read_panoptic_json, read_panoptic_png
 from ..metrics.panoptic_quality import (
     CategoryCounts,
@@ -104,7 +104,10 @@ def score_panoptic(
             "crowd_union": protocol.crowd_union,
             "engine": engine,
         },
-        "ground_truth_sha256": {"json": sha256([truth.json]), "png": sha256(task.gt_png for task in tasks)},
+        "ground_truth_sha256": {
+            "json": combined_sha256([truth.json]),
+            "png": combined_sha256(task.gt_png for task in tasks),
+        },
     }
 
 

@@ -11,15 +11,15 @@ from ...utils.errors import DataError
 from ...utils.image_io import image_size
 from ...utils.masks import decode_masks, segmentation_to_rle
 from ...utils.structures.samples import PhraseTruth
-from ..evaluators.base import METRIC_VERSION, sha256
+from ..evaluators.base import METRIC_VERSION, combined_sha256
 from ..evaluators.interactive import click_summary
 from ..evaluators.referring import phrase_overlap, referring_options, referring_summary
 from ..formats.json_file import read_json
 from ..formats.panoptic import read_panoptic_png
 from ..mappers.phrase_masks import phrase_truth
 from ..records.catalog import find_record
-from ..records.image_item import Item
-from ..records.list_items import load_items
+from ..records.image_item import ImageItem
+from ..records.list_items import list_items
 
 _KEYS = {"image_id", "object", "text", "segmentation"}
 
@@ -43,7 +43,7 @@ def score_referring(name: str, prediction: str | Path, *, sentences: str = "firs
     record, split = find_record(name, "val")
     results = _Results(Path(prediction))
     overlaps = []
-    for item in load_items(record, split):
+    for item in list_items(record, split):
         truth = _truth(item, sentences)
         if truth.texts:
             overlaps.append(phrase_overlap(truth, results.masks(item, truth)))
@@ -53,7 +53,7 @@ def score_referring(name: str, prediction: str | Path, *, sentences: str = "firs
         "unit": "fraction",
         "metric_version": METRIC_VERSION,
         "protocol": referring_options(sentences),
-        "ground_truth_sha256": {split.referring.name: sha256([split.referring])} if split.referring else {},
+        "ground_truth_sha256": {split.referring.name: combined_sha256([split.referring])} if split.referring else {},
     }
 
 
@@ -87,7 +87,7 @@ def score_interactive(prediction: str | Path) -> dict[str, Any]:
     }
 
 
-def _truth(item: Item, sentences: str) -> PhraseTruth:
+def _truth(item: ImageItem, sentences: str) -> PhraseTruth:
     size = (item.height, item.width) if item.height and item.width else image_size(item.image)
     by_id = item.panoptic is not None and any(isinstance(phrase.mask, int) for phrase in item.phrases)
     ids = read_panoptic_png(item.panoptic) if by_id and item.panoptic is not None else None
@@ -111,7 +111,7 @@ class _Results:
                 raise DataError(f"{path}: result {number}: {key[2]!r} of image {key[0]} has two different masks")
             self._masks[key] = row["segmentation"]
 
-    def masks(self, item: Item, truth: PhraseTruth) -> np.ndarray:
+    def masks(self, item: ImageItem, truth: PhraseTruth) -> np.ndarray:
         """Returns the masks (T, H, W) bool of an image's phrases."""
         height, width = truth.masks.shape[1:]
         codes = []

@@ -13,15 +13,15 @@ from ...utils.errors import DataError
 from ...utils.image_io import read_label
 from ...utils.masks import decode_masks, segmentation_to_rle
 from ...utils.structures.category import Category
-from ..evaluators.base import METRIC_VERSION, category_labels, sha256
+from ..evaluators.base import METRIC_VERSION, category_labels, combined_sha256
 from ..evaluators.semantic import PER_CLASS, SCALARS, counts_per_class
 from ..formats.json_file import read_json
 from ..metrics.semantic_iou import (
     IGNORED,
+    boundary_iou_scores,
     boundary_matrix,
-    boundary_scores,
     confusion_matrix,
-    semantic_scores,
+    iou_scores,
 )
 from .label_files import label_files
 
@@ -83,16 +83,16 @@ def score_semantic(
         "unit": "fraction",
         "metric_version": METRIC_VERSION,
         "protocol": protocol,
-        "ground_truth_sha256": {"png": sha256(truth.values())},
+        "ground_truth_sha256": {"png": combined_sha256(truth.values())},
     }
 
 
 def _result(matrix: np.ndarray, edges: np.ndarray | None, labels: Sequence[str]) -> dict[str, Any]:
-    scores = semantic_scores(matrix)
+    scores = iou_scores(matrix)
     result: dict[str, Any] = {name: scores[name] for name in SCALARS}
     result |= {name: dict(zip(labels, scores[key], strict=True)) for key, name in PER_CLASS.items()}
     if edges is not None:
-        boundary = boundary_scores(edges)
+        boundary = boundary_iou_scores(edges)
         result["BoundaryIoU"] = boundary["mean"]
         result["BoundaryIoU-c"] = dict(zip(labels, boundary["per_class"], strict=True))
     return result | {"counts": counts_per_class(matrix, labels)}

@@ -20,8 +20,8 @@ from ...utils.image_io import read_image
 from ...utils.structures.samples import Batch, Sample
 from ..mappers.base import EvalMapper
 from ..pipelines.base import Pipeline
-from ..records.image_item import Item
-from ..records.list_items import load_items
+from ..records.image_item import ImageItem
+from ..records.list_items import list_items
 from ..records.record import Record
 from ..records.split import Split
 from ..tasks.base import ResultTask
@@ -122,7 +122,7 @@ def build_eval_loader(
     rank: int,
     world: int,
     kinds: Sequence[str] = (),
-    items: Sequence[Item] | None = None,
+    items: Sequence[ImageItem] | None = None,
 ) -> EvalLoader:
     """Builds the evaluation loader of one process: its contiguous share of the images, with ground truth.
 
@@ -143,7 +143,7 @@ def build_eval_loader(
     """
     cfg = pipeline.cfg
     if items is None:
-        items = load_items(record, split)
+        items = list_items(record, split)
     size = max(1, cfg.TEST.BATCH_SIZE_TOTAL // world)
     mapper = pipeline.eval_mapper(record, split, kinds)
     needs_original = any(isinstance(task, ResultTask) and task.needs_original for task in map(find_task, kinds))
@@ -226,7 +226,7 @@ class _EvalBatches(Dataset):
     """
 
     def __init__(
-        self, items: Sequence[Item], mapper: EvalMapper, share: range, size: int, originals: int | None
+        self, items: Sequence[ImageItem], mapper: EvalMapper, share: range, size: int, originals: int | None
     ) -> None:
         self._items, self._mapper, self._originals = items, mapper, originals
         self._groups = _equal_neighbours(share, size, lambda i: mapper.input_size(items[i]))

@@ -18,8 +18,8 @@ import numpy as np
 
 from ...utils.config.sections import Shared
 from ...utils.errors import ConfigError, DataError
-from ..records.image_item import Item
-from ..records.list_items import load_items
+from ..records.image_item import ImageItem
+from ..records.list_items import list_items
 from ..records.record import Record
 from ..records.split import Split
 from .samplers import set_order
@@ -78,7 +78,7 @@ class TrainingData:
         record: the data set whose categories the model is trained for.
     """
 
-    items: list[Item]
+    items: list[ImageItem]
     mixture: Mixture
     record: Record
 
@@ -88,7 +88,7 @@ class TrainingData:
 
 
 def training_data(
-    cfg: Shared, datasets: Sequence[DataSet], listed: Sequence[list[Item]] | None = None, own_key: str = ""
+    cfg: Shared, datasets: Sequence[DataSet], listed: Sequence[list[ImageItem]] | None = None, own_key: str = ""
 ) -> TrainingData:
     """Puts the training sets together.
 
@@ -113,7 +113,7 @@ def training_data(
                 "sets that are trained together need the same names in the same order"
             )
     if listed is None:
-        listed = [load_items(record, split) for record, split in datasets]
+        listed = [list_items(record, split) for record, split in datasets]
     drop_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     sets = [_kept(record, items, drop_empty) for (record, _), items in zip(datasets, listed, strict=True)]
     mixture = mix(cfg, datasets, [len(items) for items in sets], own_key)
@@ -166,7 +166,7 @@ def _key_set(key: str, names: Sequence[str], datasets: Sequence[DataSet]) -> int
     return matches[0]
 
 
-def _kept(record: Record, items: list[Item], drop_empty: bool) -> list[Item]:
+def _kept(record: Record, items: list[ImageItem], drop_empty: bool) -> list[ImageItem]:
     if drop_empty:
         items = [i for i in items if i.panoptic is None or any(not s.iscrowd for s in i.segments)]
     if not items:

@@ -11,7 +11,7 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.structures.samples import Sample
 from ..mappers.base import TrainMapper
-from ..records.image_item import Item
+from ..records.image_item import ImageItem
 from .mixture import Mixture
 from .samplers import augmentation_rng, permutation, variant_rng
 
@@ -34,7 +34,7 @@ class TrainStream:
         mixture: which images an epoch shows; None: each once.
     """
 
-    items: Sequence[Item]
+    items: Sequence[ImageItem]
     mapper: TrainMapper
     seed: int
     shuffle: bool = True

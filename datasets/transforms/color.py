@@ -33,13 +33,13 @@ class ColorJitter:
         factor = rng.uniform(*self.contrast) if contrast else 1.0
         saturation = rng.uniform(*self.saturation) if saturate else 1.0
         hue = int(rng.integers(-self.hue, self.hue + 1)) if turn else 0
-        image = linear(image, 1, shift)
+        image = scale_and_shift(image, 1, shift)
         if early:
-            return _saturate(linear(image, factor, 0), saturation, hue)
-        return linear(_saturate(image, saturation, hue), factor, 0)
+            return _saturate(scale_and_shift(image, factor, 0), saturation, hue)
+        return scale_and_shift(_saturate(image, saturation, hue), factor, 0)
 
 
-def linear(image: np.ndarray, factor: float, shift: float) -> np.ndarray:
+def scale_and_shift(image: np.ndarray, factor: float, shift: float) -> np.ndarray:
     """Returns ``factor * image + shift`` of an image (H, W, 3) uint8, cut to 0..255 and to whole numbers."""
     if factor == 1 and shift == 0:
         return image

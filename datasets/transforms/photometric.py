@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .color import linear
+from .color import scale_and_shift
 
 Range = tuple[float, float]
 _BLUR_KERNEL = 5
@@ -66,12 +66,12 @@ def _around(amount: float) -> Range:
 
 
 def _brightness(image: np.ndarray, factor: float) -> np.ndarray:
-    return linear(image, factor, 0)
+    return scale_and_shift(image, factor, 0)
 
 
 def _contrast(image: np.ndarray, factor: float) -> np.ndarray:
     mean = int(np.dot(cv2.mean(image)[:3], _GREY) + 0.5)
-    return linear(image, factor, mean * (1 - factor))
+    return scale_and_shift(image, factor, mean * (1 - factor))
 
 
 def _saturation(image: np.ndarray, factor: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataError
-from ...utils.image_io import read_header, read_image
+from ...utils.image_io import read_image, read_image_header
 from ..formats.foreground import read_mask_values, same_aspect
 from ..formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
 from ..formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
@@ -127,7 +127,7 @@ def scan_image(target: Target) -> Scan:
 def _scan_photo(target: Target, scan: Scan) -> None:
     try:
         pixels = read_image(target.image)
-        header = read_header(target.image)
+        header = read_image_header(target.image)
     except DataError as error:
         scan.faults.append(("image-unreadable", str(error)))
         return
@@ -148,7 +148,7 @@ def _scan_panoptic(target: Target, scan: Scan) -> np.ndarray | None:
         scan.faults.append(("png-unreadable", str(error)))
         return None
     scan.sizes["panoptic PNG"] = ids.shape
-    header = read_header(target.png)
+    header = read_image_header(target.png)
     if header.mode != "RGB" or header.bits != 8:
         scan.faults.append(("png-mode", f"{target.png}: mode {header.mode}, {header.bits} bits"))
     stats = segment_stats(ids)

@@ -17,7 +17,7 @@ import numpy as np
 from ...utils.files import atomic_write_json
 from ...utils.image_io import write_png
 from ...utils.masks import Rle, decode_masks, rle_areas, rle_boxes
-from ..formats.prompt_file import PromptedObject, describe
+from ..formats.prompt_file import ObjectToSegment, prompts_as_entries
 
 
 class PromptedWriter:
@@ -45,7 +45,7 @@ class PromptedWriter:
         entry = {"id": image_id, "file_name": file_name, "height": size[0], "width": size[1]}
         self._images.append({**entry, "name": name, "objects": 0})
 
-    def add_object(self, asked: PromptedObject, mask: Rle, score: float) -> None:
+    def add_object(self, asked: ObjectToSegment, mask: Rle, score: float) -> None:
         """Writes one object of the image begun last."""
         image = self._images[-1]
         image["objects"] += 1
@@ -63,13 +63,13 @@ class PromptedWriter:
         atomic_write_json(self.folder / "prompted.json", content, indent=None)
 
 
-def object_entry(number: int, asked: PromptedObject, mask: Rle, score: float) -> dict[str, Any]:
+def object_entry(number: int, asked: ObjectToSegment, mask: Rle, score: float) -> dict[str, Any]:
     """Returns one object as ``prompted.json`` holds it, without its file and image."""
     return {
         "object": number,
         "name": asked.name or asked.text or f"object {number}",
         "text": asked.text,
-        "prompts": describe(asked.prompts),
+        "prompts": prompts_as_entries(asked.prompts),
         "segmentation": mask,
         "bbox": [float(v) for v in rle_boxes([mask])[0]],
         "area": int(rle_areas([mask])[0]),

@@ -31,7 +31,7 @@ from .network.sam import Sam
 from .network.tiny_vit import TinyViT
 from .prompting.answering import answer_prompts, answered_masks
 from .prompting.encoded import Encoded
-from .training_tasks.base import Task
+from .training_tasks.base import TrainingTask
 from .training_tasks.dlo import DloTask
 from .training_tasks.promptable import PromptableTask
 from .tuning import TuningSettings, check_no_adapters, prepare_tuning, sam_policy
@@ -59,7 +59,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
     def __init__(
         self,
         sam: Sam,
-        task: Task,
+        task: TrainingTask,
         everything_settings: EverythingSettings | None = None,
         cache: FeatureCache | None = None,
         tuning: TuningSettings | None = None,
@@ -95,7 +95,7 @@ class SamSegmenter(Sam, MetaArch, Promptable, PublishedLayout, TransformersLayou
         if isinstance(sam.image_encoder, TinyViT):
             sam.image_encoder.train_batch_norm = keys.TRAIN_BN and keys.TRAIN.IMAGE_ENCODER == "full"
         settings = EverythingSettings.from_config(keys.AMG)
-        task: Task = (DloTask if keys.TASK == "dlo" else PromptableTask).from_config(cfg)
+        task: TrainingTask = (DloTask if keys.TASK == "dlo" else PromptableTask).from_config(cfg)
         tuning = TuningSettings.from_config(cfg, task.unreached)
         model = cls(sam, task, settings, cache, tuning)
         if keys.CHECKPOINT:

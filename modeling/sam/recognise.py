@@ -21,7 +21,7 @@ _BLOCK = re.compile(
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderSize:
     """The image encoder of a weight file.
 
     Attributes:
@@ -41,16 +41,16 @@ class Encoder:
         return f"custom (a Vision Transformer of {self.width} channels and {self.depth} blocks)"
 
 
-def find_encoder(shapes: Shapes) -> Encoder | None:
+def find_encoder(shapes: Shapes) -> EncoderSize | None:
     """Returns what image encoder tensors of these names and shapes make, in either layout; None: there is none."""
     if stem := shapes.get("image_encoder.patch_embed.seq.2.c.weight"):
-        return Encoder(TINY, stem[0], 0)
+        return EncoderSize(TINY, stem[0], 0)
     stems = ("image_encoder.patch_embed.proj.weight", "vision_encoder.patch_embed.projection.weight")
     stem = next((shapes[name] for name in stems if name in shapes), None)
     if stem is None:
         return None
     depth = len({match[1] or match[2] for name in shapes if (match := _BLOCK.match(name))})
-    return Encoder(TYPES.get((stem[0], depth), "custom"), stem[0], depth)
+    return EncoderSize(TYPES.get((stem[0], depth), "custom"), stem[0], depth)
 
 
 def sam_type(shapes: Shapes) -> str | None:

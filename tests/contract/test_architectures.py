@@ -9,13 +9,13 @@ from segfoundry.datasets.stream.loaders import build_eval_loader, build_train_lo
 from segfoundry.modeling.finetune import apply_policy, param_groups
 from segfoundry.modeling.modes import evaluation_mode
 from segfoundry.modeling.promptable import prompt_kinds
-from segfoundry.trainer.evaluation.measure import evaluate
+from segfoundry.trainer.evaluation.measure import measure
 from segfoundry.trainer.machine.distributed import Processes
 from segfoundry.trainer.machine.environment import seed_step
 from segfoundry.trainer.machine.launch import Ranks
 from segfoundry.trainer.machine.precision import Precision
 from segfoundry.trainer.machine.signals import StopSignals
-from segfoundry.trainer.plan import check_training
+from segfoundry.trainer.plan import plan_training
 from segfoundry.trainer.training.build_loop import loop_settings, train_data
 from segfoundry.trainer.training.build_state import build_state
 from segfoundry.trainer.training.dry_run import dry_run
@@ -37,7 +37,7 @@ MODE_DEPENDENT = (torch.nn.modules.dropout._DropoutNd, torch.nn.modules.batchnor
 @pytest.fixture(scope="module", params=TRAINABLE)
 def plan(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    return check_training(load_config([write_variant(folder, request.param)]))
+    return plan_training(load_config([write_variant(folder, request.param)]))
 
 
 @pytest.fixture
@@ -259,7 +259,7 @@ def test_evaluation_keeps_the_modes_of_all_modules(plan, state):
     record, split = plan.test[0]
     state.model.train()
     before = [m.training for m in state.model.modules()]
-    summary = evaluate(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
+    summary = measure(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
     assert summary and [m.training for m in state.model.modules()] == before
     assert all(p.grad is None for p in state.model.parameters())
 
@@ -272,7 +272,7 @@ def test_samples_come_from_the_pipeline_of_the_architecture(plan, state, monkeyp
         monkeypatch.setattr(type(find_pipeline(plan.cfg)), name, fail)
     record, split = plan.test[0]
     with pytest.raises(UserError, match=f"mapper of {record.name}"):
-        evaluate(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
+        measure(state.model, record, split, plan.cfg, processes=ONE, precision=Precision("fp32", CPU))
     with pytest.raises(UserError, match=f"mapper of {plan.training.record.name}"):
         dry_run(plan)
 

@@ -22,11 +22,11 @@ from segfoundry.modeling.seem.pixel_decoders.deformable import DeformableEncoder
 from segfoundry.modeling.seem.results.mask_resize import MaskResizer
 from segfoundry.modeling.seem.results.postprocess import (
     boxes_to_output,
+    category_scores,
     class_probabilities,
     instances,
-    late_semantic_scores,
+    late_category_scores,
     panoptic_map,
-    semantic_scores,
 )
 from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
 from segfoundry.utils.structures.requests import Strokes
@@ -269,8 +269,8 @@ def record_postprocess(folder: Path) -> None:
     out = {
         "upsampled": F.interpolate(masks[None], padded, mode="bilinear", align_corners=False)[0],
         "postprocessed": resizer(masks),
-        "sem_seg": semantic_scores(class_probabilities(logits), resizer(masks)),
-        "sem_seg_late": MaskResizer(image, image, image, output)(late_semantic_scores(logits, masks, padded, image)),
+        "sem_seg": category_scores(class_probabilities(logits), resizer(masks)),
+        "sem_seg_late": MaskResizer(image, image, image, output)(late_category_scores(logits, masks, padded, image)),
         "panoptic_seg": torch.from_numpy(panoptic.ids),
         "segments": torch.tensor([[s.id, int(s.isthing), s.category] for s in panoptic.segments]),
         "instances_boxes_from_masks": torch.from_numpy(everything.boxes),

@@ -120,7 +120,7 @@ def expects_key(words: Sequence[str]) -> bool:
     return not value_next
 
 
-def whole_number(text: str) -> int:
+def count_option(text: str) -> int:
     """Reads an option's value that counts something, for ``type=``."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number, 0 or more")

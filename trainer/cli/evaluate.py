@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from ...utils.config.engine import names_model
     from ...utils.errors import ConfigError
     from ..machine.launch import launch_local, launched, process_count
-    from ..plan import check_evaluation
+    from ..plan import plan_evaluation
     from .common import resolve
 
     files = list(args.conf_files or [])
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
                 "no configuration: give --conf_files, or --weights with a run folder or a file that holds one"
             )
         args.conf_files = files = [*([] if carried is None else [str(carried)]), *files]
-        plan = check_evaluation(resolve(args))
+        plan = plan_evaluation(resolve(args))
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from ..evaluation.start import evaluate_plan
@@ -73,9 +73,9 @@ def _carried_config(weights: str | None) -> Iterator[Path | None]:
         beside = path / "config.yaml"
         yield beside if weights is not None and beside.is_file() else None
         return
-    from ..weights.load_model import read_header, recognised_config
+    from ..weights.load_model import read_weight_header, recognised_config
 
-    text = read_header(path).get("config")
+    text = read_weight_header(path).get("config")
     if text is None:
         yield recognised_config(path)
         return

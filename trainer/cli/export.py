@@ -9,8 +9,8 @@ from .common import (
     UsageError,
     add_config_arguments,
     add_weights_argument,
+    count_option,
     is_first_process,
-    whole_number,
 )
 
 HELP = "Write image encoder and panoptic head for one image size and vocabulary, as torch.export (.pt2) or ONNX."
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         required=True,
         nargs=2,
-        type=whole_number,
+        type=count_option,
         metavar=("H", "W"),
         help="height and width of the images in pixels, multiples of 32",
     )

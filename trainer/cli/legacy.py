@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...utils.errors import did_you_mean
 from ..legacy import sam_finetune
-from ..legacy.table import LegacyCommand, split_words, train_parser, translate
+from ..legacy.table import LegacyCommand, split_words, train_parser, translate_command
 from .common import UsageError, VerbParser, is_first_process, program
 
 COMMANDS: dict[str, LegacyCommand] = {c.name: c for c in (sam_finetune.COMMAND,)}
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     from ..machine.launch import read_ranks
     from . import train
 
-    translation = translate(args.command, args, args.further, os.environ)
+    translation = translate_command(args.command, args, args.further, os.environ)
     if is_first_process() and read_ranks().source != "--num-gpus":  # whoever started the processes has said it
         start = f"python {shlex.quote(sys.argv[0])}" if program() == "entry.py" else program()
         print(f"{start} {shlex.join(translation.words)}", flush=True)

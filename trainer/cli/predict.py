@@ -63,9 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--text", nargs="+", action="extend", metavar="WORDS", help="an object for each text")
     group.add_argument(
-        "--point", action="append", type=point, metavar="X,Y[,-]", help="pixel of the object; with - of what is not it"
+        "--point",
+        action="append",
+        type=point_option,
+        metavar="X,Y[,-]",
+        help="pixel of the object; with - of what is not it",
     )
-    group.add_argument("--box", action="append", type=box, metavar="X0,Y0,X1,Y1", help="box around the object")
+    group.add_argument("--box", action="append", type=box_option, metavar="X0,Y0,X1,Y1", help="box around the object")
     group.add_argument(
         "--prompts", metavar="FILE", help="YAML or JSON: objects by image, also scribbles, polygons, circles"
     )
@@ -139,15 +143,15 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     Raises:
         UserError: options contradict each other, or the file of prompts is wrong.
     """
-    from ...datasets.formats.prompt_file import PromptedObject, read_prompt_file
+    from ...datasets.formats.prompt_file import ObjectToSegment, read_prompt_file
     from ...utils.prompts import Box, Point, Prompt
 
     for option in ("tasks", "batch", *(option.name for option in _writer_options())):
         if getattr(args, option) not in (None, False):
             raise UsageError(f"--{option} has no meaning with prompts; leave it out")
     shapes: tuple[Prompt, ...] = (*(Point(*p) for p in args.point or ()), *(Box(*b) for b in args.box or ()))
-    named: list[PromptedObject] = [PromptedObject(shapes)] if shapes else []
-    named += [PromptedObject(text=text) for text in args.text or ()]
+    named: list[ObjectToSegment] = [ObjectToSegment(shapes)] if shapes else []
+    named += [ObjectToSegment(text=text) for text in args.text or ()]
     if not args.prompts:
         return lambda path: named
     found = read_prompt_file(args.prompts)
@@ -155,7 +159,7 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     return lambda path: (*named, *found.objects(path))
 
 
-def point(text: str) -> tuple[Any, ...]:
+def point_option(text: str) -> tuple[Any, ...]:
     """Reads a value of ``--point``."""
     numbers, comma, sign = text.rpartition(",")
     if comma and sign.strip() in ("+", "-"):
@@ -163,7 +167,7 @@ def point(text: str) -> tuple[Any, ...]:
     return (*_numbers(text, 2, "X,Y, or X,Y,- for what does not belong to the object"), True)
 
 
-def box(text: str) -> tuple[float, ...]:
+def box_option(text: str) -> tuple[float, ...]:
     """Reads a value of ``--box``."""
     return _numbers(text, 4, "X0,Y0,X1,Y1")
 

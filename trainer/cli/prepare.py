@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from ...utils.errors import UserError, did_you_mean
-from .common import whole_number
+from .common import count_option
 
 HELP = "Turn masks or COCO annotations into a data set (record, panoptic and semantic PNGs, sentences)."
 EXAMPLES = """
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _option(
         parser,
         "--workers",
-        type=whole_number,
+        type=count_option,
         metavar="N",
         help="processes (default: as many as processors, at most 8)",
     )
@@ -78,10 +78,10 @@ def _add_mask_options(parser: argparse.ArgumentParser) -> None:
         help="how things are split: connected pixels (default), or one instance per exact colour",
     )
     _option(
-        masks, "--min_area", type=whole_number, metavar="PIXELS", help="smaller things become unlabelled (default 0)"
+        masks, "--min_area", type=count_option, metavar="PIXELS", help="smaller things become unlabelled (default 0)"
     )
     _option(
-        masks, "--tolerance", type=whole_number, metavar="N", help="largest colour difference per channel (default 0)"
+        masks, "--tolerance", type=count_option, metavar="N", help="largest colour difference per channel (default 0)"
     )
     _option(masks, "--sentences", metavar="FILE", help="your own sentences (YAML or JSON); templates fill the gaps")
     _option(masks, "--mask_suffix", metavar="TEXT", help="what mask names have behind the image's name, e.g. _mask")
@@ -111,7 +111,7 @@ def _add_converter_options(parser: argparse.ArgumentParser) -> None:
     _option(
         convert,
         "--void",
-        type=whole_number,
+        type=count_option,
         metavar="N",
         help="two-channel PNGs: R value of unlabelled pixels (default 0)",
     )

@@ -36,12 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks everything that needs no model, then trains."""
     from ..machine.launch import launched
-    from ..plan import check_start, check_training
+    from ..plan import check_start, plan_training
     from .common import resolve
 
     if args.num_gpus is not None and not launched():
         return _launch(args)
-    plan = check_training(resolve(args))
+    plan = plan_training(resolve(args))
     resume = check_start(plan.cfg, args.resume)
     if args.dry_run:
         from ..training.dry_run import dry_run
@@ -57,10 +57,10 @@ def _launch(args: argparse.Namespace) -> int:
     import sys
 
     from ..machine.launch import launch_local, process_count
-    from ..plan import check_start, check_training
+    from ..plan import check_start, plan_training
     from .common import resolve
 
     count = process_count(args.num_gpus)
-    plan = check_training(resolve(args))
+    plan = plan_training(resolve(args))
     check_start(plan.cfg, args.resume)
     return launch_local(count, sys.argv[1:])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ...datasets.records.record import Record
     from ...datasets.records.split import Split
 
-from .common import UsageError, add_config_arguments, check_result_file, resolve, whole_number
+from .common import UsageError, add_config_arguments, check_result_file, count_option, resolve
 
 HELP = "Check a data set before training: files, sizes, ids, areas, categories, balance."
 EXAMPLES = """
@@ -41,16 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-area",
         "--min_area",
-        type=whole_number,
+        type=count_option,
         default=16,
         metavar="PIXELS",
         help="smaller segments are reported (default 16)",
     )
     parser.add_argument(
-        "--samples", type=whole_number, default=12, metavar="N", help="overlays per split in the report (default 12)"
+        "--samples", type=count_option, default=12, metavar="N", help="overlays per split in the report (default 12)"
     )
     parser.add_argument(
-        "--workers", type=whole_number, metavar="N", help="processes (default: as many as processors, at most 8)"
+        "--workers", type=count_option, metavar="N", help="processes (default: as many as processors, at most 8)"
     )
     add_config_arguments(parser, required=False)
 

@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...datasets.formats.prompt_file import PromptedObject, describe, parse_prompts
+from ...datasets.formats.prompt_file import ObjectToSegment, parse_prompts, prompts_as_entries
 from ...datasets.tasks.base import ResultTask
 from ...datasets.tasks.registry import all_result_tasks
 from ...datasets.writers.prompted_objects import object_entry
@@ -103,7 +103,7 @@ class OpenImage:
         objects = [
             {
                 "text": found.text,
-                "prompts": describe(found.prompts),
+                "prompts": prompts_as_entries(found.prompts),
                 "mask": found.answer.rle,
                 "score": found.answer.score,
                 "color": distinct_color(number),
@@ -157,7 +157,7 @@ class OpenImage:
     def result(self) -> dict[str, Any]:
         """Returns everything found so far, objects as ``predict`` writes them into prompted.json."""
         entries = [
-            object_entry(n, PromptedObject(found.prompts, found.text), found.answer.rle, found.answer.score)
+            object_entry(n, ObjectToSegment(found.prompts, found.text), found.answer.rle, found.answer.score)
             for n, found in enumerate(self.session.objects if self.session else (), start=1)
         ]
         image = {"id": 1, "file_name": self.name, "height": self.size[0], "width": self.size[1]}

@@ -15,14 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...datasets.evaluators.interactive import STOP_IOU
-from ...modeling.boxes import mask_boxes
+from ...modeling.boxes import tensor_mask_boxes
 from ...modeling.clicks import next_click
 from ...modeling.promptable import Promptable
 from ...utils.draws import Draws
 from ...utils.prompts import Box, Point, Prompt
 from ...utils.structures.requests import ClickProtocol, PromptedMasks, Prompts, Strokes
 from ...utils.structures.samples import ObjectTruth, Sample
-from .prompt_views import Ask, ask_apart
+from .prompt_views import PromptView, answer_views
 
 OBJECTS_PER_RECORD = 5
 """Objects that are prompted together, as in the published evaluation; an image with more makes several records."""
@@ -70,16 +70,16 @@ class _Record:
         return len(self.truth)
 
     @property
-    def asks(self) -> list[Ask]:
+    def asks(self) -> list[PromptView]:
         """All strokes at once; with texts each object by itself, or it would look at the texts of the others."""
         if not self.texts:
-            return [Ask(self.place, Prompts(self.strokes, shapes=self.shapes or ()), self.previous)]
+            return [PromptView(self.place, Prompts(self.strokes, shapes=self.shapes or ()), self.previous)]
         asks = []
         for number, text in enumerate(self.texts):
             row = slice(number, number + 1)
             strokes = Strokes(self.strokes.positive[row], self.strokes.negative[row])
             previous = None if self.previous is None else self.previous[row]
-            asks.append(Ask(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
+            asks.append(PromptView(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
         return asks
 
     def add(self, strokes: Strokes) -> None:
@@ -161,7 +161,7 @@ def _answers(model: Promptable, encoded: Any, view: Any, records: Sequence[_Reco
         return model.prompted(view, [ask.prompts for ask in asks], [ask.previous for ask in asks])
     joined = []
     for record in records:
-        answers = ask_apart(model, encoded, record.asks, OBJECTS_PER_RECORD)
+        answers = answer_views(model, encoded, record.asks, OBJECTS_PER_RECORD)
         logits, scores = ([getattr(answer, name)[:1] for answer in answers] for name in ("logits", "scores"))
         joined.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
     return joined
@@ -220,7 +220,7 @@ def _points(strokes: Strokes) -> list[list[Prompt]]:
 
 def _boxes(masks: Tensor) -> list[list[Prompt]]:
     """Returns the bounding box of each mask (N, h, w), corners at the borders of its pixels; none of an empty mask."""
-    return [[Box(x0, y0, x1, y1)] if x1 > x0 else [] for x0, y0, x1, y1 in mask_boxes(masks).tolist()]
+    return [[Box(x0, y0, x1, y1)] if x1 > x0 else [] for x0, y0, x1, y1 in tensor_mask_boxes(masks).tolist()]
 
 
 def _split(overlaps: np.ndarray, records: Sequence[_Record]) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ from typing import Any
 from ...datasets.evaluators.base import METRIC_VERSION, Evaluator
 from ...datasets.evaluators.build_evaluators import build_evaluators
 from ...datasets.pipelines.base import find_pipeline
-from ...datasets.records.image_item import Item
+from ...datasets.records.image_item import ImageItem
 from ...datasets.records.record import Record
 from ...datasets.records.split import Split
 from ...datasets.stream.loaders import EvalLoader, build_eval_loader
@@ -36,7 +36,7 @@ _MEMORY_KEYS = ("TEST.BATCH_SIZE_TOTAL", "the evaluation image size", "PRECISION
 _PROGRESS_SECONDS = 20.0
 
 
-def evaluate(
+def measure(
     model: MetaArch,
     record: Record,
     split: Split,
@@ -48,7 +48,7 @@ def evaluate(
     pictures: int = 12,
     about: dict[str, Any] | None = None,
     stopped: Callable[[], int] = lambda: 0,
-    items: Sequence[Item] | None = None,
+    items: Sequence[ImageItem] | None = None,
 ) -> dict[str, Any] | None:
     """Evaluates a model on one data set, with all processes.
 

@@ -15,7 +15,7 @@ from ...utils.structures.requests import ClickProtocol, PromptedMasks, Prompts, 
 from ...utils.structures.results import Prediction
 from ...utils.structures.samples import Batch, PhraseTruth
 from .click_simulation import OBJECTS_PER_RECORD, simulate_clicks
-from .prompt_views import Ask, ask_apart
+from .prompt_views import PromptView, answer_views
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ class EvaluationPasses:
                 positive[0, truth.strokes[owner]] = True
                 drawn = torch.from_numpy(positive).view(1, height, width).to(self.device)
                 strokes = Strokes(drawn, torch.zeros_like(drawn))
-                asks.append(Ask(place, Prompts(strokes, (text,), strokes_explain_texts=True)))
-        answers = iter(ask_apart(self._promptable, view, asks, OBJECTS_PER_RECORD))
+                asks.append(PromptView(place, Prompts(strokes, (text,), strokes_explain_texts=True)))
+        answers = iter(answer_views(self._promptable, view, asks, OBJECTS_PER_RECORD))
         found = []
         for truth in truths:
             own = [next(answers) for _ in truth.texts]

@@ -13,7 +13,7 @@ from ...utils.structures.requests import PromptedMasks, Prompts
 
 
 @dataclass(frozen=True)
-class Ask:
+class PromptView:
     """Prompts that see each other.
 
     Attributes:
@@ -27,7 +27,7 @@ class Ask:
     previous: Tensor | None = None
 
 
-def ask_apart(model: Promptable, encoded: Any, asks: Sequence[Ask], together: int) -> list[PromptedMasks]:
+def answer_views(model: Promptable, encoded: Any, asks: Sequence[PromptView], together: int) -> list[PromptedMasks]:
     """Returns the answer to each ask, which does not depend on the others.
 
     Args:

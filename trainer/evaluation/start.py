@@ -1,4 +1,4 @@
-"""The verb ``evaluate``: weights, model, every data set of DATASETS.TEST, result files."""
+"""The verb ``measure``: weights, model, every data set of DATASETS.TEST, result files."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from ..machine.signals import StopSignals
 from ..plan import Plan, settle_classes
 from ..run_folder.folder import RunFolder, run_weights
 from ..run_folder.report_page import refresh_report
-from ..weights.load_model import part_sources, read_header
-from .measure import evaluate
+from ..weights.load_model import part_sources, read_weight_header
+from .measure import measure
 from .result_names import dataset_label, scalars
 
 log = get_logger(__name__)
@@ -100,7 +100,7 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
         for (record, split), items in zip(plan.test, plan.test_items, strict=True):
             label = dataset_label(done, record.name, split.name)
             done.append(label)
-            summary = evaluate(
+            summary = measure(
                 model,
                 record,
                 split,
@@ -128,7 +128,7 @@ def _load(plan: Plan, path: Path) -> tuple[MetaArch, LoadReport]:
     weights of their own.
     """
     state = read_state_dict(path)
-    header = read_header(path)
+    header = read_weight_header(path)
     parts = "config" not in header and find_architecture(plan.cfg.MODEL.NAME).lacks_parts(state.keys())
     model = build_model(plan.cfg, plan.categories, part_weights=parts)
     left_out = missing_parts(model, state, part_sources(header), str(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...modeling.sam.config import SamConfig
 from ...utils.config.plain import Plain
-from ...utils.config.values import convert
+from ...utils.config.values import convert_value
 from .table import Flag, Given, LegacyCommand, Values, require
 
 _DATA_KEYS = ("SAM.DLO.TRAIN", "DATASETS.TRAIN")
@@ -15,7 +15,7 @@ _ENVIRONMENT = {
 
 
 def _batch(text: str) -> Values:
-    return {"TRAIN.BATCH_SIZE_TOTAL": text, "TEST.BATCH_SIZE_TOTAL": str(max(1, convert(Plain(text), int) // 4))}
+    return {"TRAIN.BATCH_SIZE_TOTAL": text, "TEST.BATCH_SIZE_TOTAL": str(max(1, convert_value(Plain(text), int) // 4))}
 
 
 def _all_modules(_: str) -> Values:
@@ -46,7 +46,7 @@ def _rules(given: Given) -> tuple[Values, list[str]]:
 
 
 def _number(given: Given, flag: str, default: int) -> int:
-    return max(1, convert(Plain(given.flags[flag]), int)) if flag in given.flags else default
+    return max(1, convert_value(Plain(given.flags[flag]), int)) if flag in given.flags else default
 
 
 def _base_file(given: Given, notices: list[str]) -> dict[str, str]:

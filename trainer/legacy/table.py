@@ -14,7 +14,7 @@ from typing import Any
 from ...utils.config.engine import load_config
 from ...utils.config.plain import Plain
 from ...utils.config.resolved import Resolved, origin_is_user
-from ...utils.config.values import convert
+from ...utils.config.values import convert_value
 from ...utils.errors import ConfigError
 from ..cli.common import UsageError, VerbParser
 
@@ -143,7 +143,7 @@ def _checked(kind: type) -> Callable[[str], str]:
 
     def check(text: str) -> str:
         try:
-            convert(Plain(text), kind)
+            convert_value(Plain(text), kind)
         except ValueError as error:
             raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
         return text
@@ -157,7 +157,7 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(words[:at]), list(words[at + 1 :])
 
 
-def translate(
+def translate_command(
     command: LegacyCommand, arguments: argparse.Namespace, further: Sequence[str], environ: Mapping[str, str]
 ) -> Translation:
     """Turns an original command line into one of ``train``.

@@ -101,7 +101,7 @@ def set_deterministic(on: bool) -> None:
         torch.backends.cudnn.benchmark = False
 
 
-def describe(device: torch.device, world: int, source: str) -> dict[str, Any]:
+def describe_machine(device: torch.device, world: int, source: str) -> dict[str, Any]:
     """Returns what environment.json holds: versions, machine, processes, command line."""
     return {
         "segfoundry": __version__,

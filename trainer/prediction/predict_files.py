@@ -80,7 +80,7 @@ def predict_files(
     Raises:
         UserError: the folder is not empty, a file is unreadable, or no file was readable.
     """
-    check_output(output, force)
+    check_output_folder(output, force)
     writer = PredictionWriter(output, predictor.categories, **(options or {}))
     work = _Work(predictor, writer, tasks, batch_size, skip_corrupt)
     numbered = list(enumerate(inputs))
@@ -103,7 +103,7 @@ def predict_files(
     return work.summary
 
 
-def check_output(output: Path, force: bool) -> None:
+def check_output_folder(output: Path, force: bool) -> None:
     """Refuses to write into a folder with files, unless forced.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...datasets.formats.prompt_file import PromptedObject
+from ...datasets.formats.prompt_file import ObjectToSegment
 from ...datasets.input_files import InputFile
 from ...datasets.writers.prompted_objects import PromptedWriter
 from ...utils.errors import DataError, UserError
@@ -19,12 +19,12 @@ from ...utils.structures.category import Category
 from ...utils.structures.results import InstanceResult
 from ...utils.visualizer import draw_instances
 from .interactive_session import InteractiveSession
-from .predict_files import Summary, check_output, progress, write_overlay
+from .predict_files import Summary, check_output_folder, progress, write_overlay
 from .predictor import Predictor
 
 log = get_logger(__name__)
 
-ObjectsOf = Callable[[Path], Sequence[PromptedObject]]
+ObjectsOf = Callable[[Path], Sequence[ObjectToSegment]]
 
 
 def check_objects(inputs: Sequence[InputFile], objects_of: ObjectsOf) -> None:
@@ -72,7 +72,7 @@ def predict_prompted(
     Raises:
         UserError: a prompt does not fit, the network does not understand it, a file is unreadable, or none is readable.
     """
-    check_output(output, force)
+    check_output_folder(output, force)
     asked = [(file, objects_of(file.path)) for file in inputs]
     empty = [str(file.path) for file, objects in asked if not objects]
     if empty:
@@ -94,7 +94,7 @@ def predict_prompted(
 def _image(
     predictor: Predictor,
     file: InputFile,
-    objects: Sequence[PromptedObject],
+    objects: Sequence[ObjectToSegment],
     writer: PromptedWriter,
     summary: Summary,
     skip_corrupt: bool,
@@ -122,7 +122,9 @@ def _image(
     summary.images += 1
 
 
-def _overlay(image: np.ndarray, objects: Sequence[PromptedObject], masks: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _overlay(
+    image: np.ndarray, objects: Sequence[ObjectToSegment], masks: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
     """Returns the image with each object in a colour of its own."""
     names = [asked.name or asked.text or f"object {number}" for number, asked in enumerate(objects, start=1)]
     colors = [Category(number, name, True, distinct_color(number)) for number, name in enumerate(names)]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from ...datasets.records.image_item import Item
+from ...datasets.records.image_item import ImageItem
 from ...datasets.records.record import Record, category_mapping
 from ...datasets.records.split import Split
 from ...modeling.promptable import prompt_kinds
 from ...utils.config.dump import dump
 from ..evaluation.kinds import evaluation_kinds
-from ..evaluation.measure import evaluate
+from ..evaluation.measure import measure
 from ..evaluation.result_names import dataset_label, scalars
 from ..machine.distributed import Processes
 from ..machine.signals import StopSignals
@@ -23,7 +23,7 @@ from .callbacks.published_callback import PublishedCallback
 from .callbacks.report_callback import ReportCallback
 from .callbacks.tracker_callbacks import TensorBoardCallback, WandbCallback
 from .loop import Callback
-from .prepare import PreparedRun
+from .prepare_run import PreparedRun
 from .state import TrainState
 
 
@@ -81,10 +81,10 @@ def _evaluations(
         evaluation_kinds(plan.cfg, record, split, *kinds)  # answered before training
         name = dataset_label(found, record.name, split.name)
 
-        def measure(
-            record: Record = record, split: Split = split, items: list[Item] = items, name: str = name
+        def measure_now(
+            record: Record = record, split: Split = split, items: list[ImageItem] = items, name: str = name
         ) -> dict[str, float] | None:
-            summary = evaluate(
+            summary = measure(
                 model,
                 record,
                 split,
@@ -98,5 +98,5 @@ def _evaluations(
             )
             return None if summary is None else scalars(name, summary)
 
-        found[name] = measure
+        found[name] = measure_now
     return found

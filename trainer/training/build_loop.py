@@ -20,7 +20,7 @@ from .build_callbacks import build_callbacks
 from .build_state import build_state
 from .loop import Loop, LoopSettings
 from .lr_schedule import lr_factor, warmup_notice
-from .prepare import PreparedRun
+from .prepare_run import PreparedRun
 
 log = get_logger(__name__)
 

@@ -18,7 +18,7 @@ from ...utils.config.architectures import find_architecture
 from ..machine.environment import seed_all, set_deterministic
 from ..machine.precision import build_precision
 from ..plan import Plan
-from ..weights.load_model import part_sources, read_header
+from ..weights.load_model import part_sources, read_weight_header
 from .ema import Ema
 from .optimizer import build_optimizer, parameter_names
 from .state import TrainState
@@ -67,7 +67,7 @@ def _load_weights(
         model.load_state_dict(parts.tensors, strict=False)
         report = []
     else:
-        header = read_header(weights_in_folder(file) if file.is_dir() else file)
+        header = read_weight_header(weights_in_folder(file) if file.is_dir() else file)
         parts = read_parts(model, part_sources(header), str(file))
         report = [load_state(model, state, source=str(file), parts=parts.tensors).text()]
     return parts, [*report, *([parts.text()] if parts.sources else [])]

@@ -15,7 +15,7 @@ from ..plan import Plan
 from .build_loop import loop_settings, train_data
 from .build_state import build_state
 from .loop import Loop
-from .prepare import run_length
+from .prepare_run import run_length
 from .state import TrainState
 
 log = get_logger(__name__)

@@ -10,7 +10,7 @@ from ..machine.signals import StopSignals
 from ..plan import Plan
 from .build_loop import build_loop
 from .loop import Loop
-from .prepare import prepared, with_names
+from .prepare_run import prepared, with_names
 
 log = get_logger(__name__)
 

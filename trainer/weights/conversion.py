@@ -38,7 +38,7 @@ FOLDER_WEIGHTS, FOLDER_CONFIG = "model.safetensors", "config.json"
 
 @dataclass(frozen=True)
 class Conversion:
-    """What :func:`convert` did.
+    """What :func:`convert_weights` did.
 
     Attributes:
         loaded: which tensors of the source fit the network.
@@ -71,7 +71,7 @@ def check_target(output: Path, layout: str, force: bool) -> None:
         raise UserError(f"--output {output} exists; name another file, or add --force to replace it")
 
 
-def convert(
+def convert_weights(
     weights: str,
     output: Path,
     *,

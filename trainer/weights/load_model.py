@@ -79,7 +79,7 @@ def load_model(
         UserError: a vocabulary for a network that tells no categories apart.
     """
     file = run_weights(Path(weights)) if Path(weights).is_dir() else find_weights(weights)
-    header = read_header(file)
+    header = read_weight_header(file)
     resolved = configuration(file, header.get("config"), conf_files, overrides, config_overrides)
     state = read_state_dict(file)
     if vocabulary is not None and not meta_arch(resolved.arch).has_categories:
@@ -137,7 +137,7 @@ def record_categories(name: str) -> tuple[Category, ...]:
     return find_data_set(name)[0].categories
 
 
-def read_header(file: Path) -> dict[str, str]:
+def read_weight_header(file: Path) -> dict[str, str]:
     """Returns the text entries in a .safetensors file's header; nothing for other files.
 
     Raises:

@@ -14,7 +14,7 @@ from .architectures import find_architecture
 from .origins import signed
 from .plain import Plain
 from .resolved import Resolved
-from .values import convert
+from .values import convert_value
 
 _BARE = re.compile(r"[A-Za-z_./][A-Za-z0-9_./-]*")
 _AMBIGUOUS = re.compile(r"(?i)true|false|yes|no|on|off|y|n|null|none|\.nan|\.inf|[./]*")
@@ -70,7 +70,7 @@ def scalar(value: Any) -> str:
     if isinstance(value, float):
         return _number(value)
     if isinstance(value, str):
-        if _BARE.fullmatch(value) and not _AMBIGUOUS.fullmatch(value) and convert(Plain(value), Any) == value:
+        if _BARE.fullmatch(value) and not _AMBIGUOUS.fullmatch(value) and convert_value(Plain(value), Any) == value:
             return value
         return yaml.safe_dump(value, default_style='"', width=math.inf, allow_unicode=True).rstrip("\n")
     return str(value)

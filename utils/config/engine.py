@@ -15,22 +15,22 @@ from yacs.config import CfgNode
 
 from ..errors import ConfigError, did_you_mean, nearest
 from .architectures import Architecture, architectures, find_architecture
-from .foreign import translate
+from .foreign import translate_section
 from .plain import Plain, is_null
 from .reader import (
     BASE_KEY,
     Entry,
     file_label,
     read_files,
-    read_json,
+    read_json_words,
     read_mapping,
     read_words,
 )
 from .resolved import DEFAULT_ORIGIN, Resolved, origin_is_user
 from .schema import Leaf, typed_section
 from .sections import check as check_shared
-from .values import check_range, convert, mappings
-from .yaml_text import Block, parse_text
+from .values import check_range, convert_value, mappings
+from .yaml_text import YamlBlock, parse_text
 
 
 def load_config(
@@ -49,7 +49,7 @@ def load_config(
         ConfigError: on an unknown key, a value that does not fit, a wrong combination, a broken file.
         UserError: if the last override has no value.
     """
-    return _resolve([*read_files(conf_files), *read_json(config_overrides), *read_words(overrides)])
+    return _resolve([*read_files(conf_files), *read_json_words(config_overrides), *read_words(overrides)])
 
 
 def names_model(conf_files: Sequence[str | os.PathLike[str]]) -> bool:
@@ -72,7 +72,7 @@ def _resolve(entries: list[Entry]) -> Resolved:
         _check_alone(entries)
     arch = find_architecture(name)
     tree = _Tree(arch)
-    for entry in translate(entries, arch.foreign_sections):
+    for entry in translate_section(entries, arch.foreign_sections):
         tree.assign(entry)
     values = tree.nested()
     typed = typed_section(arch.config, values)
@@ -228,7 +228,7 @@ class _Tree:
         found = {}
         for name, value in block.items():
             place = entry.place
-            if isinstance(block, Block) and entry.file is not None:
+            if isinstance(block, YamlBlock) and entry.file is not None:
                 place = f"{file_label(entry.file)} line {block.lines[name] + 1}"
             inner = Entry(f"{path}.{name}", value, entry.origin, place, entry.file)
             found[name] = self._typed(leaf, self._entry_type(leaf, name, inner), inner)
@@ -278,7 +278,7 @@ class _Tree:
 
     def _typed(self, leaf: Leaf, hint: Any, entry: Entry) -> Any:
         try:
-            value = convert(entry.value, hint)
+            value = convert_value(entry.value, hint)
             check_range(value, leaf)
         except ValueError as error:
             raise ConfigError(_complaint(entry, str(error))) from None

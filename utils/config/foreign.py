@@ -11,7 +11,7 @@ from ..errors import ConfigError, did_you_mean
 from ..paths import user_path
 from .plain import is_null
 from .reader import Entry
-from .yaml_text import Block
+from .yaml_text import YamlBlock
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ForeignSection:
     beside: str
 
 
-def translate(entries: Iterable[Entry], sections: Mapping[str, ForeignSection]) -> list[Entry]:
+def translate_section(entries: Iterable[Entry], sections: Mapping[str, ForeignSection]) -> list[Entry]:
     """Returns the entries with those of foreign sections renamed to the keys they set.
 
     Args:
@@ -68,8 +68,8 @@ def _translated(entry: Entry, rest: str, section: ForeignSection) -> Entry:
 
 def _rooted_in(value: Any, name: str, paths: tuple[str, ...], folder: Path) -> Any:
     """Returns a value with its relative paths rooted; ``name`` is the entry that the value belongs to, or empty."""
-    if isinstance(value, Block):
-        rooted = Block((k, _rooted_in(v, k, paths, folder)) for k, v in value.items())
+    if isinstance(value, YamlBlock):
+        rooted = YamlBlock((k, _rooted_in(v, k, paths, folder)) for k, v in value.items())
         rooted.lines = value.lines
         return rooted
     if isinstance(value, list):

@@ -130,7 +130,7 @@ def file_label(path: Path) -> str:
     return f"./{relative.as_posix()}"
 
 
-def read_json(pieces: Sequence[str]) -> list[Entry]:
+def read_json_words(pieces: Sequence[str]) -> list[Entry]:
     """Returns the entries of ``--config_overrides``: the pieces joined by a blank are one JSON object.
 
     Raises:

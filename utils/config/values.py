@@ -31,7 +31,7 @@ def type_name(hint: Any) -> str:
     return {bool: "boolean", int: "integer", float: "number", str: "text"}.get(hint, "value")
 
 
-def convert(value: Any, hint: Any) -> Any:
+def convert_value(value: Any, hint: Any) -> Any:
     """Converts ``value`` to the declared type ``hint``.
 
     Args:
@@ -106,7 +106,7 @@ def _to_list(value: Any, item: Any) -> list[Any]:
         raise ValueError(f"expected a {type_name(list[item])}")
     if not isinstance(value, (list, tuple)):
         value = [value]
-    return [convert(v, item) for v in value]
+    return [convert_value(v, item) for v in value]
 
 
 def mappings(value: Any) -> list[Mapping[str, Any]]:

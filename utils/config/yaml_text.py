@@ -14,7 +14,7 @@ MAX_NODES = 100_000  # far above any configuration; aliases can blow a small fil
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{t}" for t in "null bool int float str timestamp map seq merge value".split()}
 
 
-class Block(dict[str, Any]):
+class YamlBlock(dict[str, Any]):
     """A mapping inside a list of a YAML document.
 
     Attributes:
@@ -75,7 +75,7 @@ class Walker:
                 return [self._value(item) for item in node.value]
             assert isinstance(node, yaml.MappingNode)
             pairs = self._pairs(node)
-            block = Block((name, self._value(child)) for name, child in pairs)
+            block = YamlBlock((name, self._value(child)) for name, child in pairs)
             block.lines = {name: child.start_mark.line for name, child in pairs}
             return block
         finally:

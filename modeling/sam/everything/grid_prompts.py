@@ -17,7 +17,7 @@ from ..prompting.sam_predictor import SamPredictor
 MASKS_PER_POINT = 3
 
 
-class Answers(Protocol):
+class GridMasks(Protocol):
     """Three masks for each of P points.
 
     Attributes:
@@ -30,7 +30,7 @@ class Answers(Protocol):
         """Returns the logits (N, W, H) of the masks at some places of ``predicted_iou``."""
 
 
-class Asker:
+class GridPrompter:
     """Asks about the image that a predictor holds.
 
     A :class:`SamPredictor` gives small logits, of which few are upscaled; any other object with its methods is asked
@@ -47,7 +47,7 @@ class Asker:
         # A subclass that answers in its own way is asked in that way.
         self._small = getattr(type(predictor), "predict_torch", None) is SamPredictor.predict_torch
 
-    def ask(self, points: np.ndarray) -> Answers:
+    def ask(self, points: np.ndarray) -> GridMasks:
         """Returns the answers to points (P, 2), x and y in pixels of the image."""
         coords = self.predictor.transform.apply_coords(points, self.size)
         prompts = torch.as_tensor(coords, dtype=torch.float32, device=self.predictor.device)[:, None]

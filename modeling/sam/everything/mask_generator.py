@@ -19,7 +19,7 @@ from ..network.sam import Sam
 from ..prompting.sam_predictor import SamPredictor
 from .crops import Box, crop_boxes, cut_off, layer_grids, place_masks
 from .found_masks import OUTPUT_MODES, FoundMasks
-from .grid_prompts import MASKS_PER_POINT, Answers, Asker
+from .grid_prompts import MASKS_PER_POINT, GridMasks, GridPrompter
 from .mask_quality import corner_boxes, stability_scores
 
 # Bytes of logits at the size of the image that are looked at together: on a CPU so few that they stay in its caches.
@@ -195,7 +195,7 @@ def _search_crop(
     """Returns the distinct masks of one crop, in pixels of the image."""
     x0, y0, x1, y1 = crop
     predictor.set_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
-    asker = Asker(predictor, (y1 - y0, x1 - x0))
+    asker = GridPrompter(predictor, (y1 - y0, x1 - x0))
     points = np.asarray(grid, np.float64) * (x1 - x0, y1 - y0)
     parts = [_nothing()]
     for start in range(0, len(points), settings.points_per_batch):
@@ -209,7 +209,7 @@ def _search_crop(
 
 def _keep_good(
     predictor: Any,
-    answers: Answers,
+    answers: GridMasks,
     points: np.ndarray,
     crop: Box,
     size: tuple[int, int],

@@ -12,8 +12,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ...layers.full_precision import full_precision
 from ...layers.image_encoder_vit import EPS, LayerNorm2d
-from ...layers.precision import full_precision
 
 IGNORED = -1  # label of a point that stands for no point
 BOX_CORNER = 2  # label of a box's first corner; its second corner has the next one

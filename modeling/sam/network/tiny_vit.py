@@ -59,7 +59,7 @@ class ConvBatchNorm(nn.Module):
         return F.conv2d(x, weight, bias, self.c.stride, self.c.padding, groups=self.c.groups)
 
 
-class PatchEmbed(nn.Module):
+class ConvPatchEmbed(nn.Module):
     """Stem: two strided convolutions.
 
     Args:
@@ -156,7 +156,7 @@ class WindowAttention(nn.Module):
         return self.proj(attended.transpose(1, 2).flatten(2).unflatten(1, windows.shape[1:3]))
 
 
-class FeedForward(nn.Module):
+class NormFeedForward(nn.Module):
     """LayerNorm, Linear, exact GELU, Linear; parameters ``norm.*``, ``fc1.*`` and ``fc2.*``.
 
     Args:
@@ -191,7 +191,7 @@ class TinyViTBlock(nn.Module):
         self.window_size = window_size
         self.attn = WindowAttention(dim, num_heads, window_size, attention)
         self.local_conv = ConvBatchNorm(dim, dim, 3, groups=dim)
-        self.mlp = FeedForward(dim, int(dim * mlp_ratio))
+        self.mlp = NormFeedForward(dim, int(dim * mlp_ratio))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, C, H, W) to the same shape."""
@@ -277,7 +277,7 @@ class TinyViT(nn.Module):
             raise ValueError(f"the image size must be a multiple of {STRIDE}, not {img_size}")
         self.img_size = img_size
         self.train_batch_norm = train_batch_norm
-        self.patch_embed = PatchEmbed(embed_dims[0])
+        self.patch_embed = ConvPatchEmbed(embed_dims[0])
         stages = []
         for i, dim in enumerate(embed_dims):
             if i == 0:

@@ -13,7 +13,7 @@ from ..network.sam import Sam
 from ..prompting.encoded import Encoded
 
 
-class Task(Protocol):
+class TrainingTask(Protocol):
     """What is trained, and predicted without prompts.
 
     Attributes:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ....utils.draws import Draws
 from ....utils.structures.results import ForegroundResult, Prediction
 from ....utils.structures.samples import Batch
-from ...boxes import mask_boxes
+from ...boxes import tensor_mask_boxes
 from ...losses.cl_dice import mask_cl_dice
 from ...losses.dice import mask_dice
 from ...losses.focal import mask_focal
@@ -220,7 +220,7 @@ def _around(target: Tensor, size: Size) -> Tensor:
     height, width = _size(target)
     scale = torch.tensor([size[1] / width, size[0] / height] * 2, device=target.device)
     whole = torch.tensor([0.0, 0.0, width, height], device=target.device)
-    return scale * torch.where(target.any(), mask_boxes(target)[0], whole)
+    return scale * torch.where(target.any(), tensor_mask_boxes(target)[0], whole)
 
 
 def _size(target: Tensor) -> Size:

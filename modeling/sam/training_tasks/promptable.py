@@ -27,8 +27,8 @@ from ..prompting.encoded import Encoded
 from .loss_settings import LossSettings
 from .simulated_prompts import (
     First,
-    PromptedObjects,
     PromptSettings,
+    SimulatedObjects,
     correction,
     count_objects,
     draw_objects,
@@ -156,7 +156,7 @@ class PromptableTask:
         return not next((yes for prefix, yes in reached.items() if name.startswith(prefix)), True)
 
     def _rounds(
-        self, model: Sam, embeddings: Tensor, objects: PromptedObjects, kind: First
+        self, model: Sam, embeddings: Tensor, objects: SimulatedObjects, kind: First
     ) -> tuple[dict[str, Tensor], Tensor]:
         """Answers a first prompt and the corrections of objects whose first prompts are of one kind.
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from ....utils.draws import Draws
 from ....utils.structures.samples import Batch
-from ...boxes import mask_boxes
+from ...boxes import tensor_mask_boxes
 from ...clicks import random_pixel
 from ..config_training import Promptable
 
@@ -86,7 +86,7 @@ class PromptSettings:
 
 
 @dataclass(frozen=True)
-class PromptedObjects:
+class SimulatedObjects:
     """P objects of a batch, what they look like and the random numbers of their prompts, on one device.
 
     Attributes:
@@ -112,11 +112,11 @@ class PromptedObjects:
     def __len__(self) -> int:
         return len(self.image_index)
 
-    def with_first(self, kind: First) -> PromptedObjects:
+    def with_first(self, kind: First) -> SimulatedObjects:
         """Returns those whose first prompt is of a kind."""
         places = (self.first == kind).nonzero()[:, 0]
         fields = {name: value[places.to(value.device)] for name, value in vars(self).items()}
-        return PromptedObjects(**fields)
+        return SimulatedObjects(**fields)
 
 
 def eligible(batch: Batch, settings: PromptSettings) -> list[Tensor]:
@@ -135,7 +135,7 @@ def count_objects(batch: Batch, settings: PromptSettings) -> int:
 
 def draw_objects(
     batch: Batch, settings: PromptSettings, rng: Draws, side: int, mask_side: int
-) -> PromptedObjects | None:
+) -> SimulatedObjects | None:
     """Draws objects and the random numbers of their prompts.
 
     Args:
@@ -173,28 +173,28 @@ def draw_objects(
         return None
     joined = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     first = joined.pop("first")
-    return PromptedObjects(first=first, **{name: value.to(device) for name, value in joined.items()})
+    return SimulatedObjects(first=first, **{name: value.to(device) for name, value in joined.items()})
 
 
-def first_point(objects: PromptedObjects) -> tuple[Tensor, Tensor]:
+def first_point(objects: SimulatedObjects) -> tuple[Tensor, Tensor]:
     """Returns a point of each object, (P, 1, 2) float32 as (x, y), and the labels (P, 1)."""
     point = _coordinates(random_pixel(objects.masks, objects.chances[:, 0]), objects.masks.shape[-1])
     return point[:, None], torch.full((len(objects), 1), FOREGROUND, device=point.device)
 
 
-def first_box(objects: PromptedObjects, noise: float) -> Tensor:
+def first_box(objects: SimulatedObjects, noise: float) -> Tensor:
     """Returns the noised bounding box of each object, (P, 4) float32 as x0, y0, x1, y1 in pixels of the input.
 
     The corners move by normal noise, at most 20 pixels and not beyond the image.
     """
-    boxes = mask_boxes(objects.masks)
+    boxes = tensor_mask_boxes(objects.masks)
     sides = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     shift = (objects.corners * noise * sides).clamp(-BOX_NOISE_LIMIT, BOX_NOISE_LIMIT)
-    limits = mask_boxes(objects.inside)[:, 2:].repeat(1, 2)
+    limits = tensor_mask_boxes(objects.inside)[:, 2:].repeat(1, 2)
     return (boxes + shift).clamp(min=0).minimum(limits)
 
 
-def first_mask(objects: PromptedObjects) -> Tensor:
+def first_mask(objects: SimulatedObjects) -> Tensor:
     """Returns a noised mask of each object as logits (P, 1, m, m), +10 inside and -10 outside.
 
     The border moves in and out at random, by up to about a 28th of the image: a mask as another method may draw it.
@@ -209,7 +209,7 @@ def first_mask(objects: PromptedObjects) -> Tensor:
     return torch.where(noised, MASK_LOGIT, -MASK_LOGIT)
 
 
-def correction(objects: PromptedObjects, predicted: Tensor, number: int, from_target: float) -> tuple[Tensor, Tensor]:
+def correction(objects: SimulatedObjects, predicted: Tensor, number: int, from_target: float) -> tuple[Tensor, Tensor]:
     """Draws the next click: uniformly from the pixels that are wrong, or now and then from the object.
 
     Args:

@@ -54,12 +54,12 @@ def is_transformers(names: Iterable[str]) -> bool:
     return any(_MARKS.search(name) for name in names)
 
 
-def to_published(names: Iterable[str]) -> dict[str, str]:
+def published_names(names: Iterable[str]) -> dict[str, str]:
     """Returns name in transformers -> published name; both copies of the tied matrix have the same one."""
     return _rename(names, {b: a for a, b in (*_TABLE, (_MATRIX, _TIED))})
 
 
-def to_transformers(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def names_in_transformers(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Returns published name -> names in transformers: one, or both of the tied matrix."""
     renamed = _rename(names, dict(_TABLE))
     return {name: (own, _TIED) if own == _GAUSSIAN else (own,) for name, own in renamed.items()}

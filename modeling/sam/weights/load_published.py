@@ -14,7 +14,7 @@ from ...weights.load_state import LoadReport, load_state
 from ...weights.weight_files import find_weights, read_state_dict
 from ..network.sam import Sam
 from ..recognise import decoder_only, find_encoder
-from .key_map import is_transformers, to_published
+from .key_map import is_transformers, published_names
 
 log = get_logger(__name__)
 
@@ -74,7 +74,7 @@ def adapt_state(model: Sam, state: Mapping[str, Tensor], source: str) -> dict[st
     """
     own = model.state_dict()
     if is_transformers(state):
-        names = to_published(state)
+        names = published_names(state)
         state = {names[name]: tensor for name, tensor in state.items()}
     if decoder_only(state) and not model.has_base:
         raise CheckpointError(

@@ -9,7 +9,7 @@ from torch import Tensor
 from ....utils.errors import UserError
 from ...layers.image_encoder_vit import ImageEncoderViT
 from ..network.sam import Sam
-from .key_map import to_transformers as names_in_transformers
+from .key_map import names_in_transformers
 
 # Of the norms in the decoder's transformer; that class has another default.
 DECODER_EPS = 1e-5

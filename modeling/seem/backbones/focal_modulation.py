@@ -112,10 +112,10 @@ class FocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, H, W, C) to the same shape."""
         if self.use_postln:
-            x = x + self.drop_path(scaled(self.gamma_1, self.norm1(self.modulate(x))))
-            return x + self.drop_path(scaled(self.gamma_2, self.norm2(self.mlp(x))))
-        x = x + self.drop_path(scaled(self.gamma_1, self.modulate(self.norm1(x))))
-        return x + self.drop_path(scaled(self.gamma_2, self.mlp(self.norm2(x))))
+            x = x + self.drop_path(scale_layer(self.gamma_1, self.norm1(self.modulate(x))))
+            return x + self.drop_path(scale_layer(self.gamma_2, self.norm2(self.mlp(x))))
+        x = x + self.drop_path(scale_layer(self.gamma_1, self.modulate(self.norm1(x))))
+        return x + self.drop_path(scale_layer(self.gamma_2, self.mlp(self.norm2(x))))
 
     def modulate(self, x: Tensor) -> Tensor:
         """Applies the modulation and, if there is one, the adapter."""
@@ -135,13 +135,13 @@ class DepthwiseFocalBlock(FocalBlock):
         """Maps (B, H, W, C) to the same shape."""
         x = x + channels_last(self.dw1, x)
         if self.use_postln:
-            x = self.norm1(x + self.drop_path(scaled(self.gamma_1, self.modulate(x))))
+            x = self.norm1(x + self.drop_path(scale_layer(self.gamma_1, self.modulate(x))))
         else:
-            x = x + self.drop_path(scaled(self.gamma_1, self.modulate(self.norm1(x))))
+            x = x + self.drop_path(scale_layer(self.gamma_1, self.modulate(self.norm1(x))))
         x = x + channels_last(self.dw2, x)
         if self.use_postln:
-            return self.norm2(x + self.drop_path(scaled(self.gamma_2, self.mlp(x))))
-        return x + self.drop_path(scaled(self.gamma_2, self.mlp(self.norm2(x))))
+            return self.norm2(x + self.drop_path(scale_layer(self.gamma_2, self.mlp(x))))
+        return x + self.drop_path(scale_layer(self.gamma_2, self.mlp(self.norm2(x))))
 
 
 def depthwise_conv(dim: int, kernel_size: int, bias: bool = True) -> nn.Conv2d:
@@ -154,6 +154,6 @@ def channels_last(conv: nn.Conv2d, x: Tensor) -> Tensor:
     return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def scaled(gamma: Tensor | None, x: Tensor) -> Tensor:
+def scale_layer(gamma: Tensor | None, x: Tensor) -> Tensor:
     """Multiplies by the layer scale if there is one."""
     return x if gamma is None else gamma * x

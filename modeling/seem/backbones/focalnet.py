@@ -19,7 +19,7 @@ from .focal_modulation import DepthwiseFocalBlock, FocalBlock, FocalModulation, 
 from .focalnet_weights import fit_focal_weights, published_names
 
 
-class PatchEmbed(nn.Module):
+class FocalPatchEmbed(nn.Module):
     """Strided convolution with an optional norm; pads right and bottom to a multiple of the stride.
 
     Args:
@@ -50,7 +50,7 @@ class PatchEmbed(nn.Module):
 class FocalStage(nn.Module):
     """Blocks of one resolution and the downsampling that follows them (None in the last stage)."""
 
-    def __init__(self, blocks: Sequence[nn.Module], downsample: PatchEmbed | None, use_checkpoint: bool) -> None:
+    def __init__(self, blocks: Sequence[nn.Module], downsample: FocalPatchEmbed | None, use_checkpoint: bool) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.downsample = downsample
@@ -122,7 +122,7 @@ class FocalNet(nn.Module):
         super().__init__()
         dims = [embed_dim * 2**stage for stage in range(len(depths))]
         kernel, padding = (7, 3 if depthwise else 2) if use_conv_embed else (patch_size, 0)
-        self.patch_embed = PatchEmbed(
+        self.patch_embed = FocalPatchEmbed(
             3, embed_dim, kernel_size=kernel, stride=patch_size, padding=padding, norm=patch_norm
         )
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
@@ -154,7 +154,9 @@ class FocalNet(nn.Module):
             downsample = None
             if stage < len(depths) - 1:
                 kernel, padding = (3, 1) if use_conv_embed else (2, 0)
-                downsample = PatchEmbed(dims[stage], dims[stage + 1], kernel_size=kernel, stride=2, padding=padding)
+                downsample = FocalPatchEmbed(
+                    dims[stage], dims[stage + 1], kernel_size=kernel, stride=2, padding=padding
+                )
             self.layers.append(FocalStage([block(stage) for _ in range(depth)], downsample, use_checkpoint))
         self.out_indices = tuple(out_indices)
         for index in self.out_indices:

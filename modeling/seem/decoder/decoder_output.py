@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...layers.precision import full_precision
+from ...layers.full_precision import full_precision
 
 
 @dataclass

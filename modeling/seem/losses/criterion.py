@@ -23,12 +23,12 @@ from ..config import SeemConfig
 from ..decoder.decoder_output import DecoderOutput
 from .loss_families import (
     Assignment,
+    GroundingLosses,
     GroundingTargets,
-    GroundingTask,
-    ObjectTask,
-    Pairs,
-    SpatialTask,
-    Task,
+    LossFamily,
+    MatchedPairs,
+    ObjectLosses,
+    SpatialLosses,
 )
 
 FAMILIES = ("mask", "spatial", "grounding")
@@ -203,24 +203,24 @@ class SetCriterion(nn.Module):
         spatial_masks: Sequence[Tensor] | None,
         grounding: Sequence[GroundingTargets] | None,
         logit_scale: Tensor | None,
-    ) -> list[Task]:
+    ) -> list[LossFamily]:
         """Returns the families that have targets, a weight and at least one supervised output."""
         layers = {f: output.layers[::-1][: self._supervised(f, len(output.layers))] for f in FAMILIES}
         wanted = {name.partition("_")[0] for name in self.weights}
         wanted = {family for family in wanted if layers[family]}
-        tasks: list[Task] = []
+        tasks: list[LossFamily] = []
         if "mask" in wanted:
-            tasks.append(ObjectTask(layers["mask"], targets, self.empty_weight))
+            tasks.append(ObjectLosses(layers["mask"], targets, self.empty_weight))
         if "spatial" in wanted and spatial_masks is not None and output.positive_means is not None:
-            tasks.append(SpatialTask(layers["spatial"], spatial_masks, output.positive_means))
+            tasks.append(SpatialLosses(layers["spatial"], spatial_masks, output.positive_means))
         if "grounding" in wanted and grounding is not None and logit_scale is not None:
-            tasks.append(GroundingTask(layers["grounding"], grounding, logit_scale, self.kind_weights))
+            tasks.append(GroundingLosses(layers["grounding"], grounding, logit_scale, self.kind_weights))
         return tasks
 
     @torch.no_grad()
     def match(
         self,
-        tasks: Sequence[Task],
+        tasks: Sequence[LossFamily],
         features: Tensor,
         masks: Mapping[str, Sequence[Tensor]],
         rng: Draws,
@@ -265,10 +265,10 @@ class SetCriterion(nn.Module):
 
     def _terms(
         self,
-        task: Task,
+        task: LossFamily,
         features: Tensor,
         masks: Sequence[Tensor],
-        pairs: Sequence[Pairs],
+        pairs: Sequence[MatchedPairs],
         rng: Draws,
         positions: Sequence[int],
         totals: dict[str, float],
@@ -290,10 +290,10 @@ class SetCriterion(nn.Module):
 
     def _mask_losses(
         self,
-        task: Task,
+        task: LossFamily,
         features: Tensor,
         masks: Sequence[Tensor],
-        pairs: Sequence[Pairs],
+        pairs: Sequence[MatchedPairs],
         rng: Draws,
         positions: Sequence[int],
     ) -> tuple[Tensor, Tensor]:

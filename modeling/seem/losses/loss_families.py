@@ -42,7 +42,7 @@ class GroundingTargets:
 
 
 @dataclass
-class Pairs:
+class MatchedPairs:
     """Matched pairs of one image, the same number n for each output.
 
     Attributes:
@@ -66,14 +66,14 @@ class Assignment:
     outputs: list[np.ndarray]
     occupied: np.ndarray
 
-    def pairs(self, device: torch.device) -> Pairs:
+    def pairs(self, device: torch.device) -> MatchedPairs:
         """Returns the pairs whose target has a pixel, on the device."""
         kept = torch.from_numpy(np.stack([indices[:, self.occupied[indices[1]]] for indices in self.outputs]))
         queries, targets = kept.to(device, non_blocking=True).unbind(1)
-        return Pairs(queries, targets)
+        return MatchedPairs(queries, targets)
 
 
-class Task(ABC):
+class LossFamily(ABC):
     """One family of losses.
 
     Attributes:
@@ -93,7 +93,7 @@ class Task(ABC):
         """Returns the class term (L, Q, M) of the matching cost of one image."""
 
     @abstractmethod
-    def class_loss(self, pairs: Sequence[Pairs], totals: dict[str, float]) -> Tensor:
+    def class_loss(self, pairs: Sequence[MatchedPairs], totals: dict[str, float]) -> Tensor:
         """Returns the class loss (L,) summed over images and divided by the normaliser of the whole step."""
 
     def forbidden(self, image: int) -> Tensor | None:
@@ -110,7 +110,7 @@ class Task(ABC):
         return True
 
 
-class ObjectTask(Task):
+class ObjectLosses(LossFamily):
     """Object queries against the image's segments: K categories and background."""
 
     name = "mask"
@@ -126,7 +126,7 @@ class ObjectTask(Task):
         """Returns minus the probability of each target's label."""
         return -self.logits[:, image].softmax(dim=-1)[..., self.labels[image]]
 
-    def class_loss(self, pairs: Sequence[Pairs], totals: dict[str, float]) -> Tensor:
+    def class_loss(self, pairs: Sequence[MatchedPairs], totals: dict[str, float]) -> Tensor:
         """Returns the weighted cross-entropy over K + 1 classes; unmatched queries belong to background.
 
         Images whose categories nobody marked do not count.
@@ -142,7 +142,7 @@ class ObjectTask(Task):
         return loss.flatten(1).sum(dim=1) / max(totals["class_weight"], 1e-6)
 
 
-class SpatialTask(Task):
+class SpatialLosses(LossFamily):
     """Spatial queries against the prompted objects.
 
     The class term compares a query's mask embedding with the mean feature under an object's strokes. Objects without
@@ -165,7 +165,7 @@ class SpatialTask(Task):
         """Returns True (Q, M) where the query belongs to another object."""
         return self._foreign()[:, : len(self.masks[image])]
 
-    def class_loss(self, pairs: Sequence[Pairs], totals: dict[str, float]) -> Tensor:
+    def class_loss(self, pairs: Sequence[MatchedPairs], totals: dict[str, float]) -> Tensor:
         """Returns minus the log share of the matched query among all queries."""
         total = self.logits.new_zeros(len(self.logits))
         for image, pair in enumerate(pairs):
@@ -186,7 +186,7 @@ class SpatialTask(Task):
         return owner[:, None] != torch.arange(self.num_objects, device=self.logits.device)
 
 
-class GroundingTask(Task):
+class GroundingLosses(LossFamily):
     """Grounding queries against the masks named by texts; the class term compares query and text embeddings."""
 
     name = "grounding"
@@ -210,7 +210,7 @@ class GroundingTask(Task):
         """Returns minus the share of each query for each text."""
         return -self.logits[image].softmax(dim=1)
 
-    def class_loss(self, pairs: Sequence[Pairs], totals: dict[str, float]) -> Tensor:
+    def class_loss(self, pairs: Sequence[MatchedPairs], totals: dict[str, float]) -> Tensor:
         """Returns the cross-entropy over queries; texts of one group share the queries matched to them."""
         total = self.mask_embed.new_zeros(len(self.mask_embed))
         for target, logits, pair in zip(self.targets, self.logits, pairs, strict=True):

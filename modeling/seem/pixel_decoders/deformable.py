@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...layers.conv import ConvNorm, init_conv
+from ...layers.full_precision import full_precision
 from ...layers.linear import Linear
 from ...layers.ms_deform_attn import MSDeformAttn
 from ...layers.position import sine_position_encoding
-from ...layers.precision import full_precision
 
 # Fixed in the published models: DECODER.DIM_FEEDFORWARD does not reach this transformer.
 FEEDFORWARD_DIM = 1024

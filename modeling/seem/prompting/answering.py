@@ -35,7 +35,7 @@ NOTHING = -10.0
 
 
 @dataclass
-class Ask:
+class PassRequest:
     """What one image is asked for in one pass.
 
     Attributes:
@@ -110,7 +110,7 @@ class PromptAnswerer:
             raise ValueError(f"{len(prompts)} prompts for {len(encoded)} encoded images")
         self._check(prompts)
         where = encoded.locate()
-        passes: dict[PassKind, list[Ask]] = {}
+        passes: dict[PassKind, list[PassRequest]] = {}
         for place, prompt in enumerate(prompts):
             remembers = previous is not None and previous[place] is not None
             explains = (prompt.texts_explain_strokes, prompt.strokes_explain_texts)
@@ -135,7 +135,7 @@ class PromptAnswerer:
                 "(MODEL.DECODER.HIDDEN_DIM) have different widths"
             )
 
-    def _asks(self, place: int, prompt: Prompts) -> list[Ask]:
+    def _asks(self, place: int, prompt: Prompts) -> list[PassRequest]:
         """Spreads the prompts of an image over passes."""
         count, texts = 0 if prompt.strokes is None else len(prompt.strokes.positive), prompt.texts
         of_texts = list(range(count, count + len(texts)))
@@ -143,14 +143,14 @@ class PromptAnswerer:
         if isinstance(self.decoder, SeemDecoderDemo):
             # Its object queries answer everything they see, so they see one thing at a time.
             shown = texts if prompt.texts_explain_strokes else ()
-            asks = [Ask(place, part, shown, list(part)) for part in parts]
-            asks += [Ask(place, texts=(text,), answers=[n]) for n, text in zip(of_texts, texts, strict=True)]
+            asks = [PassRequest(place, part, shown, list(part)) for part in parts]
+            asks += [PassRequest(place, texts=(text,), answers=[n]) for n, text in zip(of_texts, texts, strict=True)]
             if prompt.reference is not None:
-                asks.append(Ask(place, answers=[count + len(texts)], reference=prompt.reference))
+                asks.append(PassRequest(place, answers=[count + len(texts)], reference=prompt.reference))
             return asks
-        asks = [Ask(place, part, texts if prompt.texts_explain_strokes else (), list(part)) for part in parts]
+        asks = [PassRequest(place, part, texts if prompt.texts_explain_strokes else (), list(part)) for part in parts]
         if texts and not asks:
-            asks = [Ask(place)]
+            asks = [PassRequest(place)]
         if texts:
             asks[0].texts, asks[0].answers = texts, asks[0].answers + of_texts
         return asks
@@ -158,7 +158,7 @@ class PromptAnswerer:
     def _pass(
         self,
         images: EncodedGroup,
-        asks: Sequence[Ask],
+        asks: Sequence[PassRequest],
         prompts: Sequence[Prompts],
         previous: Sequence[Tensor | None] | None,
         kind: PassKind,
@@ -193,7 +193,7 @@ class PromptAnswerer:
     def _answers(
         self,
         images: EncodedGroup,
-        asks: Sequence[Ask],
+        asks: Sequence[PassRequest],
         strokes: Sequence[Strokes],
         output: DecoderOutput,
         embeds: Tensor | None,
@@ -308,7 +308,7 @@ def _strokes(strokes: Strokes | None, objects: range, images: EncodedGroup) -> S
     return Strokes(positive, negative)
 
 
-def _stack_memory(previous: Sequence[Tensor | None], asks: Sequence[Ask], most: int) -> Tensor:
+def _stack_memory(previous: Sequence[Tensor | None], asks: Sequence[PassRequest], most: int) -> Tensor:
     """Returns the masks (B, N, h, w) of the objects of each ask, zeros where an image has fewer."""
     chosen = []
     for masks, ask in zip(previous, asks, strict=True):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ....utils.structures.results import InstanceResult, PanopticResult, Prediction, Segment
-from ...boxes import mask_boxes
+from ...boxes import tensor_mask_boxes
 from ...layers.linear import linear
 from .mask_resize import MaskResizer
 
@@ -99,7 +99,7 @@ def class_probabilities(logits: Tensor) -> Tensor:
     return logits.softmax(dim=-1)[:, :-1]
 
 
-def semantic_scores(probabilities: Tensor, mask_logits: Tensor) -> Tensor:
+def category_scores(probabilities: Tensor, mask_logits: Tensor) -> Tensor:
     """Returns sum_q probability[q, k] * sigmoid(mask[q]) as (K, H, W) from (Q, K) and (Q, H, W)."""
     return torch.einsum("qk,qhw->khw", probabilities, mask_logits.sigmoid())
 
@@ -116,7 +116,7 @@ def semantic_map(logits: Tensor, mask_logits: Tensor, resizer: MaskResizer) -> n
     return torch.cat(best).cpu().numpy()
 
 
-def late_semantic_scores(
+def late_category_scores(
     logits: Tensor, mask_logits: Tensor, padded_size: tuple[int, int], image_size: tuple[int, int]
 ) -> Tensor:
     """Returns semantic scores (K, height, width) at the unpadded input size."""
@@ -124,7 +124,7 @@ def late_semantic_scores(
     to_input = MaskResizer(size, padded_size, image_size, image_size, logits.device)
     probabilities = class_probabilities(logits)
     bands = to_input.bands(sum(probabilities.shape))
-    return torch.cat([semantic_scores(probabilities, to_input(mask_logits, rows)) for rows in bands], dim=1)
+    return torch.cat([category_scores(probabilities, to_input(mask_logits, rows)) for rows in bands], dim=1)
 
 
 def late_semantic_map(
@@ -135,7 +135,7 @@ def late_semantic_map(
     output_size: tuple[int, int],
 ) -> np.ndarray:
     """Returns the best category per pixel, (H, W) int64, of scores formed at the input size and then resized."""
-    scores = late_semantic_scores(logits, mask_logits, padded_size, image_size)
+    scores = late_category_scores(logits, mask_logits, padded_size, image_size)
     to_output = MaskResizer(image_size, image_size, image_size, output_size, logits.device)
     best = [to_output(scores, rows).argmax(dim=0) for rows in to_output.bands(len(scores))]
     return torch.cat(best).cpu().numpy()
@@ -245,7 +245,7 @@ def instances(
     quality = inside / (mask_areas(masks) + 1e-6)
     scores, order = (scores * quality[slot]).sort(descending=True, stable=True)
     slot = slot[order]
-    boxes = mask_boxes(masks)[slot]
+    boxes = tensor_mask_boxes(masks)[slot]
     return InstanceResult(
         masks.cpu().numpy()[slot.cpu().numpy()],
         categories[order].cpu().numpy(),

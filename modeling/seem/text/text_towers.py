@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...layers.attention import MultiheadAttention
+from ...layers.full_precision import full_precision
 from ...layers.linear import Linear
-from ...layers.precision import full_precision
 from .prefix_tree import prefix_tree
 from .tokenizer import lengths
 

@@ -16,7 +16,7 @@ from segfoundry.modeling.promptable import Promptable, TakesReferences, prompt_k
 from segfoundry.modeling.seem.config import tiny
 from segfoundry.modeling.weights.layouts import PublishedLayout, TransformersLayout
 from segfoundry.trainer.run_folder.checkpoints import write_weights
-from segfoundry.trainer.weights.conversion import convert
+from segfoundry.trainer.weights.conversion import convert_weights
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError
@@ -79,7 +79,7 @@ def test_a_network_without_a_class_in_transformers_says_so(tmp_path):
     weights = tmp_path / "model.safetensors"
     write_weights(weights, build_model(resolved.cfg, []).state_dict(), {"config": dump(resolved), "categories": []})
     with pytest.raises(UserError, match="Seem has no class in transformers; convert --to published or segfoundry"):
-        convert(str(weights), tmp_path / "out", layout="transformers")
+        convert_weights(str(weights), tmp_path / "out", layout="transformers")
     assert not (tmp_path / "out").exists()
 
 

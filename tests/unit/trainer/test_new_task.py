@@ -253,7 +253,7 @@ def evaluate(network, record, split, monkeypatch, **options):
     monkeypatch.setattr(measure, "build_eval_loader", with_truth)
     cpu, cfg = torch.device("cpu"), predictor(network).cfg
     processes, precision = Processes(Ranks(), cpu), Precision("fp32", cpu)
-    return measure.evaluate(network, record, split, cfg, processes=processes, precision=precision, **options)
+    return measure.measure(network, record, split, cfg, processes=processes, precision=precision, **options)
 
 
 def test_evaluate_and_report(bright, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from segfoundry.trainer.plan import check_evaluation, check_start, check_training
+from segfoundry.trainer.plan import check_start, plan_evaluation, plan_training
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.errors import CheckpointError, ConfigError, DataError
 
@@ -23,7 +23,7 @@ def config(tmp_path):
 
 
 def test_data_sets_are_found_and_the_record_decides_the_classes(config):
-    plan = check_training(config())
+    plan = plan_training(config())
     assert plan.cfg.MODEL.ENCODER.NUM_CLASSES == 3 and len(plan.categories) == 3
     assert [split.name for _, split in plan.train] == ["train"] and [split.name for _, split in plan.test] == ["val"]
     assert any("133" in text and "3 categories" in text for text in plan.notices)
@@ -37,18 +37,18 @@ def test_each_list_of_images_is_read_once_before_training_and_evaluation(tmp_pat
     original = list_items.read_panoptic_json
     monkeypatch.setattr(list_items, "read_panoptic_json", lambda path: read.append(path.parent.name) or original(path))
     path = write_config(tmp_path, SOLVER__MAX_ITERS=2, TRAIN__EVAL_EVERY=1)
-    assert train(check_training(load_config([path])), name="once") == 0
+    assert train(plan_training(load_config([path])), name="once") == 0
     assert sorted(read) == ["train", "val"]
 
 
 def test_a_number_of_classes_that_the_user_wrote_must_fit(config):
-    assert check_training(config(CLASSES, "3")).notices == []
+    assert plan_training(config(CLASSES, "3")).notices == []
     with pytest.raises(ConfigError, match=rf"{CLASSES} is 5 \(--overrides\).* has 3 categories"):
-        check_training(config(CLASSES, "5"))
+        plan_training(config(CLASSES, "5"))
 
 
 def test_missing_and_empty_data_sets(config, tmp_path):
-    for key, check in (("DATASETS.TRAIN", check_training), ("DATASETS.TEST", check_evaluation)):
+    for key, check in (("DATASETS.TRAIN", plan_training), ("DATASETS.TEST", plan_evaluation)):
         with pytest.raises(ConfigError, match=f"{key} is empty"):
             check(config(key, "[]"))
         with pytest.raises(DataError, match="nothing_there"):
@@ -56,11 +56,11 @@ def test_missing_and_empty_data_sets(config, tmp_path):
     (tmp_path / "empty").mkdir()
     record = write_dataset(tmp_path / "empty", train=0, val=0, name="empty")
     with pytest.raises(DataError, match="no image"):
-        check_training(config("DATASETS.TRAIN", f"[{record}]"))
+        plan_training(config("DATASETS.TRAIN", f"[{record}]"))
 
 
 def test_training_without_evaluation_is_allowed_with_a_notice(config):
-    plan = check_training(config("DATASETS.TEST", "[]"))
+    plan = plan_training(config("DATASETS.TEST", "[]"))
     assert plan.test == [] and any("DATASETS.TEST" in text for text in plan.notices)
 
 
@@ -68,10 +68,10 @@ def test_training_sets_must_agree_on_their_categories(config, tmp_path):
     (tmp_path / "other").mkdir()
     record = write_dataset(tmp_path / "other", name="other")
     text = record.read_text()
-    assert len(check_training(config("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]")).train) == 2
+    assert len(plan_training(config("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]")).train) == 2
     record.write_text(text.replace('"ball"', '"box"'))
     with pytest.raises(ConfigError, match="different categories"):
-        check_training(config("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]"))
+        plan_training(config("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]"))
 
 
 def test_what_a_run_starts_from(config, tmp_path):
@@ -103,11 +103,11 @@ def test_no_torch_is_imported_for_these_checks(tmp_path):
 
 def test_finer_masks_that_no_set_has_are_said_once_when_the_user_asks_for_them(config):
     key = "MODEL.DECODER.LVIS.ENABLED"
-    assert [text for text in check_training(config(key, "True")).notices if key in text] == [
+    assert [text for text in plan_training(config(key, "True")).notices if key in text] == [
         f"{key} changes nothing: no training set names a file of finer masks (`instances` of its split)"
     ]
     assert not any(
-        key in text for text in check_training(config(key, "False")).notices + check_training(config()).notices
+        key in text for text in plan_training(config(key, "False")).notices + plan_training(config()).notices
     )
 
 
@@ -123,11 +123,11 @@ def test_a_set_of_phrases_alone_mixes_with_any_categories(config, tmp_path):
     content["splits"] = {"train": {"images": "train/images", "grounding": "g.json"}}
     record.write_text(json.dumps(content))
     names = ("DATASETS.TRAIN", f"[{record}, {tmp_path}/data/tiny.yaml]")
-    assert [c.name for c in check_training(config(*names)).categories] == ["sky", "ground", "ball"]
+    assert [c.name for c in plan_training(config(*names)).categories] == ["sky", "ground", "ball"]
     joint = (*names, "LOADER.JOINT", "True")
-    assert len(check_training(config(*joint, "LOADER.KEY_DATASET", "tiny")).train) == 2
+    assert len(plan_training(config(*joint, "LOADER.KEY_DATASET", "tiny")).train) == 2
     with pytest.raises(ConfigError, match=r"LOADER.KEY_DATASET 'ade' is none of the training sets \(phrases, tiny\)"):
-        check_training(config(*joint, "LOADER.KEY_DATASET", "ade"))
+        plan_training(config(*joint, "LOADER.KEY_DATASET", "ade"))
 
 
 def test_a_set_without_phrases_and_categories_is_said_to_silence_texts(config, tmp_path):
@@ -138,7 +138,7 @@ def test_a_set_without_phrases_and_categories_is_said_to_silence_texts(config, t
     content["splits"] = {"train": {"images": split["images"], "objects": split["panoptic"]}}
     record.write_text(json.dumps(content))
     names = ("DATASETS.TRAIN", f"[{tmp_path}/data/tiny.yaml, {record}]")
-    said = [text for text in check_training(config(*names)).notices if "trains no texts" in text]
+    said = [text for text in plan_training(config(*names)).notices if "trains no texts" in text]
     assert len(said) == 1 and "'shapes'" in said[0]
-    off = check_training(config(*names, "MODEL.DECODER.GROUNDING.ENABLED", "False")).notices
-    assert not any("trains no texts" in text for text in [*off, *check_training(config()).notices])
+    off = plan_training(config(*names, "MODEL.DECODER.GROUNDING.ENABLED", "False")).notices
+    assert not any("trains no texts" in text for text in [*off, *plan_training(config()).notices])

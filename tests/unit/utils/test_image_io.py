@@ -12,8 +12,8 @@ from segfoundry.utils.image_io import (
     encode_png,
     image_size,
     read_color_label,
-    read_header,
     read_image,
+    read_image_header,
     read_label,
     write_png,
 )
@@ -54,7 +54,7 @@ def test_16_bit_is_scaled_not_cut(tmp_path):
     write_png(tmp_path / "a.png", values)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png")[0, :, 0], [0, 1, 255, 128])
     np.testing.assert_array_equal(read_label(tmp_path / "a.png"), values)
-    assert read_header(tmp_path / "a.png").bits == 16
+    assert read_image_header(tmp_path / "a.png").bits == 16
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

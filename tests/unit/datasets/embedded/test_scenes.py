@@ -6,7 +6,7 @@ import pytest
 from segfoundry.datasets.embedded.scenes import THING_COLORS, draw_scene, prepare_scenes
 from segfoundry.datasets.prepare.prepare_dataset import PrepareOptions
 from segfoundry.datasets.records.catalog import find_record
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.datasets.validate.validate_record import validate_record
 from segfoundry.utils.image_io import read_image
 
@@ -28,8 +28,8 @@ def scenes(tmp_path_factory):
 
 def test_counts_and_sizes(scenes):
     record, split = scenes
-    items = load_items(record, split)
-    assert len(items) == 15 and len(load_items(record, record.splits["val"])) == 5
+    items = list_items(record, split)
+    assert len(items) == 15 and len(list_items(record, record.splits["val"])) == 5
     assert [c.isthing for c in record.categories] == [False] * 4 + [True] * 4
     for item in items:
         things = [s for s in item.segments if s.isthing]
@@ -49,7 +49,7 @@ def test_things_are_told_apart_by_colour(scenes):
     from segfoundry.datasets.formats.panoptic import read_panoptic_png
 
     means = []
-    for item in load_items(record, record.splits["train"]):
+    for item in list_items(record, record.splits["train"]):
         image, ids = read_image(item.image), read_panoptic_png(item.panoptic)
         means += [(s.category, image[ids == s.id].mean(axis=0)) for s in item.segments if s.isthing]
     labels, colors = np.array([c for c, _ in means]), np.stack([m for _, m in means])

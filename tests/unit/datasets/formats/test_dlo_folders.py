@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from segfoundry.datasets.formats.dlo_folders import parse_entry
 from segfoundry.datasets.pipelines.base import OwnData, find_pipeline
 from segfoundry.datasets.records.image_item import Composite
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
 
@@ -37,7 +37,7 @@ def test_entries_become_data_sets(cables, photos):
     assert [(r.name, s.name) for r, s in found.test] == [("cables", "test")] and found.notices == []
     record, split = found.train[0]
     assert [c.name for c in record.categories] == ["foreground"] and record.evaluators_for(split) == ("foreground",)
-    plain, mixed = load_items(*found.train[0]), load_items(*found.train[1])
+    plain, mixed = list_items(*found.train[0]), list_items(*found.train[1])
     assert [item.image_id for item in plain] == ["c0", "c1", "c2", "c3"] and plain[0].composite is None
     assert plain[0].foreground.name == "c0.png" and plain[0].foreground.parent.name == "masks"
     composite = mixed[0].composite
@@ -150,6 +150,6 @@ def test_an_entry_is_a_data_set_or_a_named_error(cables, photos, entry):
         faulty = entry.get("data_dir") != "CABLES" or {"crop", ""} & set(details) or {"nowhere", ""} & set(folders)
         assert faulty
     else:
-        assert len(load_items(record, split)) == 4
+        assert len(list_items(record, split)) == 4
         assert split.augment == bool(entry.get("w_aug")) and (split.augment or not split.crop_foreground)
         assert len(split.backgrounds) == len(entry.get("bg_paths") or [])

@@ -8,7 +8,7 @@ from PIL import Image
 
 from segfoundry.datasets.formats.foreground import read_foreground, read_mask_values, same_aspect
 from segfoundry.datasets.records.catalog import find_record
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.datasets.records.record import read_record
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.image_io import write_png
@@ -75,7 +75,7 @@ def folder(tmp_path):
 
 
 def items(folder):
-    return load_items(*find_record(str(folder / "r.yaml"), "train"))
+    return list_items(*find_record(str(folder / "r.yaml"), "train"))
 
 
 def test_images_pair_by_relative_path_without_suffix(folder):

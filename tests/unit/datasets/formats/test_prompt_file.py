@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segfoundry.datasets.formats.prompt_file import describe, parse_objects, parse_prompts, read_prompt_file
+from segfoundry.datasets.formats.prompt_file import parse_objects, parse_prompts, prompts_as_entries, read_prompt_file
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.prompts import Box, Circle, Point, Polygon, Scribble
 
@@ -38,7 +38,7 @@ JSON = st.recursive(
 
 @given(PROMPTS)
 def test_strokes_survive_the_file(prompts):
-    assert parse_prompts(json.loads(json.dumps(describe(prompts))), "here") == tuple(prompts)
+    assert parse_prompts(json.loads(json.dumps(prompts_as_entries(prompts))), "here") == tuple(prompts)
 
 
 @given(JSON)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from segfoundry.datasets.mappers.click_objects import first_strokes, panoptic_objects, read_objects, resize_labels
-from segfoundry.datasets.records.image_item import Item
+from segfoundry.datasets.records.image_item import ImageItem
 from segfoundry.datasets.strokes.box import TightBox
 from segfoundry.datasets.strokes.point import InnermostPoint
 from segfoundry.utils.errors import DataError
@@ -26,7 +26,7 @@ def write(path, values, palette=None):
     if palette:
         image.putpalette(palette)
     image.save(path)
-    return Item(7, Path("7.jpg"), objects=path)
+    return ImageItem(7, Path("7.jpg"), objects=path)
 
 
 def test_object_png_by_palette_index_and_by_grey_level(tmp_path):
@@ -54,7 +54,7 @@ def test_object_pngs_of_another_form_are_refused(tmp_path):
         read_objects(write(tmp_path / "o.png", np.ones((4, 4))), sample((5, 4)))
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "o.png")
     with pytest.raises(DataError, match="colour picture"):
-        read_objects(Item(7, Path("7.jpg"), objects=tmp_path / "o.png"), sample((4, 4)))
+        read_objects(ImageItem(7, Path("7.jpg"), objects=tmp_path / "o.png"), sample((4, 4)))
 
 
 def panoptic():
@@ -65,18 +65,18 @@ def panoptic():
 
 
 def test_every_segment_but_crowds_is_an_object():
-    labels, categories = panoptic_objects(Item(7, Path("7.jpg")), panoptic(), things_only=False)
+    labels, categories = panoptic_objects(ImageItem(7, Path("7.jpg")), panoptic(), things_only=False)
     assert labels[0].tolist() == [-1, -1, 1, 1, 2, 2, -1, -1] and categories == [0, 1]
 
 
 def test_stuff_can_be_left_out_and_then_is_background():
-    labels, categories = panoptic_objects(Item(7, Path("7.jpg")), panoptic(), things_only=True)
+    labels, categories = panoptic_objects(ImageItem(7, Path("7.jpg")), panoptic(), things_only=True)
     assert labels[0].tolist() == [-1, -1, 0, 0, 1, 1, -1, -1] and categories == [1]
 
 
 def test_data_without_objects_is_refused():
     with pytest.raises(DataError, match="neither an object PNG nor a panoptic map"):
-        panoptic_objects(Item(7, Path("7.jpg")), sample((4, 4)), things_only=False)
+        panoptic_objects(ImageItem(7, Path("7.jpg")), sample((4, 4)), things_only=False)
 
 
 @settings(max_examples=40, deadline=None)

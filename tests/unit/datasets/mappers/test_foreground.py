@@ -8,8 +8,8 @@ import pytest
 
 from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.records.catalog import find_record
-from segfoundry.datasets.records.image_item import Composite, Item
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.image_item import Composite, ImageItem
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import read_image, write_png
 from segfoundry.utils.structures.results import Segment
@@ -35,8 +35,8 @@ class Cables:
         cfg = cable_config([entry], test, **keys).cfg
         found = find_pipeline(cfg).own_data()
         (record, split), (_, test_split) = found.train[0], found.test[0]
-        self.items = load_items(record, split)
-        self.test_items = load_items(record, test_split)
+        self.items = list_items(record, split)
+        self.test_items = list_items(record, test_split)
         self.cfg, self.record = cfg, record
         return find_pipeline(cfg).train_mapper(record), find_pipeline(cfg).eval_mapper(record, split)
 
@@ -64,7 +64,7 @@ def test_items_of_the_published_training(tmp_path, second):
     cfg = cable_config([{"data_dir": str(tmp_path)}], **keys).cfg
     record, split = find_pipeline(cfg).own_data().train[0]
     train, test = find_pipeline(cfg).train_mapper(record), find_pipeline(cfg).eval_mapper(record, split)
-    for number, item in enumerate(load_items(record, split)):
+    for number, item in enumerate(list_items(record, split)):
         image, inverted = (tensors[f"out/item/{number}/{name}"] for name in ("image", "mask_inverted"))
         sample, seen = train(item, number, rng()), test(item, number)
         assert (sample.image == image.transpose(1, 2, 0)).all() and (sample.targets.foreground == (inverted == 0)).all()
@@ -234,7 +234,7 @@ def test_things_and_objects_are_foreground_too(tmp_path):
     record, split = find_record(str(write_dataset(tmp_path)), "train")
     cfg = cable_config([], DATASETS__TRAIN=[str(record.path)], SAM__DLO__INPUT__STANDARD_SIZE=[64, 64]).cfg
     train = find_pipeline(cfg).train_mapper(record)
-    item = load_items(record, split)[0]
+    item = list_items(record, split)[0]
     balls = train(item, 0, rng()).targets.foreground[0]
     areas = json.loads((tmp_path / "train/panoptic.json").read_text())["annotations"][0]["segments_info"]
     assert balls.sum() == sum(s["area"] for s in areas if s["category_id"] == 7)
@@ -243,10 +243,10 @@ def test_things_and_objects_are_foreground_too(tmp_path):
     by_class = replace(item, panoptic=None, segments=[], semantic=tmp_path / "labels.png")
     assert (train(by_class, 0, rng()).targets.foreground[0] == balls).all()
     write_png(tmp_path / "objects.png", balls.astype(np.uint8) * 3)
-    by_object = Item("a", item.image, objects=tmp_path / "objects.png", composite=Composite())
+    by_object = ImageItem("a", item.image, objects=tmp_path / "objects.png", composite=Composite())
     assert (train(by_object, 0, rng()).targets.foreground[0] == balls).all()
     with pytest.raises(DataError, match="nothing says what its foreground is"):
-        train(Item("a", item.image, segments=[Segment(1, 0, True)]), 0, rng())
+        train(ImageItem("a", item.image, segments=[Segment(1, 0, True)]), 0, rng())
 
 
 def test_the_promptable_task_keeps_the_aspect(data):
@@ -260,7 +260,7 @@ def test_simulated_clicks_need_the_objects_of_a_data_set(tmp_path):
     record, split = find_record(str(write_dataset(tmp_path)), "train")
     cfg = cable_config([], DATASETS__TEST=[str(record.path)], SAM__DLO__INPUT__STANDARD_SIZE=[64, 64]).cfg
     build_eval = find_pipeline(cfg).eval_mapper
-    sample = build_eval(record, split, ["interactive"])(load_items(record, split)[0], 0)
+    sample = build_eval(record, split, ["interactive"])(list_items(record, split)[0], 0)
     assert sample.objects.labels.max() > 0 and max(sample.image.shape[:2]) == cfg.SAM.IMAGE_SIZE
     with pytest.raises(ConfigError, match="TEST.EVALUATORS: foreground and interactive of .* different sizes"):
         build_eval(record, split, ["foreground", "interactive"])

@@ -10,7 +10,7 @@ from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.mappers.finer_masks import box_overlaps
 from segfoundry.datasets.mappers.interactive import InteractiveTrainMapper, StrokeOptions, draw_strokes, pick_texts
 from segfoundry.datasets.mappers.panoptic import PanopticTrainMapper
-from segfoundry.datasets.records.image_item import InstanceAnnotation, Item, Phrase
+from segfoundry.datasets.records.image_item import ImageItem, InstanceAnnotation, Phrase
 from segfoundry.datasets.strokes.point import RandomPoints
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.utils.errors import DataError
@@ -50,7 +50,7 @@ def item(tmp_path):
     ids[LEFT], ids[RIGHT], ids[:4] = 5, 6, 9
     write_panoptic_png(tmp_path / "p.png", ids)
     segments = [Segment(9, 1, True, iscrowd=True), Segment(70000, 0, False), Segment(5, 1, True), Segment(6, 1, True)]
-    return Item("a", tmp_path / "a.png", *SIZE, tmp_path / "p.png", segments)
+    return ImageItem("a", tmp_path / "a.png", *SIZE, tmp_path / "p.png", segments)
 
 
 def mapper(jitter=PLAIN, **options):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.image_item import Item, Phrase
+from segfoundry.datasets.records.image_item import ImageItem, Phrase
 from segfoundry.datasets.records.record import Record
 from segfoundry.datasets.records.split import Split
 from segfoundry.utils.config.engine import load_mapping
@@ -26,7 +26,7 @@ def item(tmp_path):
     objects[:, 0] = 255
     Image.fromarray(objects).save(tmp_path / "objects.png")
     Image.fromarray(semantic).save(tmp_path / "semantic.png")
-    return Item("a", tmp_path / "a.png", semantic=tmp_path / "semantic.png", objects=tmp_path / "objects.png")
+    return ImageItem("a", tmp_path / "a.png", semantic=tmp_path / "semantic.png", objects=tmp_path / "objects.png")
 
 
 def mapper(tmp_path, *kinds, **keys):

@@ -5,7 +5,7 @@ import pytest
 
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from segfoundry.datasets.records.image_item import Item
+from segfoundry.datasets.records.image_item import ImageItem
 from segfoundry.datasets.transforms.jitter import LargeScaleJitter
 from segfoundry.datasets.transforms.resize import ResizeLongest
 from segfoundry.utils.errors import DataError
@@ -31,7 +31,7 @@ def item(tmp_path):
     labels[15] = 255
     write_png(tmp_path / "s.png", labels)
     segments = [Segment(70000, 0, False), Segment(5, 2, True), Segment(0x050000, 2, True, iscrowd=True)]
-    return Item("a", tmp_path / "a.png", 16, 32, tmp_path / "p.png", segments, tmp_path / "s.png")
+    return ImageItem("a", tmp_path / "a.png", 16, 32, tmp_path / "p.png", segments, tmp_path / "s.png")
 
 
 def test_masks_leave_out_crowd_void_and_padding(item):

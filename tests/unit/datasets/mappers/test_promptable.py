@@ -6,7 +6,7 @@ import pytest
 
 from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.pipelines.base import find_pipeline
-from segfoundry.datasets.records.image_item import Composite, Item, Phrase
+from segfoundry.datasets.records.image_item import Composite, ImageItem, Phrase
 from segfoundry.datasets.records.record import Record
 from segfoundry.utils.config.architectures import architectures
 from segfoundry.utils.config.engine import load_mapping
@@ -51,7 +51,7 @@ SEGMENTS = [Segment(9, 1, True, iscrowd=True), Segment(5, 1, True), Segment(6, 1
 
 def items(folder):
     def item(**values):
-        return Item("a", folder / "a.png", *SIZE, **values)
+        return ImageItem("a", folder / "a.png", *SIZE, **values)
 
     return {
         "panoptic": (item(panoptic=folder / "panoptic.png", segments=SEGMENTS), [LEFT, RIGHT]),

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segfoundry.datasets.metrics.semantic_iou import (
+    boundary_iou_scores,
     boundary_matrix,
     boundary_only,
-    boundary_scores,
     check_labels,
     confusion_matrix,
-    semantic_scores,
+    iou_scores,
 )
 
 
 def test_worked_example_has_both_means():
-    scores = semantic_scores(np.array([[50, 5, 0], [10, 20, 0], [5, 0, 0]]))
+    scores = iou_scores(np.array([[50, 5, 0], [10, 20, 0], [5, 0, 0]]))
     assert scores["IoU"][2] is None and scores["ACC"][2] is None and scores["Precision"][2] == 0.0
     rounded = {k: round(scores[k], 6) for k in ("mIoU", "mIoU_gt", "fwIoU", "mACC", "pACC")}
     assert rounded == {"mIoU": 0.428571, "mIoU_gt": 0.642857, "fwIoU": 0.674603, "mACC": 0.784615, "pACC": 0.777778}
@@ -25,7 +25,7 @@ def test_worked_example_has_both_means():
 
 
 def test_empty_ground_truth_is_absent():
-    scores = semantic_scores(np.zeros((2, 2), np.int64))
+    scores = iou_scores(np.zeros((2, 2), np.int64))
     assert scores["mIoU"] is None and scores["pACC"] is None and scores["IoU"] == [None, None]
 
 
@@ -83,7 +83,7 @@ def test_boundary_iou_of_equal_maps_is_one_and_of_shifted_ones_below_iou():
     truth = np.zeros((60, 60), np.uint8)
     truth[20:40, 20:40] = 1
     moved = np.roll(truth, 1, axis=1)
-    assert boundary_scores(boundary_matrix(truth, truth, 3))["mean"] == 1.0
-    shifted = boundary_scores(boundary_matrix(moved, truth, 3))
-    plain = semantic_scores(confusion_matrix(moved, truth, 3))
+    assert boundary_iou_scores(boundary_matrix(truth, truth, 3))["mean"] == 1.0
+    shifted = boundary_iou_scores(boundary_matrix(moved, truth, 3))
+    plain = iou_scores(confusion_matrix(moved, truth, 3))
     assert shifted["per_class"][1] < plain["IoU"][1] and shifted["per_class"][2] is None

@@ -13,7 +13,7 @@ from segfoundry.datasets.formats.panoptic import id_to_rgb
 from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.mappers.panoptic import read_semantic
 from segfoundry.datasets.records.catalog import builtin_names, find_data_set, find_record
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.datasets.validate.validate_record import validate_record
 from segfoundry.utils.errors import DataError
 
@@ -56,7 +56,7 @@ def write(path, content):
 
 def load(name):
     record, split = find_record(name, "train")
-    return record, split, load_items(record, split)
+    return record, split, list_items(record, split)
 
 
 def check(name, known=()):

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from segfoundry.datasets.records.catalog import builtin_names, find_record
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.utils.errors import DataError
 
 from ....support.data_sets import SAMPLE, photo, prepare, write_raw
@@ -85,8 +85,8 @@ def test_unknown_name_lists_what_was_searched(monkeypatch, tmp_path):
 
 def test_items_of_a_prepared_set(kitchen):
     record, split = find_record(str(kitchen), "train")
-    items = load_items(record, split)
-    assert len(items) == 3 and len(load_items(record, record.splits["val"])) == 2
+    items = list_items(record, split)
+    assert len(items) == 3 and len(list_items(record, record.splits["val"])) == 2
     for item in items:
         assert item.image.is_file() and item.panoptic.is_file() and item.semantic.is_file()
         assert (item.height, item.width) == (40, 60)
@@ -100,22 +100,22 @@ def test_images_pair_by_stem_with_any_suffix(kitchen):
         Image.open(path).save(path.with_suffix(".png"))
         path.unlink()
     record, split = find_record(str(kitchen), "train")
-    assert all(item.image.suffix == ".png" for item in load_items(record, split))
+    assert all(item.image.suffix == ".png" for item in list_items(record, split))
     name = sorted(folder.iterdir())[0]
     Image.fromarray(photo(9)).save(name.with_suffix(".bmp"))
     with pytest.raises(DataError, match="fits several files"):
-        load_items(record, split)
+        list_items(record, split)
 
 
 def test_semantic_only(kitchen):
     text = (kitchen / "kitchen.yaml").read_text().split("splits:")[0]
     (kitchen / "kitchen.yaml").write_text(text + "splits:\n  val: {images: val/images, semantic: val/semantic}\n")
     record, split = find_record(str(kitchen), "val")
-    items = load_items(record, split)
+    items = list_items(record, split)
     assert len(items) == 2 and all(i.semantic.is_file() and not i.segments and i.panoptic is None for i in items)
     items[0].semantic.unlink()
     with pytest.raises(DataError, match="no semantic PNG for 1 images"):
-        load_items(record, split)
+        list_items(record, split)
 
 
 def edit(kitchen, change):
@@ -141,7 +141,7 @@ def test_faulty_json(kitchen, change, text):
     edit(kitchen, change)
     record, split = find_record(str(kitchen), "train")
     with pytest.raises(DataError, match=text):
-        load_items(record, split)
+        list_items(record, split)
 
 
 def test_empty_and_missing_folders(kitchen):
@@ -149,10 +149,10 @@ def test_empty_and_missing_folders(kitchen):
     for path in split.images.iterdir():
         path.unlink()
     with pytest.raises(DataError, match="no images in this folder"):
-        load_items(record, split)
+        list_items(record, split)
     split.images.rmdir()
     with pytest.raises(DataError, match="no such folder"):
-        load_items(record, split)
+        list_items(record, split)
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="no sample data (SEGFOUNDRY_DATA)")
@@ -166,7 +166,7 @@ def test_builtin_record_reads_the_coco_sample(tmp_path, monkeypatch):
     for name in ("000000142238", "000000439180"):
         Image.fromarray(photo(1)).save(coco / "val2017" / f"{name}.jpg")
     record, split = find_record("coco_2017_val_panoptic_with_sem_seg", "train")
-    items = load_items(record, split)
+    items = list_items(record, split)
     assert [len(item.segments) for item in items] == [18, 32]
     theirs = {c["id"]: c for c in json.loads((SAMPLE / "gt.json").read_text())["categories"]}
     assert [(c.id, c.name, c.isthing, list(c.color)) for c in record.categories] == [

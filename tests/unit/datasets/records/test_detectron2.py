@@ -7,7 +7,7 @@ import types
 import pytest
 
 from segfoundry.datasets.records.catalog import find_record
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.datasets.records.record import read_record
 from segfoundry.datasets.records.to_detectron2 import register_record
 from segfoundry.utils.errors import DataError
@@ -54,7 +54,7 @@ def check_round_trip(tmp_path):
         register_record(record)
     found, part = find_record("kitchen_for_d2_train", "val")
     assert found.categories == record.categories and part.name == "train"
-    ours, theirs = load_items(record, split), load_items(found, part)
+    ours, theirs = list_items(record, split), list_items(found, part)
     assert [(i.image, i.panoptic, i.segments) for i in theirs] == [(i.image, i.panoptic, i.segments) for i in ours]
 
 
@@ -96,7 +96,7 @@ def test_separated_metadata(fake):
         (18, "dog", True),
         (187, "sky", False),
     ]
-    (item,) = load_items(record, split)
+    (item,) = list_items(record, split)
     assert [(s.id, s.category, s.isthing) for s in item.segments] == [(9, 1, True), (8, 2, False)]
 
 
@@ -105,7 +105,7 @@ def test_instance_only_registration_is_refused(fake):
     fake.MetadataCatalog.get("boxes").set(thing_classes=["cat"])
     record, split = find_record("boxes", "train")
     with pytest.raises(DataError, match="detection2panoptic"):
-        load_items(record, split)
+        list_items(record, split)
 
 
 def test_grounding_fields_of_a_registration_are_left_alone(fake):
@@ -113,7 +113,7 @@ def test_grounding_fields_of_a_registration_are_left_alone(fake):
     fake.DatasetCatalog.register("x_val", lambda: [entry])
     fake.MetadataCatalog.get("x_val").set(stuff_classes=["sky"], evaluator_type="sem_seg")
     record, split = find_record("x_val", "train")
-    (item,) = load_items(record, split)
+    (item,) = list_items(record, split)
     assert item.semantic.name == "a.png" and not item.phrases and entry["grounding_info"] == [{"sentences": []}]
     assert record.evaluators_for(split) == ("semantic",)
 

@@ -15,7 +15,7 @@ from segfoundry.datasets.formats.panoptic import write_panoptic_png
 from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.records.catalog import find_record
 from segfoundry.datasets.records.image_item import Phrase
-from segfoundry.datasets.records.list_items import load_items
+from segfoundry.datasets.records.list_items import list_items
 from segfoundry.datasets.stream.loaders import build_eval_loader, build_train_loader, images_per_step, steps_per_epoch
 from segfoundry.datasets.stream.mixture import training_data
 from segfoundry.utils.config.engine import load_mapping
@@ -117,7 +117,7 @@ def test_stream_does_not_depend_on_micro_batches_and_resume(dataset, reference):
 
 def with_phrases(data):
     """Items of a data set with a sentence for the lower half of every second image."""
-    items = load_items(*data)
+    items = list_items(*data)
     for item in items[::2]:
         item.phrases = [Phrase(("the lower half", "below"), 5)]
     return items

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from segfoundry.datasets.records.catalog import find_record
-from segfoundry.trainer.evaluation.measure import evaluate
+from segfoundry.trainer.evaluation.measure import measure
 from segfoundry.trainer.machine.distributed import Processes
 from segfoundry.trainer.machine.launch import Ranks
 from segfoundry.trainer.machine.precision import Precision
@@ -23,7 +23,7 @@ CPU = torch.device("cpu")
 def run(name, model, **keys):
     keys = {"MODEL.NAME": "seem_model_v1", "DATALOADER.NUM_WORKERS": 0, "TEST.BATCH_SIZE_TOTAL": 2} | keys
     processes = Processes(Ranks(), CPU)
-    return evaluate(
+    return measure(
         model, *find_record(name, "val"), load_mapping(keys).cfg, processes=processes, precision=Precision("fp32", CPU)
     )
 

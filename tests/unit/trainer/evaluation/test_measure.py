@@ -14,7 +14,7 @@ from segfoundry.datasets.records.split import Split
 from segfoundry.datasets.stream.loaders import build_eval_loader
 from segfoundry.datasets.tasks.registry import find_task
 from segfoundry.trainer.evaluation.kinds import evaluation_kinds
-from segfoundry.trainer.evaluation.measure import evaluate
+from segfoundry.trainer.evaluation.measure import measure
 from segfoundry.trainer.evaluation.passes import EvaluationPasses
 from segfoundry.trainer.evaluation.result_names import scalars
 from segfoundry.trainer.machine.distributed import Processes
@@ -114,7 +114,7 @@ class Fair(Oracle):
 
 def run(model, data, cfg, folder=None):
     processes = Processes(Ranks(), CPU)
-    return evaluate(model, *data, cfg, processes=processes, precision=Precision("fp32", CPU), folder=folder, pictures=2)
+    return measure(model, *data, cfg, processes=processes, precision=Precision("fp32", CPU), folder=folder, pictures=2)
 
 
 def test_from_files_to_figures(data, tmp_path):

@@ -13,7 +13,7 @@ from PIL import Image
 
 from segfoundry.trainer.cli.legacy import COMMANDS, parse
 from segfoundry.trainer.cli.main import main
-from segfoundry.trainer.legacy.table import train_parser, translate
+from segfoundry.trainer.legacy.table import train_parser, translate_command
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.errors import ConfigError, UserError
 
@@ -40,7 +40,7 @@ def folder(tmp_path, monkeypatch):
 def meaning(line, environ=None):
     """Returns the configuration and the notices of an original line, by way of the printed command."""
     args = parse(["sam-finetune", *shlex.split(line)])
-    translation = translate(args.command, args, args.further, environ or {})
+    translation = translate_command(args.command, args, args.further, environ or {})
     words = shlex.split(shlex.join(translation.words))
     assert words[0] == "train"
     again = train_parser().parse_args(words[1:])

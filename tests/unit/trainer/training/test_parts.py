@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from segfoundry.trainer.machine.distributed import Processes, pick_device
-from segfoundry.trainer.machine.environment import check_torch, describe, seed_all
+from segfoundry.trainer.machine.environment import check_torch, describe_machine, seed_all
 from segfoundry.trainer.machine.launch import Ranks
 from segfoundry.trainer.machine.memory_use import is_out_of_memory, memory_errors, peak_memory
 from segfoundry.trainer.machine.precision import Precision, build_precision
@@ -182,5 +182,5 @@ def test_seed_all_repeats_and_accepts_large_seeds():
 
 
 def test_description_is_complete():
-    found = describe(CPU, 2, "torchrun")
+    found = describe_machine(CPU, 2, "torchrun")
     assert found["packages"]["torch"] and found["processes"] == 2 and found["device"] == "cpu" and found["command"]

@@ -16,7 +16,7 @@ from segfoundry.modeling.seem.config import tiny
 from segfoundry.trainer.cli.main import main
 from segfoundry.trainer.prediction.predictor import load_predictor
 from segfoundry.trainer.run_folder.checkpoints import write_weights
-from segfoundry.trainer.weights.load_model import read_header
+from segfoundry.trainer.weights.load_model import read_weight_header
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.structures.category import Category
@@ -97,8 +97,10 @@ def test_weights_of_other_tools_with_a_configuration(run: Path, tmp_path: Path, 
     output = tmp_path / "model.safetensors"
     words = ["convert", "--weights", str(source), "--output", str(output), "--conf_files", str(config)]
     assert main([*words, "--record", str(record)]) == 0
-    assert [c["name"] for c in json.loads(read_header(output)["categories"])] == ["sky", "ground", "ball"]
-    assert "vocabulary" not in read_header(output), "as many names as it was trained with: these are the trained ones"
+    assert [c["name"] for c in json.loads(read_weight_header(output)["categories"])] == ["sky", "ground", "ball"]
+    assert "vocabulary" not in read_weight_header(output), (
+        "as many names as it was trained with: these are the trained ones"
+    )
     written = load_file(output)
     assert written.keys() == state.keys() and all(torch.equal(written[name], state[name]) for name in state)
 
@@ -108,7 +110,7 @@ def test_another_vocabulary_goes_into_the_file(run: Path, tmp_path: Path) -> Non
     assert main(["convert", "--weights", str(run), "--output", str(output), "--classes", "dog,road:stuff"]) == 0
     predictor = load_predictor(str(output))
     assert [(c.name, c.isthing) for c in predictor.categories] == [("dog", True), ("road", False)]
-    assert [c["name"] for c in json.loads(read_header(output)["categories"])] == ["sky", "ground", "cup"]
+    assert [c["name"] for c in json.loads(read_weight_header(output)["categories"])] == ["sky", "ground", "cup"]
     assert torch.equal(logits(output), logits(run, (), (), (), "dog,road:stuff"))
     again = tmp_path / "again.safetensors"
     assert main(["convert", "--weights", str(output), "--output", str(again)]) == 0
@@ -157,7 +159,7 @@ def test_published_layout_is_a_bare_dict(run: Path, tmp_path: Path, config: Path
     state = torch.load(output, weights_only=True) if suffix == ".pt" else load_file(output)
     expected = load_file(run / "weights" / "best" / "model.safetensors")
     assert state.keys() == expected.keys() and all(torch.equal(state[name], expected[name]) for name in state)
-    assert "config" not in read_header(output)
+    assert "config" not in read_weight_header(output)
 
 
 def test_lora_cannot_stay_in_the_published_layout(tmp_path: Path, capsys) -> None:
@@ -186,7 +188,7 @@ def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys)
     assert main(words) == 2
     assert "--force" in capsys.readouterr().err and output.read_text() == "precious"
     assert main([*words, "--force"]) == 0
-    assert read_header(output)["converted_from"] == "model.safetensors"
+    assert read_weight_header(output)["converted_from"] == "model.safetensors"
 
 
 def test_a_failed_write_leaves_the_old_file(run: Path, tmp_path: Path, monkeypatch) -> None:

@@ -21,14 +21,14 @@ from segfoundry.modeling.weights.load_state import load_state
 from segfoundry.modeling.weights.part_files import check_frozen, missing_parts, read_parts
 from segfoundry.trainer.evaluation.start import evaluate_plan
 from segfoundry.trainer.machine.precision import Precision
-from segfoundry.trainer.plan import check_evaluation, check_training
+from segfoundry.trainer.plan import plan_evaluation, plan_training
 from segfoundry.trainer.prediction.predictor import load_predictor
 from segfoundry.trainer.run_folder.checkpoints import CheckpointStore, restore
 from segfoundry.trainer.training.build_state import build_state
 from segfoundry.trainer.training.optimizer import build_optimizer
 from segfoundry.trainer.training.start import train
 from segfoundry.trainer.training.state import TrainState
-from segfoundry.trainer.weights.conversion import convert
+from segfoundry.trainer.weights.conversion import convert_weights
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import CheckpointError
@@ -270,14 +270,14 @@ def seem(tmp_path, monkeypatch):
     config = write_config(tmp_path, "seem", **keys)
     file = tmp_path / "backbone.safetensors"
     torch.manual_seed(3)
-    plan = check_training(load_config([config]))
+    plan = plan_training(load_config([config]))
     save_file(build_model(plan.cfg, plan.categories).backbone.state_dict(), file)
     monkeypatch.setattr(Seem, "reloadable", lambda self: {"backbone.": PartFile(file, "MODEL.BACKBONE.FILE")})
     return config, file
 
 
 def run_of(config, name, *overrides):
-    plan = check_training(load_config([config], ["CHECKPOINT.EVERY", "2", "EXP_NAME", name, *overrides]))
+    plan = plan_training(load_config([config], ["CHECKPOINT.EVERY", "2", "EXP_NAME", name, *overrides]))
     assert train(plan, name=name) == 0
     return config.parent / "runs" / name
 
@@ -304,13 +304,13 @@ def test_runs_evaluations_predictions_and_conversions_read_the_file_again(seem, 
     assert not any(n.startswith("backbone.") for n in load_file(whole / "weights" / "best" / "model.safetensors"))
 
     weights = str(whole / "checkpoints" / "step-00000004")
-    plan = check_evaluation(load_config([config]))
+    plan = plan_evaluation(load_config([config]))
     assert evaluate_plan(plan, name="whole", weights=weights, output=str(tmp_path / "again")) == 0
     [during], [after] = ([*folder.rglob("metrics.json")] for folder in (whole / "eval", tmp_path / "again"))
     assert figures_of(during) == figures_of(after) and figures_of(after)
 
     asked = answers(weights)
-    convert(weights, tmp_path / "complete.safetensors")
+    convert_weights(weights, tmp_path / "complete.safetensors")
     monkeypatch.undo()
     alone = answers(tmp_path / "complete.safetensors")
     np.testing.assert_array_equal(alone.masks, asked.masks)
@@ -321,17 +321,17 @@ def test_runs_evaluations_predictions_and_conversions_read_the_file_again(seem, 
 def test_weights_without_their_part_are_refused_everywhere(seem, tmp_path):
     config, file = seem
     run = run_of(config, "run", "SOLVER.MAX_ITERS", "2", "DATASETS.TEST", "[]")
-    convert(str(run), tmp_path / "complete.safetensors")
+    convert_weights(str(run), tmp_path / "complete.safetensors")
     before = digest(file)
     save_file({name: tensor + 1 for name, tensor in load_file(file).items()}, file)
-    plan = check_evaluation(load_config([config]))
+    plan = plan_evaluation(load_config([config]))
     fine_tuning = ["WEIGHT", "True", "RESUME_FROM", str(run), "EXP_NAME", "next"]
     attempts = {
         "predict": lambda: load_predictor(str(run)),
-        "convert": lambda: convert(str(run), tmp_path / "out.safetensors"),
+        "convert": lambda: convert_weights(str(run), tmp_path / "out.safetensors"),
         "evaluate": lambda: evaluate_plan(plan, name="run", weights=str(run), output=str(tmp_path / "eval")),
         "resume": lambda: run_of(config, "run", "DATASETS.TEST", "[]"),
-        "fine-tune": lambda: build_state(check_training(load_config([config], fine_tuning)), CPU, load=True),
+        "fine-tune": lambda: build_state(plan_training(load_config([config], fine_tuning)), CPU, load=True),
     }
     for attempt in attempts.values():
         with pytest.raises(CheckpointError, match=rf"{before}, but {file} has {digest(file)}"):

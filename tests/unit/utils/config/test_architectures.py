@@ -12,7 +12,7 @@ from segfoundry.utils.config.architectures import recognise
 from segfoundry.utils.config.document import document
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.config.schema import key, section
-from segfoundry.utils.config.values import check_range, convert
+from segfoundry.utils.config.values import check_range, convert_value
 from segfoundry.utils.errors import ConfigError
 from segfoundry.utils.paths import configs_root, product_root
 
@@ -67,7 +67,7 @@ def test_the_schema_is_consistent(arch):
     for leaf in module.architectures()[arch].leaves.values():
         assert leaf.text or leaf.no_effect, f"{leaf.name} has no explanation"
         if not leaf.is_mapping and leaf.name != "MODEL.NAME":
-            assert convert(leaf.default, leaf.type) == leaf.default, leaf.name
+            assert convert_value(leaf.default, leaf.type) == leaf.default, leaf.name
             check_range(leaf.default, leaf)
 
 

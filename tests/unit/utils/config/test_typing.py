@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from segfoundry.utils.config.engine import load_config, load_mapping
 from segfoundry.utils.config.plain import Plain
-from segfoundry.utils.config.values import convert
+from segfoundry.utils.config.values import convert_value
 from segfoundry.utils.errors import ConfigError
 
 
@@ -54,7 +54,7 @@ def test_a_negative_number_is_a_value(override):
 
 
 def test_nan_is_a_number_where_no_limit_forbids_it():
-    assert math.isnan(convert(Plain("nan"), float)) and math.isnan(convert(Plain(".NaN"), float))
+    assert math.isnan(convert_value(Plain("nan"), float)) and math.isnan(convert_value(Plain(".NaN"), float))
 
 
 @pytest.mark.parametrize("word", ["False", "false", "1e-4", "null", "[a]", "  x ", "", '"quoted"', "a=b", "?"])
@@ -186,13 +186,13 @@ def test_wrong_json(pieces):
 @given(st.integers(min_value=0, max_value=10**15))
 def test_any_integer_in_any_spelling(number):
     for text in (str(number), f"{number:_}", f"{number}.0", f" {number} "):
-        assert convert(Plain(text), int) == number
+        assert convert_value(Plain(text), int) == number
 
 
 @given(st.floats(allow_nan=False))
 def test_any_float_spelling(number):
     for text in (repr(number), f"{number:.17e}", str(number).upper()):
-        assert convert(Plain(text), float) == number
+        assert convert_value(Plain(text), float) == number
 
 
 @given(st.text())

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from segfoundry.modeling.sam.network.build_sam import CustomSize, build_sam
 from segfoundry.modeling.sam.recognise import lacks_parts, sam_type, shipped_config
-from segfoundry.modeling.sam.weights.key_map import to_transformers
+from segfoundry.modeling.sam.weights.key_map import names_in_transformers
 from segfoundry.modeling.sam.weights.load_published import adapt_state, load_base
 from segfoundry.utils.errors import CheckpointError
 
@@ -44,8 +44,8 @@ def source():
         lambda state: {f"sam_model.{k}": v for k, v in state.items()},
         lambda state: {"model": {f"model.{k}": v for k, v in state.items()}},
         lambda state: {"model_state": {f"sam.{k}": v for k, v in state.items()}},
-        lambda state: {there: state[name] for name, names in to_transformers(state).items() for there in names},
-        lambda state: {names[0]: state[name] for name, names in to_transformers(state).items()},
+        lambda state: {there: state[name] for name, names in names_in_transformers(state).items() for there in names},
+        lambda state: {names[0]: state[name] for name, names in names_in_transformers(state).items()},
         lambda state: state | {"pixel_mean": torch.zeros(3, 1, 1)},
     ],
     ids=["plain", "nested", "module", "sam_model", "model", "sam", "transformers", "untied", "constants"],
@@ -148,7 +148,7 @@ def test_the_file_of_mobile_sam_fits_strictly_with_and_without_its_unused_head()
 
 def test_public_files_are_recognised_in_both_layouts():
     shapes = {name: tuple(shape) for name, shape in VIT_B.items()}
-    there = {other: shapes[name] for name, names in to_transformers(shapes).items() for other in names}
+    there = {other: shapes[name] for name, names in names_in_transformers(shapes).items() for other in names}
     assert sam_type(shapes) == sam_type(there) == "vit_b"
     assert shipped_config(shapes) == shipped_config(there) == "sam/vit_b.yaml"
     assert shipped_config(MOBILE) == "sam/vit_t.yaml"
@@ -158,6 +158,8 @@ def test_public_files_are_recognised_in_both_layouts():
 
 def test_only_a_whole_network_lacks_nothing(source):
     names = list(source.state_dict())
-    assert not lacks_parts(names) and not lacks_parts([copy for all in to_transformers(names).values() for copy in all])
+    assert not lacks_parts(names) and not lacks_parts(
+        [copy for all in names_in_transformers(names).values() for copy in all]
+    )
     for part in ("image_encoder.", "mask_decoder."):
         assert lacks_parts([name for name in names if name.startswith(part)])

@@ -13,7 +13,7 @@ from segfoundry.modeling.finetune import apply_policy
 from segfoundry.modeling.seem.image_normalizer import pad_masks
 from segfoundry.modeling.seem.model import Seem
 from segfoundry.modeling.seem.results.mask_resize import MaskResizer
-from segfoundry.modeling.seem.results.postprocess import class_probabilities, semantic_scores
+from segfoundry.modeling.seem.results.postprocess import category_scores, class_probabilities
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.structures.category import Category
 from segfoundry.utils.structures.requests import Prompts, Request, Strokes
@@ -101,7 +101,7 @@ def evaluate(case: Case, model: Seem) -> dict[str, Tensor]:
         **{f"multi_scale_{i}": feature for i, feature in enumerate(maps)},
         "text_embeddings": seen["predictor"][0][2],
         **object_outputs(output),
-        "sem_seg": semantic_scores(class_probabilities(output.final.logits[0]), resizer(masks)),
+        "sem_seg": category_scores(class_probabilities(output.final.logits[0]), resizer(masks)),
         **panoptic_outputs(prediction.panoptic),
         **instance_outputs(prediction.instances, "instances"),
         "grounding_mask": resizer(named.logits),

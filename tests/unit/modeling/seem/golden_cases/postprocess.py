@@ -8,11 +8,11 @@ from torch import Tensor
 from segfoundry.modeling.seem.results.mask_resize import MaskResizer
 from segfoundry.modeling.seem.results.postprocess import (
     boxes_to_output,
+    category_scores,
     class_probabilities,
     instances,
-    late_semantic_scores,
+    late_category_scores,
     panoptic_map,
-    semantic_scores,
 )
 from segfoundry.utils.structures.results import InstanceResult, PanopticResult
 
@@ -41,12 +41,12 @@ def run(case: Case) -> dict[str, Tensor]:
     thresholds = (config["object_mask_threshold"], config["overlap_threshold"])
     size = tuple(masks.shape[1:])
     resizer = MaskResizer(size, padded, image, output)
-    late = late_semantic_scores(logits, masks, padded, image)
+    late = late_category_scores(logits, masks, padded, image)
     everything = instances(logits, masks, resizer, config["top_k"])
     return {
         "upsampled": MaskResizer(size, padded, padded, padded)(masks),
         "postprocessed": resizer(masks),
-        "sem_seg": semantic_scores(class_probabilities(logits), resizer(masks)),
+        "sem_seg": category_scores(class_probabilities(logits), resizer(masks)),
         "sem_seg_late": MaskResizer(image, image, image, output)(late),
         **panoptic_outputs(panoptic_map(logits, masks, resizer, isthing, *thresholds)),
         **instance_outputs(instances(logits, masks, resizer, config["top_k"], isthing), "instances_things_only"),

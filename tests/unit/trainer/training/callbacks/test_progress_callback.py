@@ -6,10 +6,10 @@ import pytest
 
 from segfoundry.modeling.base import START, Progress
 from segfoundry.modeling.sam.model import SamSegmenter
-from segfoundry.trainer.plan import check_training
+from segfoundry.trainer.plan import plan_training
 from segfoundry.trainer.training.dry_run import dry_run
 from segfoundry.trainer.training.loop import Callback
-from segfoundry.trainer.training.prepare import run_length
+from segfoundry.trainer.training.prepare_run import run_length
 from segfoundry.trainer.training.start import train
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.draws import Draws
@@ -75,7 +75,7 @@ def test_training_and_dry_run_count_the_epochs_of_the_data(tmp_path, monkeypatch
     seen = []
     losses = SamSegmenter.losses
     monkeypatch.setattr(SamSegmenter, "losses", lambda self, *a: seen.append(a[2]) or losses(self, *a))
-    plan = check_training(load_config([write_config(tmp_path, "sam", SOLVER__MAX_ITERS=2, DATASETS__TEST=[])]))
+    plan = plan_training(load_config([write_config(tmp_path, "sam", SOLVER__MAX_ITERS=2, DATASETS__TEST=[])]))
     per_epoch = run_length(plan).per_epoch
     assert dry_run(plan) == 0 and set(seen) == {START}
     seen.clear()

@@ -15,7 +15,7 @@ from ...utils.errors import ConfigError
 from ...utils.files import atomic_write_json
 from ...utils.logging import add_log_file, get_logger, remove_log_file
 from ..machine.distributed import Processes
-from ..machine.environment import describe
+from ..machine.environment import describe_machine
 from ..plan import Plan
 from ..run_folder.checkpoints import Checkpoint
 from ..run_folder.folder import RunFolder
@@ -112,7 +112,7 @@ def prepared(plan: Plan, resume: str, processes: Processes) -> Iterator[Prepared
             log.info("note: %s", notice)
         run = PreparedRun(plan, folder, checkpoint, run_length(plan))
         if processes.main and not run.finished:
-            about = describe(processes.device, processes.world, ranks.source)
+            about = describe_machine(processes.device, processes.world, ranks.source)
             atomic_write_json(folder.path / "environment.json", about)
         yield run
     finally:
