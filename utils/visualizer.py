@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from .innermost_pixel import innermost_pixel
 from .palette import distinct_color
 from .structures.category import Category
 from .structures.results import InstanceResult, PanopticResult
@@ -299,7 +300,7 @@ def _write_labels(out: np.ndarray, regions: Sequence[_Region]) -> None:
     for region in order:
         (width, height), baseline = cv2.getTextSize(region.text, _FONT, scale, 1)
         width, height = width + 6, height + baseline + 4
-        x, y, radius = _innermost_point(region.mask)
+        y, x, radius = innermost_pixel(region.mask)
         if radius < height * 0.35 or width > out.shape[1] or height > out.shape[0]:
             continue
         left = int(np.clip(x - width // 2, 0, out.shape[1] - width))
@@ -319,16 +320,6 @@ def _write_text(
     plate = np.array(color, np.float32) * 0.35
     out[top:bottom, left:right] = (out[top:bottom, left:right] * 0.2 + plate * 0.8).astype(np.uint8)
     cv2.putText(out, text, (left + 3, bottom - baseline - 1), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
-
-
-def _innermost_point(mask: np.ndarray) -> tuple[int, int, float]:
-    """Returns x, y and distance to the border (pixels) of the point of ``mask`` that is farthest from its border."""
-    x0, y0, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    # A frame of zeros makes the image border count as the region's border.
-    crop = np.pad(mask[y0 : y0 + height, x0 : x0 + width].astype(np.uint8), 1)
-    distance = cv2.distanceTransform(crop, cv2.DIST_L2, 3)
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return x0 + int(column) - 1, y0 + int(row) - 1, float(distance[row, column])
 
 
 def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:

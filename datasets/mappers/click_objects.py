@@ -10,11 +10,11 @@ from scipy.ndimage import find_objects
 
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS
+from ...utils.innermost_pixel import innermost_pixel
 from ...utils.structures.samples import Sample
 from ..formats.label_maps import read_object_map
 from ..records.image_item import ImageItem
 from ..strokes.base import StrokeSampler
-from ..strokes.point import innermost_pixel
 from .panoptic import IGNORED, renumber
 
 
@@ -81,7 +81,7 @@ def resize_labels(labels: np.ndarray, size: tuple[int, int], count: int) -> np.n
     small = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     sizes = np.bincount(small[small > 0], minlength=count + 1)
     for number in np.flatnonzero(sizes[1:] == 0) + 1:
-        row, column = innermost_pixel(labels == number)
+        row, column, _ = innermost_pixel(labels == number)
         row, column = row * size[0] // labels.shape[0], column * size[1] // labels.shape[1]
         free = (small <= 0) | (sizes[np.maximum(small, 0)] > 1)
         rows, columns = np.nonzero(free)

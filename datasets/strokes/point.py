@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+from ...utils.innermost_pixel import innermost_pixel
 
 
 @dataclass(frozen=True)
@@ -42,19 +43,7 @@ class InnermostPoint:
         """Draws the click, whose rim may leave the object; see :class:`RandomPoints`."""
         stroke = np.zeros_like(mask)
         if mask.any():
-            row, column = innermost_pixel(mask)
+            row, column, _ = innermost_pixel(mask)
             reach = self.size // 2
             stroke[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1] = True
         return stroke
-
-
-def innermost_pixel(mask: np.ndarray) -> tuple[int, int]:
-    """Returns (row, column) of the pixel farthest from the background, the image's outside included.
-
-    Args:
-        mask: (H, W) bool with at least one pixel; the first of equally far ones counts.
-    """
-    padded = cv2.copyMakeBorder(mask.view(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
-    row, column = np.unravel_index(np.argmax(distance), mask.shape)
-    return int(row), int(column)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ...utils.innermost_pixel import innermost_pixel
 from .base import pixel_coordinates
-from .point import innermost_pixel
 
 JITTER = 3.0
 """Most pixels that a jittered vertex moves along each axis."""
@@ -84,7 +84,7 @@ class BrushStrokes:
     def _starts(self, mask: np.ndarray, pixels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Returns x, y (N, 2) where the walks begin."""
         if self.from_middle:
-            row, column = innermost_pixel(mask)
+            row, column, _ = innermost_pixel(mask)
             return np.array([[column, row]])
         return pixel_coordinates(mask, rng.choice(pixels, int(rng.integers(1, self.most + 1))))
 

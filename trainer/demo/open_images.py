@@ -104,8 +104,8 @@ class OpenImage:
             {
                 "text": found.text,
                 "prompts": prompts_as_entries(found.prompts),
-                "mask": found.answer.rle,
-                "score": found.answer.score,
+                "mask": found.rle,
+                "score": found.score,
                 "color": distinct_color(number),
             }
             for number, found in enumerate(self.session.objects)
@@ -148,16 +148,16 @@ class OpenImage:
         if number is not None:
             if not 0 <= number < len(objects):
                 raise UserError(f"object {number}: there are {len(objects)}, counted from 0")
-            return encode_png(decode_masks([objects[number].answer.rle], self.size)[0] * np.uint8(255))
+            return encode_png(decode_masks([objects[number].rle], self.size)[0] * np.uint8(255))
         labels = np.zeros(self.size, np.uint16)
         for place, found in enumerate(objects, start=1):
-            labels[decode_masks([found.answer.rle], self.size)[0]] = place
+            labels[decode_masks([found.rle], self.size)[0]] = place
         return encode_png(labels)
 
     def result(self) -> dict[str, Any]:
         """Returns everything found so far, objects as ``predict`` writes them into prompted.json."""
         entries = [
-            object_entry(n, ObjectToSegment(found.prompts, found.text), found.answer.rle, found.answer.score)
+            object_entry(n, ObjectToSegment(found.prompts, found.text), found.rle, found.score)
             for n, found in enumerate(self.session.objects if self.session else (), start=1)
         ]
         image = {"id": 1, "file_name": self.name, "height": self.size[0], "width": self.size[1]}

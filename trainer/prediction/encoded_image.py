@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,8 +18,7 @@ from ...modeling.promptable import Promptable, TakesReferences
 from ...utils.config.architectures import find_architecture
 from ...utils.errors import UserError
 from ...utils.logging import get_logger
-from ...utils.masks import Rle, decode_masks, encode_masks
-from ...utils.prompts import Point, Prompt, PromptError, rasterize, scaled
+from ...utils.prompts import Prompt, PromptError, rasterize, scaled
 from ...utils.structures.category import Category
 from ...utils.structures.requests import PromptedMasks, Prompts, Request, Strokes
 from ...utils.structures.results import Prediction, ReferResult
@@ -37,12 +35,12 @@ class Answer:
     """The network's mask of one prompted object.
 
     Attributes:
-        rle: the mask at the size of the image.
+        mask: (H, W) bool, the mask at the size of the image.
         score: confidence 0..1.
         logits: (h, w) mask logits, the memory of the next round.
     """
 
-    rle: Rle
+    mask: np.ndarray
     score: float
     logits: Tensor
 
@@ -166,8 +164,8 @@ class EncodedImage:
             memory = None if previous is None else [previous[None]]
             answer = model.prompted(self.features, [prompts], memory)[0]
             answer = PromptedMasks(answer.logits[:1], answer.scores[:1])
-            mask = model.full_masks(self.features, [answer])[0].cpu().numpy()
-        return Answer(encode_masks(mask)[0], float(answer.scores[0]), answer.logits[0])
+            mask = model.full_masks(self.features, [answer])[0][0].cpu().numpy()
+        return Answer(mask, float(answer.scores[0]), answer.logits[0])
 
 
 def refer(predictor: LoadedNetwork, image: np.ndarray, texts: Sequence[str]) -> ReferResult:
@@ -176,9 +174,11 @@ def refer(predictor: LoadedNetwork, image: np.ndarray, texts: Sequence[str]) -> 
         check_text(text)
     check_mask_memory(predictor.cfg, (image.shape[0], image.shape[1]), len(texts))
     encoded = EncodedImage(predictor, image)
-    answers = [encoded.answer((), text) for text in texts]
-    masks = decode_masks([answer.rle for answer in answers], encoded.size)
-    return ReferResult(list(texts), masks, np.array([answer.score for answer in answers], np.float32))
+    masks, scores = np.zeros((len(texts), *encoded.size), bool), np.zeros(len(texts), np.float32)
+    for place, text in enumerate(texts):
+        answer = encoded.answer((), text)
+        masks[place], scores[place] = answer.mask, answer.score
+    return ReferResult(list(texts), masks, scores)
 
 
 def check_text(text: str) -> None:
@@ -189,15 +189,6 @@ def check_text(text: str) -> None:
     """
     if not isinstance(text, str) or not any(c.isprintable() and not c.isspace() for c in text):
         raise PromptError(f"text {text!r}: expected words that name something, e.g. 'the left cup'")
-
-
-def innermost_point(mask: np.ndarray) -> Point | None:
-    """Returns the positive point of ``mask`` (H, W) bool that is farthest from its border; None of an empty mask."""
-    if not mask.any():
-        return None
-    distance = cv2.distanceTransform(np.pad(mask.astype(np.uint8), 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
-    return Point(int(column) + 0.5, int(row) + 0.5)
 
 
 def _network(predictor: LoadedNetwork) -> str:

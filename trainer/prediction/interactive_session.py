@@ -11,13 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from ...utils.errors import UserError
-from ...utils.masks import decode_masks
+from ...utils.innermost_pixel import innermost_pixel
+from ...utils.masks import Rle, decode_masks, encode_masks
 from ...utils.prompts import Box, Circle, Point, Polygon, Prompt, PromptError, Scribble, check_prompt
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction
-from .encoded_image import Answer, EncodedImage, innermost_point
+from .encoded_image import Answer, EncodedImage
 from .loaded_network import LoadedNetwork
 from .result_memory import check_mask_memory
 
@@ -31,12 +33,21 @@ class PromptedObject:
     Attributes:
         prompts: what was drawn, in order.
         text: words for it, or None.
-        answer: the network's last answer.
+        rle: the mask of the network's last answer, at the size of the image.
+        score: its confidence 0..1.
+        logits: (h, w) its mask logits, the memory of the next round.
     """
 
     prompts: tuple[Prompt, ...]
     text: str | None
-    answer: Answer
+    rle: Rle
+    score: float
+    logits: Tensor
+
+
+def _prompted(prompts: tuple[Prompt, ...], text: str | None, answer: Answer) -> PromptedObject:
+    """Returns an object as a session keeps it: its mask as a run-length code, so that undo costs little memory."""
+    return PromptedObject(prompts, text, encode_masks(answer.mask[None])[0], answer.score, answer.logits)
 
 
 @dataclass(frozen=True)
@@ -143,9 +154,12 @@ class InteractiveSession:
         if text is None and found:
             text = found.text
         # A new text without strokes asks afresh: nothing of the old answer is meant to stay.
-        previous = found.answer.logits if found and everything else None
+        previous = found.logits if found and everything else None
         answer = self._encoded.answer(self._with_anchor(found, everything), text, previous)
-        return self._put(PromptedObject(everything, text, answer))
+        objects = list(self.objects)
+        objects[self.current : self.current + 1] = [_prompted(everything, text, answer)]
+        self._change(replace(self._state, objects=tuple(objects)))
+        return answer.mask
 
     def example(self, *prompts: Prompt) -> Any:
         """Shows an object by strokes, to look for it in other images; changes nothing here.
@@ -161,9 +175,9 @@ class InteractiveSession:
     def like(self, example: Any) -> np.ndarray:
         """Finds what looks like an example of another image, as a new object; returns its mask (H, W) bool."""
         answer = self._encoded.like(example)
-        objects = (*self.objects, PromptedObject((), None, answer))
+        objects = (*self.objects, _prompted((), None, answer))
         self._change(_State(objects, len(objects) - 1))
-        return decode_masks([answer.rle], self.size)[0]
+        return answer.mask
 
     def new_object(self) -> None:
         """Lets the next prompt begin a new object."""
@@ -209,12 +223,12 @@ class InteractiveSession:
     def masks(self) -> np.ndarray:
         """(N, H, W) bool, the masks of all objects; UserError where they are larger than TEST.MAX_RESULT_GB."""
         check_mask_memory(self._encoded.predictor.cfg, self.size, len(self.objects))
-        return decode_masks([o.answer.rle for o in self.objects], self.size)
+        return decode_masks([o.rle for o in self.objects], self.size)
 
     @property
     def scores(self) -> np.ndarray:
         """(N,) float32, confidence 0..1 of each object."""
-        return np.array([o.answer.score for o in self.objects], np.float32)
+        return np.array([o.score for o in self.objects], np.float32)
 
     def predict(self, tasks: Sequence[str], categories: Sequence[Category] | None = None) -> Prediction:
         """Returns what the network predicts without prompts, from the same features.
@@ -235,14 +249,11 @@ class InteractiveSession:
         """
         if found is None or not prompts or any(p.positive for p in prompts):
             return prompts
-        anchor = innermost_point(decode_masks([found.answer.rle], self.size)[0])
-        return prompts if anchor is None else (anchor, *prompts)
-
-    def _put(self, changed: PromptedObject) -> np.ndarray:
-        objects = list(self.objects)
-        objects[self.current : self.current + 1] = [changed]
-        self._change(replace(self._state, objects=tuple(objects)))
-        return decode_masks([changed.answer.rle], self.size)[0]
+        mask = decode_masks([found.rle], self.size)[0]
+        if not mask.any():
+            return prompts
+        row, column, _ = innermost_pixel(mask)
+        return (Point(column + 0.5, row + 0.5), *prompts)
 
     def _change(self, state: _State) -> None:
         self._earlier.append(self._state)

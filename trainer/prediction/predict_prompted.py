@@ -117,7 +117,7 @@ def _image(
     masks = session.masks
     writer.add_image(file.name, file.image_id, file.path.name, session.size)
     for asked, found in zip(objects, session.objects, strict=True):
-        writer.add_object(asked, found.answer.rle, found.answer.score)
+        writer.add_object(asked, found.rle, found.score)
     write_overlay(writer.folder / "overlay" / f"{file.name}.jpg", _overlay(image, objects, masks, session.scores))
     summary.images += 1
 

@@ -87,9 +87,9 @@ def test_a_negative_click_takes_away(session):
 
 def test_the_last_mask_is_the_memory_of_the_next_round(session):
     session.click(*centre(0))
-    first = session.objects[0].answer.logits
+    first = session.objects[0].logits
     session.click(*centre(0))
-    torch.testing.assert_close(session.objects[0].answer.logits, 1.1 * first)
+    torch.testing.assert_close(session.objects[0].logits, 1.1 * first)
 
 
 def test_undo_restores_the_earlier_state_exactly(session):

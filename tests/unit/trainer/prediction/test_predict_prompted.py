@@ -66,7 +66,7 @@ def test_masks_json_and_overlays(weights, images, tmp_path, capsys):
     assert read_image(out / "overlay" / "1.jpg").shape == (40, 64, 3)
     session = Predictor.from_checkpoint(weights).interactive(images / "1.png")
     session.text("sky")
-    assert session.objects[0].answer.rle == found["annotations"][2]["segmentation"]
+    assert session.objects[0].rle == found["annotations"][2]["segmentation"]
 
 
 def test_a_file_of_prompts(weights, images, tmp_path, capsys):
