@@ -13,8 +13,8 @@ from ..formats.dlo_folders import parse_entry
 from ..mappers.base import EvalMapper, TrainMapper
 from ..mappers.foreground import ForegroundEvalMapper, ForegroundPictures, ForegroundTrainMapper
 from ..mappers.interactive_eval import ClickOptions, InteractiveEvalMapper
+from ..mappers.object_masks import LongSideFlip, PromptableTrainMapper
 from ..mappers.panoptic import PanopticEvalMapper, PanopticTrainMapper
-from ..mappers.promptable import LongSideFlip, PromptableTrainMapper
 from ..records.record import Record
 from ..records.split import Split
 from ..stream.mixture import DataSet

@@ -11,8 +11,8 @@ from ..prepare.parallel import run_parallel
 from ..records.record import Record
 from ..records.split import Split
 from . import foreground
-from .by_image import check_by_image
 from .findings import ERROR, NOTE, WARNING, Finding, Findings
+from .image_annotations import check_by_image
 from .index import index_split
 from .scan import Limits, Scan, Target, scan_image
 
