@@ -59,7 +59,7 @@ def test_a_file_name_means_one_thing():
 
 
 def public_names(path):
-    """Returns the public functions and classes at the top of a module; sections of a configuration are named by keys."""
+    """Returns the public functions and classes of a module; sections of a configuration are named by their keys."""
     if re.fullmatch(r"config\w*|sections", path.stem):
         return set()
     body = ast.parse((ROOT / path).read_text(encoding="utf-8")).body
@@ -73,7 +73,7 @@ def rooms(path):
 
 
 def test_a_public_name_means_one_thing():
-    """Two architectures may use one word, as none reads the other's files; what all share never has a second meaning."""
+    """Two architectures may use one word, as none reads the other's files; shared names have no second meaning."""
     places = defaultdict(list)
     for path in modules():
         for name in public_names(path):

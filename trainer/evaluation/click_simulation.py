@@ -70,17 +70,17 @@ class _Record:
         return len(self.truth)
 
     @property
-    def asks(self) -> list[PromptView]:
+    def views(self) -> list[PromptView]:
         """All strokes at once; with texts each object by itself, or it would look at the texts of the others."""
         if not self.texts:
             return [PromptView(self.place, Prompts(self.strokes, shapes=self.shapes or ()), self.previous)]
-        asks = []
+        views = []
         for number, text in enumerate(self.texts):
             row = slice(number, number + 1)
             strokes = Strokes(self.strokes.positive[row], self.strokes.negative[row])
             previous = None if self.previous is None else self.previous[row]
-            asks.append(PromptView(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
-        return asks
+            views.append(PromptView(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
+        return views
 
     def add(self, strokes: Strokes) -> None:
         """Replaces the strokes by ``strokes``, which hold the earlier ones and at most one new click per object."""
@@ -157,11 +157,11 @@ def _run(model: Promptable, encoded: Any, records: Sequence[_Record], protocol: 
 def _answers(model: Promptable, encoded: Any, view: Any, records: Sequence[_Record]) -> list[PromptedMasks]:
     """Returns the masks of each record's objects; ``view`` holds the encoded images by record."""
     if not any(record.texts for record in records):
-        asks = [ask for record in records for ask in record.asks]
-        return model.prompted(view, [ask.prompts for ask in asks], [ask.previous for ask in asks])
+        views = [one for record in records for one in record.views]
+        return model.prompted(view, [one.prompts for one in views], [one.previous for one in views])
     joined = []
     for record in records:
-        answers = answer_views(model, encoded, record.asks, OBJECTS_PER_RECORD)
+        answers = answer_views(model, encoded, record.views, OBJECTS_PER_RECORD)
         logits, scores = ([getattr(answer, name)[:1] for answer in answers] for name in ("logits", "scores"))
         joined.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
     return joined

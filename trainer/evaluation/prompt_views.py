@@ -27,18 +27,18 @@ class PromptView:
     previous: Tensor | None = None
 
 
-def answer_views(model: Promptable, encoded: Any, asks: Sequence[PromptView], together: int) -> list[PromptedMasks]:
-    """Returns the answer to each ask, which does not depend on the others.
+def answer_views(model: Promptable, encoded: Any, views: Sequence[PromptView], together: int) -> list[PromptedMasks]:
+    """Returns the answer to each view, which does not depend on the others.
 
     Args:
         model: takes the prompts.
         encoded: images, from ``model.encode``.
-        asks: any number of each image.
-        together: most asks that share a pass; each holds a copy of its image's features.
+        views: any number of each image.
+        together: most views that share a pass; each holds a copy of its image's features.
     """
     answers: list[PromptedMasks] = []
-    for start in range(0, len(asks), together):
-        part = asks[start : start + together]
-        view = model.select(encoded, [ask.place for ask in part])
-        answers += model.prompted(view, [ask.prompts for ask in part], [ask.previous for ask in part])
+    for start in range(0, len(views), together):
+        part = views[start : start + together]
+        selected = model.select(encoded, [one.place for one in part])
+        answers += model.prompted(selected, [one.prompts for one in part], [one.previous for one in part])
     return answers

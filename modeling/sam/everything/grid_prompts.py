@@ -1,4 +1,4 @@
-"""Asks a predictor about a grid of points and upscales only the answers that are wanted.
+"""Asks a predictor about a grid of points and upscales only the masks that are wanted.
 
 Letters in shapes: P points, N chosen masks, H and W size of the image (or crop) that the predictor holds.
 """
@@ -48,22 +48,22 @@ class GridPrompter:
         self._small = getattr(type(predictor), "predict_torch", None) is SamPredictor.predict_torch
 
     def ask(self, points: np.ndarray) -> GridMasks:
-        """Returns the answers to points (P, 2), x and y in pixels of the image."""
+        """Returns the masks of points (P, 2), x and y in pixels of the image."""
         coords = self.predictor.transform.apply_coords(points, self.size)
         prompts = torch.as_tensor(coords, dtype=torch.float32, device=self.predictor.device)[:, None]
         labels = torch.ones(prompts.shape[:2], dtype=torch.int64, device=prompts.device)
         if not self._small:
             masks, iou, _ = self.predictor.predict_torch(prompts, labels, multimask_output=True, return_logits=True)
-            return _FullAnswers(iou.flatten().float(), masks.flatten(0, 1))
+            return _FullMasks(iou.flatten().float(), masks.flatten(0, 1))
         held = self.predictor
         low_res, iou = held.model.predict_masks(held.get_image_embedding(), points=prompts, labels=labels)
         upscaler = mask_upscaler(
             low_res.shape[-1], held.model.image_size, held.input_size, held.original_size, low_res.device
         )
-        return _SmallAnswers(iou.flatten().float(), low_res.flatten(0, 1), upscaler)
+        return _SmallMasks(iou.flatten().float(), low_res.flatten(0, 1), upscaler)
 
 
-class _FullAnswers:
+class _FullMasks:
     def __init__(self, predicted_iou: Tensor, masks: Tensor) -> None:
         self.predicted_iou = predicted_iou
         self._masks = masks
@@ -72,7 +72,7 @@ class _FullAnswers:
         return self._masks[places].float().transpose(1, 2)
 
 
-class _SmallAnswers:
+class _SmallMasks:
     def __init__(self, predicted_iou: Tensor, low_res: Tensor, upscaler: MaskUpscaler) -> None:
         self.predicted_iou = predicted_iou
         self._low_res = low_res

@@ -195,12 +195,12 @@ def _search_crop(
     """Returns the distinct masks of one crop, in pixels of the image."""
     x0, y0, x1, y1 = crop
     predictor.set_image(np.ascontiguousarray(image[y0:y1, x0:x1]))
-    asker = GridPrompter(predictor, (y1 - y0, x1 - x0))
+    prompter = GridPrompter(predictor, (y1 - y0, x1 - x0))
     points = np.asarray(grid, np.float64) * (x1 - x0, y1 - y0)
     parts = [_nothing()]
     for start in range(0, len(points), settings.points_per_batch):
         some = points[start : start + settings.points_per_batch]
-        answers = asker.ask(some)
+        answers = prompter.ask(some)
         parts += _keep_good(predictor, answers, some, crop, (image.shape[0], image.shape[1]), settings)
     predictor.reset_image()
     found = FoundMasks.join(parts)

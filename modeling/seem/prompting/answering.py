@@ -55,7 +55,7 @@ class PassRequest:
 
 
 class PassKind(NamedTuple):
-    """What asks must have in common to share a pass.
+    """What requests must have in common to share a pass.
 
     Attributes:
         number: of the pass among those of an image.
@@ -114,15 +114,19 @@ class PromptAnswerer:
         for place, prompt in enumerate(prompts):
             remembers = previous is not None and previous[place] is not None
             explains = (prompt.texts_explain_strokes, prompt.strokes_explain_texts)
-            for number, ask in enumerate(self._asks(place, prompt)):
-                kind = PassKind(number, where[place][0], remembers, *explains, ask.reference is not None)
-                passes.setdefault(kind, []).append(ask)
+            for number, request in enumerate(self._requests(place, prompt)):
+                kind = PassKind(number, where[place][0], remembers, *explains, request.reference is not None)
+                passes.setdefault(kind, []).append(request)
         answers: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in prompts]
-        for kind, asks in passes.items():
-            images = encoded.groups[kind.group].select([where[a.place][1] for a in asks], [a.place for a in asks])
-            memory = [previous[a.place] for a in asks] if previous is not None and kind.remembers else None
-            for ask, masks, scores in zip(asks, *self._pass(images, asks, prompts, memory, kind, rng), strict=True):
-                answers[ask.place] |= dict(zip(ask.answers, zip(masks, scores, strict=True), strict=True))
+        for kind, requests in passes.items():
+            images = encoded.groups[kind.group].select(
+                [where[a.place][1] for a in requests], [a.place for a in requests]
+            )
+            memory = [previous[a.place] for a in requests] if previous is not None and kind.remembers else None
+            for request, masks, scores in zip(
+                requests, *self._pass(images, requests, prompts, memory, kind, rng), strict=True
+            ):
+                answers[request.place] |= dict(zip(request.answers, zip(masks, scores, strict=True), strict=True))
         return [self._join(encoded.groups[where[place][0]], found) for place, found in enumerate(answers)]
 
     def _check(self, prompts: Sequence[Prompts]) -> None:
@@ -135,7 +139,7 @@ class PromptAnswerer:
                 "(MODEL.DECODER.HIDDEN_DIM) have different widths"
             )
 
-    def _asks(self, place: int, prompt: Prompts) -> list[PassRequest]:
+    def _requests(self, place: int, prompt: Prompts) -> list[PassRequest]:
         """Spreads the prompts of an image over passes."""
         count, texts = 0 if prompt.strokes is None else len(prompt.strokes.positive), prompt.texts
         of_texts = list(range(count, count + len(texts)))
@@ -143,57 +147,61 @@ class PromptAnswerer:
         if isinstance(self.decoder, SeemDecoderDemo):
             # Its object queries answer everything they see, so they see one thing at a time.
             shown = texts if prompt.texts_explain_strokes else ()
-            asks = [PassRequest(place, part, shown, list(part)) for part in parts]
-            asks += [PassRequest(place, texts=(text,), answers=[n]) for n, text in zip(of_texts, texts, strict=True)]
+            requests = [PassRequest(place, part, shown, list(part)) for part in parts]
+            requests += [
+                PassRequest(place, texts=(text,), answers=[n]) for n, text in zip(of_texts, texts, strict=True)
+            ]
             if prompt.reference is not None:
-                asks.append(PassRequest(place, answers=[count + len(texts)], reference=prompt.reference))
-            return asks
-        asks = [PassRequest(place, part, texts if prompt.texts_explain_strokes else (), list(part)) for part in parts]
-        if texts and not asks:
-            asks = [PassRequest(place)]
+                requests.append(PassRequest(place, answers=[count + len(texts)], reference=prompt.reference))
+            return requests
+        requests = [
+            PassRequest(place, part, texts if prompt.texts_explain_strokes else (), list(part)) for part in parts
+        ]
+        if texts and not requests:
+            requests = [PassRequest(place)]
         if texts:
-            asks[0].texts, asks[0].answers = texts, asks[0].answers + of_texts
-        return asks
+            requests[0].texts, requests[0].answers = texts, requests[0].answers + of_texts
+        return requests
 
     def _pass(
         self,
         images: EncodedGroup,
-        asks: Sequence[PassRequest],
+        requests: Sequence[PassRequest],
         prompts: Sequence[Prompts],
         previous: Sequence[Tensor | None] | None,
         kind: PassKind,
         rng: Draws | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Returns, per ask, its masks (answers, h, w) and their scores (answers,)."""
-        request = DecoderPrompts(
+        """Returns, per request, its masks (answers, h, w) and their scores (answers,)."""
+        shown = DecoderPrompts(
             texts_explain_strokes=kind.texts_explain_strokes,
             strokes_explain_texts=kind.strokes_explain_texts,
             objects=False,
             # Fixed draws are the same in every part.
             draws=f"part{kind.number}/" if kind.number and rng is not None else "",
         )
-        strokes = [_strokes(prompts[ask.place].strokes, ask.objects, images) for ask in asks]
-        most = max(len(ask.objects) for ask in asks)
+        strokes = [_strokes(prompts[request.place].strokes, request.objects, images) for request in requests]
+        most = max(len(request.objects) for request in requests)
         if most:
             positive, negative = [s.positive for s in strokes], [s.negative for s in strokes]
-            memory = None if previous is None else _stack_memory(previous, asks, most)
-            request.spatial = SpatialPrompt(positive, negative, most, memory)
+            memory = None if previous is None else _stack_memory(previous, requests, most)
+            shown.spatial = SpatialPrompt(positive, negative, most, memory)
         phrases = None
-        if any(ask.texts for ask in asks):
-            phrases = encode_phrases(self.encoder, [ask.texts for ask in asks], once=False)
-            request.text = phrases.prompt
+        if any(request.texts for request in requests):
+            phrases = encode_phrases(self.encoder, [request.texts for request in requests], once=False)
+            shown.text = phrases.prompt
         if kind.by_reference:
-            request.reference = ReferencePrompt.stack([a.reference for a in asks if a.reference is not None])
+            shown.reference = ReferencePrompt.stack([a.reference for a in requests if a.reference is not None])
         # Nothing here is classified: no category but "background".
         no_classes = self.encoder.encoder.lang_proj.new_zeros(1, self.encoder.encoder.lang_proj.shape[1])
-        output = self.decoder(images.features, None, no_classes, request, rng)
+        output = self.decoder(images.features, None, no_classes, shown, rng)
         embeds = None if phrases is None else pad_sequence(phrases.embeds, batch_first=True)
-        return self._answers(images, asks, strokes, output, embeds)
+        return self._answers(images, requests, strokes, output, embeds)
 
     def _answers(
         self,
         images: EncodedGroup,
-        asks: Sequence[PassRequest],
+        requests: Sequence[PassRequest],
         strokes: Sequence[Strokes],
         output: DecoderOutput,
         embeds: Tensor | None,
@@ -202,13 +210,13 @@ class PromptAnswerer:
         by_text = None if embeds is None else text_masks(output, embeds)
         by_reference = None if output.reference_means is None else reference_masks(output)
         masks, scores = [], []
-        for row, (ask, drawn) in enumerate(zip(asks, strokes, strict=True)):
+        for row, (request, drawn) in enumerate(zip(requests, strokes, strict=True)):
             parts = []
-            if by_stroke is not None and ask.objects:
+            if by_stroke is not None and request.objects:
                 pointed_at = (drawn.positive | drawn.negative).flatten(1).any(dim=1)[:, None, None]
-                parts.append(torch.where(pointed_at, by_stroke[row, : len(ask.objects)], NOTHING))
-            if by_text is not None and len(ask.answers) > len(ask.objects) and ask.texts:
-                parts.append(by_text[row, : len(ask.texts)])
+                parts.append(torch.where(pointed_at, by_stroke[row, : len(request.objects)], NOTHING))
+            if by_text is not None and len(request.answers) > len(request.objects) and request.texts:
+                parts.append(by_text[row, : len(request.texts)])
             if by_reference is not None:
                 parts.append(by_reference[row])
             masks.append(torch.cat(parts))
@@ -308,11 +316,11 @@ def _strokes(strokes: Strokes | None, objects: range, images: EncodedGroup) -> S
     return Strokes(positive, negative)
 
 
-def _stack_memory(previous: Sequence[Tensor | None], asks: Sequence[PassRequest], most: int) -> Tensor:
-    """Returns the masks (B, N, h, w) of the objects of each ask, zeros where an image has fewer."""
+def _stack_memory(previous: Sequence[Tensor | None], requests: Sequence[PassRequest], most: int) -> Tensor:
+    """Returns the masks (B, N, h, w) of the objects of each request, zeros where an image has fewer."""
     chosen = []
-    for masks, ask in zip(previous, asks, strict=True):
+    for masks, request in zip(previous, requests, strict=True):
         assert masks is not None
-        part = masks[ask.objects.start : ask.objects.stop]
+        part = masks[request.objects.start : request.objects.stop]
         chosen.append(F.pad(part, (0, 0, 0, 0, 0, most - len(part))))
     return torch.stack(chosen)

@@ -111,7 +111,7 @@ def semantic_map(logits: Tensor, mask_logits: Tensor, resizer: MaskResizer) -> n
     best = []
     for rows in resizer.bands(sum(probabilities.shape)):
         masks = resizer(mask_logits, rows).sigmoid_()
-        # The semantic_scores, categories last: the best one of a pixel is then found in neighbouring memory.
+        # The category_scores, categories last: the best one of a pixel is then found in neighbouring memory.
         best.append(linear(masks.permute(1, 2, 0).contiguous(), categories).argmax(dim=-1))
     return torch.cat(best).cpu().numpy()
 

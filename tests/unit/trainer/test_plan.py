@@ -93,9 +93,9 @@ def test_what_a_run_starts_from(config, tmp_path):
 def test_no_torch_is_imported_for_these_checks(tmp_path):
     path = write_config(tmp_path)
     script = (
-        "import sys\nfrom segfoundry.trainer.plan import check_start, check_training\n"
+        "import sys\nfrom segfoundry.trainer.plan import check_start, plan_training\n"
         "from segfoundry.utils.config.engine import load_config\n"
-        "check_start(check_training(load_config([sys.argv[1]])).cfg, 'auto')\n"
+        "check_start(plan_training(load_config([sys.argv[1]])).cfg, 'auto')\n"
         "sys.exit('torch' in sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(path)], check=True)

@@ -129,7 +129,7 @@ def test_prompts_do_not_depend_on_workers_processes_and_batches(dataset, monkeyp
     for item in items["phrases"]:
         item.panoptic, item.segments, item.image_id = None, [], 100 + item.image_id
         item.phrases = [Phrase(("left",), [[0, 0, 20, 0, 20, 20, 0, 20]])]
-    monkeypatch.setattr("segfoundry.datasets.stream.mixture.load_items", lambda record, split: items[record.name])
+    monkeypatch.setattr("segfoundry.datasets.stream.mixture.list_items", lambda record, split: items[record.name])
     other = (replace(dataset[0], name="phrases"), replace(dataset[1], panoptic_json=None, panoptic=None))
     keys = {"LOADER__JOINT": joint, "DATASETS__TRAIN": ["r", "phrases"], "LOADER__KEY_DATASET": "r"}
     keys |= {"STROKE_SAMPLER__MAX_CANDIDATE": 2, "DATASETS__WEIGHTS": [2, 1] if joint else []}
