@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,18 @@ def test_links_between_documents_lead_somewhere(path):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
         if not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+NOTES = [*MARKDOWN, *(p for f in ("modeling", "datasets", "trainer", "utils") for p in (ROOT / f).rglob("README.md"))]
+
+
+@pytest.mark.parametrize("path", NOTES, ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_files_named_in_documents_exist(path):
+    """A file may be named by the end of its path; capitals and * stand for something."""
+    files = [f"/{p.relative_to(ROOT).as_posix()}" for p in python_files()]
+    named = {n for text in re.findall(r"`([^`\n]+)`", path.read_text()) for n in re.findall(r"[\w./+*-]+\.py\b", text)}
+    named = {name for name in named if not re.search(r"\b[A-Z]{2,}\b", name)}
+    assert [name for name in named if not any(fnmatch(file, f"*/{name}") for file in files)] == []
 
 
 def documented_commands():

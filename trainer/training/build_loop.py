@@ -1,4 +1,4 @@
-"""Third step of a run: the loop, with data, settings and callbacks, put where the checkpoint says."""
+"""Build a run, last: the loop, with data, settings and callbacks, put where the checkpoint says."""
 
 from __future__ import annotations
 

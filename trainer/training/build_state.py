@@ -1,4 +1,4 @@
-"""Second step of a run: network, weights, optimizer and average, as they are before the first step."""
+"""Build a run, first: network, weights, optimizer and average, as they are before the first step."""
 
 from __future__ import annotations
 

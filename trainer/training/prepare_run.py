@@ -1,4 +1,4 @@
-"""First step of a run: its length, its folder, its log; what is there decides whether it continues."""
+"""Prepare a run: its length, its folder, its log; what is there decides whether it continues."""
 
 from __future__ import annotations
 
