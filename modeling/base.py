@@ -1,7 +1,7 @@
 """What every meta-architecture offers to the trainer.
 
 What only some can do is a class of its own, which an architecture also extends and a caller looks for with isinstance:
-prompts (``promptable.py``), export (``exportable.py``), layouts of published files (``published.py``).
+prompts (``promptable.py``), export (``exportable.py``), layouts of published files (``weights/layouts.py``).
 """
 
 from __future__ import annotations

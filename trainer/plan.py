@@ -1,4 +1,4 @@
-"""What can be found wrong before a model is built: data sets, class counts, weight files. Imports no torch."""
+"""The plan of a run: its configuration settled, its data sets found and listed, checked before torch is imported."""
 
 from __future__ import annotations
 

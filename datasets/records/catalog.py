@@ -1,4 +1,4 @@
-"""From a name in the configuration to a data set record, and from a record to its list of images.
+"""From a name in the configuration to a data set record.
 
 A name is, in this order: the path of a record file (or of a folder with one), a record ``<name>.yaml`` (or one with
 that alias) under the folder in the environment variable DATASET, a built-in record, a detectron2 registration.

@@ -26,7 +26,7 @@ def detectron2_installed() -> bool:
 def find_registered(name: str) -> Record | None:
     """Returns a record for a name in detectron2's DatasetCatalog, or None when it is not registered there.
 
-    The record has one split; its items come from the registered function (see :func:`load_registered_items`).
+    The record has one split; its items come from the registered function (see :func:`list_registered_items`).
 
     Raises:
         DataError: the metadata holds no class names.
@@ -50,7 +50,7 @@ def find_registered(name: str) -> Record | None:
     return Record(name, Path(f"detectron2:{name}"), images, categories, None, {split.name: split})
 
 
-def load_registered_items(split: Split) -> list[ImageItem]:
+def list_registered_items(split: Split) -> list[ImageItem]:
     """Lists the images that a detectron2 registration gives.
 
     Raises:

@@ -17,7 +17,7 @@ from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_l
 from ..formats.pairs import pair
 from ..formats.panoptic import read_panoptic_json
 from ..formats.refs import INSTANCES, read_refs
-from .from_detectron2 import load_registered_items
+from .from_detectron2 import list_registered_items
 from .image_item import Composite, ImageItem
 from .record import Record
 from .split import Split
@@ -39,7 +39,7 @@ def list_items(record: Record, split: Split) -> list[ImageItem]:
             few offenders and how many there are.
     """
     if split.registered is not None:
-        return load_registered_items(split)
+        return list_registered_items(split)
     folders = Folders.of(split)
     images = folders.images
     listed = None if split.image_list is None else read_image_list(split.image_list, images, record.root)

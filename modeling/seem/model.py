@@ -37,7 +37,7 @@ from .prompting.encoded import Encoded, EncodedGroup
 from .prompting.training_prompts import (
     NamedMasks,
     StrokedObjects,
-    TrainingTasks,
+    TrainingSwitches,
     click_rounds,
     named_masks,
     spatial_targets,
@@ -95,7 +95,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
         categories: Sequence[Category],
         tasks: Sequence[str] = ("semantic", "panoptic", "instance"),
         policy: PolicySettings | None = None,
-        training_tasks: TrainingTasks | None = None,
+        training_tasks: TrainingSwitches | None = None,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -108,7 +108,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
         self.vocabulary = list(categories)
         self.tasks = tuple(tasks)
         self.policy = policy or PolicySettings()
-        self.training_tasks = training_tasks or TrainingTasks()
+        self.training_tasks = training_tasks or TrainingSwitches()
         self.answerer = PromptAnswerer(head.predictor, class_embeddings)
         self.prompt_kinds = self.answerer.kinds
         # The kernel that grows a simulated click; published weights hold it.
@@ -146,7 +146,9 @@ class Seem(MetaArch, TakesReferences, Exportable):
             categories,
             [task for task, on in switches.items() if on],
             PolicySettings.from_config(cfg, tasks),
-            TrainingTasks(**tasks, max_rounds=model.DECODER.SPATIAL.MAX_ITER, click_side=cfg.STROKE_SAMPLER.DILATION),
+            TrainingSwitches(
+                **tasks, max_rounds=model.DECODER.SPATIAL.MAX_ITER, click_side=cfg.STROKE_SAMPLER.DILATION
+            ),
         )
 
     def losses(self, batch: Batch, rng: Draws, progress: Progress = START) -> dict[str, Tensor]:

@@ -6,8 +6,8 @@ import torch
 
 from segfoundry.datasets.pipelines.base import find_pipeline
 from segfoundry.datasets.stream.loaders import build_eval_loader, build_train_loader
+from segfoundry.modeling.evaluation_mode import evaluation_mode
 from segfoundry.modeling.finetune import apply_policy, param_groups
-from segfoundry.modeling.modes import evaluation_mode
 from segfoundry.modeling.promptable import prompt_kinds
 from segfoundry.trainer.evaluation.measure import measure
 from segfoundry.trainer.machine.distributed import Processes

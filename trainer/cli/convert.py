@@ -1,4 +1,4 @@
-"""``convert_weights``: rewrites a weight file so that it needs nothing beside it."""
+"""``convert``: rewrites a weight file so that it needs nothing beside it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     if args.to != "segfoundry" and (args.classes or args.record):
         raise UsageError(f"a file --to {args.to} holds no names: leave out --classes and --record")
 
-    from ..weights.conversion import check_target, convert_weights
+    from ..weights.convert_weights import check_target, convert_weights
 
     check_target(args.output, args.to, args.force)
 

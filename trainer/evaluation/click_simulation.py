@@ -22,7 +22,7 @@ from ...utils.draws import Draws
 from ...utils.prompts import Box, Point, Prompt
 from ...utils.structures.requests import ClickProtocol, PromptedMasks, Prompts, Strokes
 from ...utils.structures.samples import ObjectTruth, Sample
-from .prompt_views import PromptView, answer_views
+from .prompt_groups import PromptGroup, answer_groups
 
 OBJECTS_PER_RECORD = 5
 """Objects that are prompted together, as in the published evaluation; an image with more makes several records."""
@@ -70,17 +70,17 @@ class _Record:
         return len(self.truth)
 
     @property
-    def views(self) -> list[PromptView]:
+    def groups(self) -> list[PromptGroup]:
         """All strokes at once; with texts each object by itself, or it would look at the texts of the others."""
         if not self.texts:
-            return [PromptView(self.place, Prompts(self.strokes, shapes=self.shapes or ()), self.previous)]
-        views = []
+            return [PromptGroup(self.place, Prompts(self.strokes, shapes=self.shapes or ()), self.previous)]
+        groups = []
         for number, text in enumerate(self.texts):
             row = slice(number, number + 1)
             strokes = Strokes(self.strokes.positive[row], self.strokes.negative[row])
             previous = None if self.previous is None else self.previous[row]
-            views.append(PromptView(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
-        return views
+            groups.append(PromptGroup(self.place, Prompts(strokes, (text,), texts_explain_strokes=True), previous))
+        return groups
 
     def add(self, strokes: Strokes) -> None:
         """Replaces the strokes by ``strokes``, which hold the earlier ones and at most one new click per object."""
@@ -157,11 +157,11 @@ def _run(model: Promptable, encoded: Any, records: Sequence[_Record], protocol: 
 def _answers(model: Promptable, encoded: Any, view: Any, records: Sequence[_Record]) -> list[PromptedMasks]:
     """Returns the masks of each record's objects; ``view`` holds the encoded images by record."""
     if not any(record.texts for record in records):
-        views = [one for record in records for one in record.views]
-        return model.prompted(view, [one.prompts for one in views], [one.previous for one in views])
+        groups = [one for record in records for one in record.groups]
+        return model.prompted(view, [one.prompts for one in groups], [one.previous for one in groups])
     joined = []
     for record in records:
-        answers = answer_views(model, encoded, record.views, OBJECTS_PER_RECORD)
+        answers = answer_groups(model, encoded, record.groups, OBJECTS_PER_RECORD)
         logits, scores = ([getattr(answer, name)[:1] for answer in answers] for name in ("logits", "scores"))
         joined.append(PromptedMasks(torch.cat(logits), torch.cat(scores)))
     return joined

@@ -17,7 +17,7 @@ from ...datasets.records.split import Split
 from ...datasets.stream.loaders import EvalLoader, build_eval_loader
 from ...datasets.tasks.registry import find_task
 from ...modeling.base import MetaArch
-from ...modeling.modes import evaluation_mode
+from ...modeling.evaluation_mode import evaluation_mode
 from ...modeling.promptable import prompt_kinds
 from ...utils.config.sections import Shared
 from ...utils.errors import UserError
@@ -26,7 +26,7 @@ from ...utils.logging import get_logger
 from ..machine.distributed import Processes
 from ..machine.memory_use import memory_errors
 from ..machine.precision import Precision
-from .kinds import evaluation_kinds
+from .measured_tasks import evaluation_kinds
 from .passes import EvaluationPasses
 from .worst_pictures import WorstPictures
 

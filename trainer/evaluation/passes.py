@@ -15,7 +15,7 @@ from ...utils.structures.requests import ClickProtocol, PromptedMasks, Prompts, 
 from ...utils.structures.results import Prediction
 from ...utils.structures.samples import Batch, PhraseTruth
 from .click_simulation import OBJECTS_PER_RECORD, simulate_clicks
-from .prompt_views import PromptView, answer_views
+from .prompt_groups import PromptGroup, answer_groups
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,15 @@ class EvaluationPasses:
         self, view: Any, truths: Sequence[PhraseTruth], sizes: Sequence[tuple[int, int]]
     ) -> list[Any]:
         """Answers each phrase by itself with a stroke of its object; strokes lie in inputs of ``sizes``."""
-        views = []
+        groups = []
         for place, (truth, (height, width)) in enumerate(zip(truths, sizes, strict=True)):
             for text, owner in zip(truth.texts, truth.owner.tolist(), strict=True):
                 positive = np.zeros((1, height * width), bool)
                 positive[0, truth.strokes[owner]] = True
                 drawn = torch.from_numpy(positive).view(1, height, width).to(self.device)
                 strokes = Strokes(drawn, torch.zeros_like(drawn))
-                views.append(PromptView(place, Prompts(strokes, (text,), strokes_explain_texts=True)))
-        answers = iter(answer_views(self._promptable, view, views, OBJECTS_PER_RECORD))
+                groups.append(PromptGroup(place, Prompts(strokes, (text,), strokes_explain_texts=True)))
+        answers = iter(answer_groups(self._promptable, view, groups, OBJECTS_PER_RECORD))
         found = []
         for truth in truths:
             own = [next(answers) for _ in truth.texts]

@@ -1,4 +1,4 @@
-"""The verb ``measure``: weights, model, every data set of DATASETS.TEST, result files."""
+"""The verb ``evaluate``: weights, model, every data set of DATASETS.TEST, result files."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ..machine.launch import read_ranks
 from ..machine.precision import build_precision
 from ..machine.signals import StopSignals
 from ..plan import Plan, settle_classes
-from ..run_folder.folder import RunFolder, run_weights
 from ..run_folder.report_page import refresh_report
+from ..run_folder.run_folder import RunFolder, run_weights
 from ..weights.load_model import part_sources, read_weight_header
 from .measure import measure
 from .result_names import dataset_label, scalars

@@ -87,11 +87,11 @@ class EncodedImage:
             check_text(text)
         texts = () if text is None else (text,)
         if not prompts:
-            return self._ask(Prompts(texts=texts), None)
+            return self._first_answer(Prompts(texts=texts), None)
         strokes = self._strokes(prompts)
         scale = (self.input_size[1] / self.size[1], self.input_size[0] / self.size[0])
         shapes = (tuple(scaled(prompt, scale) for prompt in prompts),)
-        return self._ask(Prompts(strokes, texts, texts_explain_strokes=bool(texts), shapes=shapes), previous)
+        return self._first_answer(Prompts(strokes, texts, texts_explain_strokes=bool(texts), shapes=shapes), previous)
 
     def example(self, prompts: Sequence[Prompt]) -> Any:
         """Returns what strokes of one object show, for :meth:`like` on another image.
@@ -108,7 +108,7 @@ class EncodedImage:
     def like(self, example: Any) -> Answer:
         """Returns the mask of the object that looks like an :meth:`example`; UserError as there."""
         self.require("reference")
-        return self._ask(Prompts(reference=example), None)
+        return self._first_answer(Prompts(reference=example), None)
 
     def decode(self, tasks: Sequence[str], categories: Sequence[Category] | None = None) -> Prediction:
         """Returns what the network predicts without prompts.
@@ -157,7 +157,7 @@ class EncodedImage:
         move = lambda array: torch.from_numpy(array).to(self.predictor.device)  # noqa: E731
         return Strokes(move(drawn.positive), move(drawn.negative))
 
-    def _ask(self, prompts: Prompts, previous: Tensor | None) -> Answer:
+    def _first_answer(self, prompts: Prompts, previous: Tensor | None) -> Answer:
         """Returns the first answer to the prompts."""
         model = self.model
         with self.predictor.running():

@@ -18,7 +18,7 @@ from ...datasets.stream.collate import collate
 from ...datasets.tasks.registry import all_result_tasks
 from ...datasets.transforms.resize import FixedResize
 from ...modeling.base import MetaArch
-from ...modeling.modes import evaluation_mode
+from ...modeling.evaluation_mode import evaluation_mode
 from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import UserError

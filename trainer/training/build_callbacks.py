@@ -10,8 +10,8 @@ from ...datasets.records.record import Record, category_mapping
 from ...datasets.records.split import Split
 from ...modeling.promptable import prompt_kinds
 from ...utils.config.dump import dump
-from ..evaluation.kinds import evaluation_kinds
 from ..evaluation.measure import measure
+from ..evaluation.measured_tasks import evaluation_kinds
 from ..evaluation.result_names import dataset_label, scalars
 from ..machine.distributed import Processes
 from ..machine.signals import StopSignals

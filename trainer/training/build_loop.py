@@ -60,7 +60,7 @@ def build_loop(run: PreparedRun, processes: Processes, stop: StopSignals) -> Loo
 
 
 def loop_settings(cfg: Shared, steps: int, per_epoch: float = math.inf) -> LoopSettings:
-    """Reads the loop's settings from the configuration; ``steps`` and ``per_epoch`` are those of :class:`Length`."""
+    """Reads the loop's settings from the configuration; ``steps`` and ``per_epoch``: the run's ``Length``."""
     clip = cfg.SOLVER.CLIP_GRADIENTS
     return LoopSettings(
         seed=cfg.SEED,

@@ -24,7 +24,7 @@ log = get_logger(__name__)
 class _OneStep(Loop):
     """A loop that measures its first forward and backward pass and changes no weight."""
 
-    def measure(self) -> tuple[float, float, int]:
+    def time_step(self) -> tuple[float, float, int]:
         """Returns seconds for data, seconds for computing, and the images of the step."""
         self.model.train()
         started = time.perf_counter()
@@ -64,7 +64,7 @@ def dry_run(plan: Plan) -> int:
         settings = loop_settings(cfg, length.steps, length.per_epoch)
         loop = _OneStep(model, state, data, settings, processes=processes, stop=StopSignals())
         with memory_errors(device, settings.memory_keys):
-            fetching, computing, images = loop.measure()
+            fetching, computing, images = loop.time_step()
         memory = peak_memory(device) + _later_memory(state)
         step = computing * 1.05  # the update itself
         log.info(

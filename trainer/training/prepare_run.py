@@ -18,7 +18,7 @@ from ..machine.distributed import Processes
 from ..machine.environment import describe_machine
 from ..plan import Plan
 from ..run_folder.checkpoints import Checkpoint
-from ..run_folder.folder import RunFolder
+from ..run_folder.run_folder import RunFolder
 
 log = get_logger(__name__)
 

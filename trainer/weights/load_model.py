@@ -23,7 +23,7 @@ from ...utils.errors import CheckpointError, ConfigError, UserError
 from ...utils.logging import get_logger
 from ...utils.palette import distinct_color
 from ...utils.structures.category import Category
-from ..run_folder.folder import run_weights
+from ..run_folder.run_folder import run_weights
 
 log = get_logger(__name__)
 

@@ -26,7 +26,7 @@ NOTHING = -32.0
 
 
 @dataclass(frozen=True)
-class _Ask:
+class _ObjectRequest:
     """One object: the place of its image, what is said about it, and the logits (4 g, 4 g) of its last answer."""
 
     image: int
@@ -60,22 +60,24 @@ def answer_prompts(
     Raises:
         ValueError: if there are texts or references among the prompts.
     """
-    asks: list[_Ask] = []
+    requests: list[_ObjectRequest] = []
     counts = []
     for place, one in enumerate(prompts):
         if one.texts or one.reference is not None:
             raise ValueError("SAM takes points, boxes and other strokes, no texts and no objects of other images")
         objects = object_prompts(one)
         before = None if previous is None else previous[place]
-        asks += [_Ask(place, prompt, None if before is None else before[n]) for n, prompt in enumerate(objects)]
+        requests += [
+            _ObjectRequest(place, prompt, None if before is None else before[n]) for n, prompt in enumerate(objects)
+        ]
         counts.append(len(objects))
     side = model.prompt_encoder.mask_input_size
-    logits = encoded.embeddings.new_full((len(asks), side, side), NOTHING)
-    scores = encoded.embeddings.new_zeros(len(asks))
-    for form, places in _by_form(asks).items():
+    logits = encoded.embeddings.new_full((len(requests), side, side), NOTHING)
+    scores = encoded.embeddings.new_zeros(len(requests))
+    for form, places in _by_form(requests).items():
         for start in range(0, len(places) if any(form[:2]) else 0, TOGETHER):
             part = places[start : start + TOGETHER]
-            logits[part], scores[part] = _answer(model, encoded, [asks[place] for place in part])
+            logits[part], scores[part] = _answer(model, encoded, [requests[place] for place in part])
     return [PromptedMasks(*parts) for parts in zip(logits.split(counts), scores.split(counts), strict=True)]
 
 
@@ -87,29 +89,31 @@ def answered_masks(model: Sam, encoded: Encoded, answers: Sequence[PromptedMasks
     ]
 
 
-def _by_form(asks: Sequence[_Ask]) -> dict[tuple[int, bool, bool], list[int]]:
+def _by_form(requests: Sequence[_ObjectRequest]) -> dict[tuple[int, bool, bool], list[int]]:
     groups: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
-    for place, ask in enumerate(asks):
-        groups[ask.form].append(place)
+    for place, request in enumerate(requests):
+        groups[request.form].append(place)
     return groups
 
 
-def _answer(model: Sam, encoded: Encoded, asks: Sequence[_Ask]) -> tuple[Tensor, Tensor]:
+def _answer(model: Sam, encoded: Encoded, requests: Sequence[_ObjectRequest]) -> tuple[Tensor, Tensor]:
     """Returns logits (P, 4 g, 4 g) and scores (P,) of prompts of one form."""
-    points, boxed, remembered = asks[0].form
+    points, boxed, remembered = requests[0].form
     device = encoded.embeddings.device
     ambiguous = (points, boxed, remembered) == (1, False, False)
     low_res, iou = model.predict_masks(
         encoded.embeddings,
-        points=_floats([ask.prompt.points for ask in asks], device) if points else None,
-        labels=torch.tensor([ask.prompt.labels for ask in asks], device=device) if points else None,
-        boxes=_floats([ask.prompt.box for ask in asks], device) if boxed else None,
-        masks=torch.stack([ask.previous for ask in asks if ask.previous is not None])[:, None] if remembered else None,
-        image_index=torch.tensor([ask.image for ask in asks], device=device),
+        points=_floats([request.prompt.points for request in requests], device) if points else None,
+        labels=torch.tensor([request.prompt.labels for request in requests], device=device) if points else None,
+        boxes=_floats([request.prompt.box for request in requests], device) if boxed else None,
+        masks=torch.stack([request.previous for request in requests if request.previous is not None])[:, None]
+        if remembered
+        else None,
+        image_index=torch.tensor([request.image for request in requests], device=device),
         multimask=ambiguous,
     )
     best = iou.argmax(dim=1)
-    rows = torch.arange(len(asks), device=device)
+    rows = torch.arange(len(requests), device=device)
     return low_res[rows, best].float(), iou[rows, best].float().clamp(0, 1)
 
 

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from ...layers.adapters import spatial_adapter
 from ..config import SeemConfig
 from .focal_modulation import DepthwiseFocalBlock, FocalBlock, FocalModulation, channels_last
-from .focalnet_weights import fit_focal_weights, published_names
+from .focalnet_weights import fit_focal_weights, published_tensors
 
 
 class FocalPatchEmbed(nn.Module):
@@ -212,7 +212,7 @@ class FocalNet(nn.Module):
 
     def fit_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Translates weights in transformers' layout, and fits focal kernels of other sizes."""
-        return fit_focal_weights(published_names(state), self.state_dict())
+        return fit_focal_weights(published_tensors(state), self.state_dict())
 
 
 def drop_path_rates(last: float, count: int) -> list[float]:

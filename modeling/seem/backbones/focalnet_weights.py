@@ -24,7 +24,7 @@ _TRANSFORMERS = (
 )
 
 
-def published_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def published_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Translates the names of transformers' FocalNet classes; other names stay as they are."""
     translated = {}
     for name, tensor in state.items():

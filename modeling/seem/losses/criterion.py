@@ -162,19 +162,21 @@ class SetCriterion(nn.Module):
             logit_scale: logarithm of the factor on the similarity of queries and texts; needed with ``grounding``.
         """
         with torch.autocast(output.mask_features.device.type, enabled=False):
-            tasks = self._tasks(output, targets, spatial_masks, grounding, logit_scale)
+            families = self._families(output, targets, spatial_masks, grounding, logit_scale)
             if totals is None:
                 num_queries = output.final.logits.shape[1]
                 totals = self.normalizers(targets, num_queries, spatial_masks=spatial_masks, grounding=grounding)
             features = output.mask_features.float()
-            masks = {task.name: [m.float() for m in task.masks] for task in tasks}
-            matched = self.match(tasks, features, masks, rng, positions)
+            masks = {family.name: [m.float() for m in family.masks] for family in families}
+            matched = self.match(families, features, masks, rng, positions)
             pairs = {name: [a.pairs(features.device) for a in images] for name, images in matched.items()}
             losses = self.zeros(len(output.layers), features.device)
-            for task in tasks:
-                terms = self._terms(task, features, masks[task.name], pairs[task.name], rng, positions, dict(totals))
-                for i in range(len(task.mask_embed)):
-                    losses |= {f"loss_{task.name}_{term}_{i}": value[i] for term, value in terms.items()}
+            for family in families:
+                terms = self._terms(
+                    family, features, masks[family.name], pairs[family.name], rng, positions, dict(totals)
+                )
+                for i in range(len(family.mask_embed)):
+                    losses |= {f"loss_{family.name}_{term}_{i}": value[i] for term, value in terms.items()}
         return losses
 
     def zeros(self, num_outputs: int, device: torch.device) -> dict[str, Tensor]:
@@ -196,7 +198,7 @@ class SetCriterion(nn.Module):
         """Returns how many outputs, counted from the final one, a family supervises."""
         return min(self.top_layers.get(family, num_outputs), num_outputs if self.deep_supervision else 1)
 
-    def _tasks(
+    def _families(
         self,
         output: DecoderOutput,
         targets: Sequence[Targets],
@@ -208,64 +210,64 @@ class SetCriterion(nn.Module):
         layers = {f: output.layers[::-1][: self._supervised(f, len(output.layers))] for f in FAMILIES}
         wanted = {name.partition("_")[0] for name in self.weights}
         wanted = {family for family in wanted if layers[family]}
-        tasks: list[LossFamily] = []
+        families: list[LossFamily] = []
         if "mask" in wanted:
-            tasks.append(ObjectLosses(layers["mask"], targets, self.empty_weight))
+            families.append(ObjectLosses(layers["mask"], targets, self.empty_weight))
         if "spatial" in wanted and spatial_masks is not None and output.positive_means is not None:
-            tasks.append(SpatialLosses(layers["spatial"], spatial_masks, output.positive_means))
+            families.append(SpatialLosses(layers["spatial"], spatial_masks, output.positive_means))
         if "grounding" in wanted and grounding is not None and logit_scale is not None:
-            tasks.append(GroundingLosses(layers["grounding"], grounding, logit_scale, self.kind_weights))
-        return tasks
+            families.append(GroundingLosses(layers["grounding"], grounding, logit_scale, self.kind_weights))
+        return families
 
     @torch.no_grad()
     def match(
         self,
-        tasks: Sequence[LossFamily],
+        families: Sequence[LossFamily],
         features: Tensor,
         masks: Mapping[str, Sequence[Tensor]],
         rng: Draws,
         positions: Sequence[int],
     ) -> dict[str, list[Assignment]]:
-        """Matches all tasks, images and outputs, each at its own points, with one wait for the device.
+        """Matches all families, images and outputs, each at its own points, with one wait for the device.
 
         Args:
-            tasks: the families.
+            families: the families.
             features: (B, D, H/4, W/4) float32 mask features.
-            masks: per task and image, (M, H, W) float32 target masks.
-            rng: draws "match/{task}/{output}" of shape (P, 2) per image.
+            masks: per family and image, (M, H, W) float32 target masks.
+            rng: draws "match/{family}/{output}" of shape (P, 2) per image.
             positions: keys of the images' draws.
 
         Returns:
-            Per task and image, which query stands for which target.
+            Per family and image, which query stands for which target.
         """
         costs = []
         shape = (self.matcher.num_points, 2)
-        for task in tasks:
-            for b, targets in enumerate(masks[task.name]):
+        for family in families:
+            for b, targets in enumerate(masks[family.name]):
                 if len(targets) == 0:
                     continue
-                class_cost, forbidden = task.class_cost(b), task.forbidden(b)
-                for i, embed in enumerate(task.mask_embed[:, b]):
-                    points = rng.uniform(f"match/{task.name}/{i}", shape, sample=positions[b], device=features.device)
+                class_cost, forbidden = family.class_cost(b), family.forbidden(b)
+                for i, embed in enumerate(family.mask_embed[:, b]):
+                    points = rng.uniform(f"match/{family.name}/{i}", shape, sample=positions[b], device=features.device)
                     problem = MatchProblem(embed, features[b], targets, class_cost[i], points, forbidden)
                     costs.append(self.matcher.cost(problem))
-        occupied = [m.flatten(1).any(dim=1).float() for task in tasks for m in masks[task.name]]
+        occupied = [m.flatten(1).any(dim=1).float() for family in families for m in masks[family.name]]
         host = to_host(costs + occupied)
         host_costs, host_occupied = iter(host[: len(costs)]), iter(host[len(costs) :])
         return {
-            task.name: [
+            family.name: [
                 Assignment(
-                    [assign(next(host_costs)) if len(m) else NO_PAIRS for _ in task.mask_embed],
+                    [assign(next(host_costs)) if len(m) else NO_PAIRS for _ in family.mask_embed],
                     next(host_occupied) > 0,
                 )
-                for m in masks[task.name]
+                for m in masks[family.name]
             ]
-            for task in tasks
+            for family in families
         }
 
     def _terms(
         self,
-        task: LossFamily,
+        family: LossFamily,
         features: Tensor,
         masks: Sequence[Tensor],
         pairs: Sequence[MatchedPairs],
@@ -274,23 +276,23 @@ class SetCriterion(nn.Module):
         totals: dict[str, float],
     ) -> dict[str, Tensor]:
         """Returns the weighted terms of one family, (L,) each; terms without a weight are left out."""
-        names = {term: f"{task.name}_{term}" for term in TERMS}
+        names = {term: f"{family.name}_{term}" for term in TERMS}
         weights = {term: self.weights[name] for term, name in names.items() if name in self.weights}
         # Zero that keeps every parameter of the family in the graph when nothing is matched.
-        zero = 0 * (task.mask_embed.sum() + features.sum()) if not any(p.queries.numel() for p in pairs) else 0.0
+        zero = 0 * (family.mask_embed.sum() + features.sum()) if not any(p.queries.numel() for p in pairs) else 0.0
         terms = {}
         if "ce" in weights:
-            terms["ce"] = task.class_loss(pairs, totals) + zero
+            terms["ce"] = family.class_loss(pairs, totals) + zero
         if "bce" in weights or "dice" in weights:
-            bce, dice = self._mask_losses(task, features, masks, pairs, rng, positions)
-            normalizer = max(totals[task.mask_normalizer], 1.0)
+            bce, dice = self._mask_losses(family, features, masks, pairs, rng, positions)
+            normalizer = max(totals[family.mask_normalizer], 1.0)
             terms["bce"], terms["dice"] = bce / normalizer + zero, dice / normalizer + zero
-        factor = float(task.enabled(totals))
+        factor = float(family.enabled(totals))
         return {term: weight * factor * terms[term] for term, weight in weights.items()}
 
     def _mask_losses(
         self,
-        task: LossFamily,
+        family: LossFamily,
         features: Tensor,
         masks: Sequence[Tensor],
         pairs: Sequence[MatchedPairs],
@@ -298,19 +300,19 @@ class SetCriterion(nn.Module):
         positions: Sequence[int],
     ) -> tuple[Tensor, Tensor]:
         """Returns binary cross-entropy and dice (L,), summed over the matched pairs of all images."""
-        num_outputs = len(task.mask_embed)
-        bce = dice = task.mask_embed.new_zeros(num_outputs)
+        num_outputs = len(family.mask_embed)
+        bce = dice = family.mask_embed.new_zeros(num_outputs)
         for b, pair in enumerate(pairs):
             count = pair.queries.shape[1]
             if count == 0:
                 continue
             output = torch.arange(num_outputs, device=features.device)[:, None]
-            embed = task.mask_embed[:, b][output, pair.queries].flatten(0, 1)
+            embed = family.mask_embed[:, b][output, pair.queries].flatten(0, 1)
             logits = (embed @ features[b].flatten(1)).unflatten(1, features.shape[2:])  # (L n, H/4, W/4)
             sums = []
             # One output at a time: points and float copies of the targets of all outputs would take much memory.
             for i, (maps, index) in enumerate(zip(logits.split(count), pair.targets, strict=True)):
-                points = self.loss_points(f"points/{task.name}/{i}", maps.detach(), rng, positions[b])
+                points = self.loss_points(f"points/{family.name}/{i}", maps.detach(), rng, positions[b])
                 target = sample_points(masks[b][index, None], points)[:, 0]
                 sampled = sample_points(maps[:, None], points)[:, 0]
                 sums += [mask_bce(sampled, target).sum(), mask_dice(sampled.sigmoid(), target).sum()]

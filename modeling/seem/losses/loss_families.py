@@ -1,9 +1,9 @@
 """The three families of SEEM's losses: object masks, masks answering strokes, masks answering texts.
 
-A task says what is matched with what, and holds the family's class term; the mask terms are the same for all three
+A family says what is matched with what, and holds its class term; the mask terms are the same for all three
 (:mod:`segfoundry.modeling.seem.losses.criterion`).
 
-Letters in shapes: L supervised outputs (the final one first), B images, Q queries of the task, K categories (without
+Letters in shapes: L supervised outputs (the final one first), B images, Q queries of the family, K categories (without
 background), M masks of one image, n matched pairs of one image and output, D mask width, P text width.
 """
 

@@ -120,9 +120,9 @@ class PromptAnswerer:
         answers: list[dict[int, tuple[Tensor, Tensor]]] = [{} for _ in prompts]
         for kind, requests in passes.items():
             images = encoded.groups[kind.group].select(
-                [where[a.place][1] for a in requests], [a.place for a in requests]
+                [where[r.place][1] for r in requests], [r.place for r in requests]
             )
-            memory = [previous[a.place] for a in requests] if previous is not None and kind.remembers else None
+            memory = [previous[r.place] for r in requests] if previous is not None and kind.remembers else None
             for request, masks, scores in zip(
                 requests, *self._pass(images, requests, prompts, memory, kind, rng), strict=True
             ):
@@ -173,7 +173,7 @@ class PromptAnswerer:
         rng: Draws | None,
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Returns, per request, its masks (answers, h, w) and their scores (answers,)."""
-        shown = DecoderPrompts(
+        decoder_prompts = DecoderPrompts(
             texts_explain_strokes=kind.texts_explain_strokes,
             strokes_explain_texts=kind.strokes_explain_texts,
             objects=False,
@@ -185,16 +185,18 @@ class PromptAnswerer:
         if most:
             positive, negative = [s.positive for s in strokes], [s.negative for s in strokes]
             memory = None if previous is None else _stack_memory(previous, requests, most)
-            shown.spatial = SpatialPrompt(positive, negative, most, memory)
+            decoder_prompts.spatial = SpatialPrompt(positive, negative, most, memory)
         phrases = None
         if any(request.texts for request in requests):
             phrases = encode_phrases(self.encoder, [request.texts for request in requests], once=False)
-            shown.text = phrases.prompt
+            decoder_prompts.text = phrases.prompt
         if kind.by_reference:
-            shown.reference = ReferencePrompt.stack([a.reference for a in requests if a.reference is not None])
+            decoder_prompts.reference = ReferencePrompt.stack(
+                [r.reference for r in requests if r.reference is not None]
+            )
         # Nothing here is classified: no category but "background".
         no_classes = self.encoder.encoder.lang_proj.new_zeros(1, self.encoder.encoder.lang_proj.shape[1])
-        output = self.decoder(images.features, None, no_classes, shown, rng)
+        output = self.decoder(images.features, None, no_classes, decoder_prompts, rng)
         embeds = None if phrases is None else pad_sequence(phrases.embeds, batch_first=True)
         return self._answers(images, requests, strokes, output, embeds)
 

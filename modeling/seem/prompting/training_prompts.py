@@ -27,7 +27,7 @@ from ..text.phrases import encode_phrases, text_groups
 
 
 @dataclass(frozen=True)
-class TrainingTasks:
+class TrainingSwitches:
     """What is trained.
 
     Attributes:

@@ -16,7 +16,7 @@ from segfoundry.modeling.promptable import Promptable, TakesReferences, prompt_k
 from segfoundry.modeling.seem.config import tiny
 from segfoundry.modeling.weights.layouts import PublishedLayout, TransformersLayout
 from segfoundry.trainer.run_folder.checkpoints import write_weights
-from segfoundry.trainer.weights.conversion import convert_weights
+from segfoundry.trainer.weights.convert_weights import convert_weights
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import UserError

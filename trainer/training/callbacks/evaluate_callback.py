@@ -23,7 +23,7 @@ class EvaluateCallback(Callback):
     """Evaluates when it is due, and once more after a resume that found an evaluation missing.
 
     Args:
-        evaluators: data set name -> function that evaluates the current weights; it returns the scalar metrics
+        evaluations: data set name -> function that evaluates the current weights; it returns the scalar metrics
             ``DATASET/KIND/METRIC`` on process 0, an empty mapping elsewhere, and None when it was broken off.
         every: steps between evaluations; 0: none by steps.
         every_epochs: epochs between evaluations; 0: none by epochs.
@@ -37,7 +37,7 @@ class EvaluateCallback(Callback):
 
     def __init__(
         self,
-        evaluators: dict[str, Callable[[], dict[str, float] | None]],
+        evaluations: dict[str, Callable[[], dict[str, float] | None]],
         *,
         every: int,
         every_epochs: float,
@@ -47,12 +47,12 @@ class EvaluateCallback(Callback):
         best: Path,
         about: dict[str, Any],
     ) -> None:
-        self.evaluators = evaluators
+        self.evaluations = evaluations
         self.every, self.period = every, every_epochs * steps_per_epoch
         self.at_start, self.metric, self.best, self.about = at_start, metric, best, about
 
     def _due(self, loop: Loop) -> bool:
-        if not self.evaluators:
+        if not self.evaluations:
             return loop.done
         if loop.step == 0:
             return self.at_start
@@ -71,7 +71,7 @@ class EvaluateCallback(Callback):
         metrics: dict[str, float] = {}
         records = []
         with loop.state.ema.applied() if loop.state.ema else nullcontext():
-            for name, evaluator in self.evaluators.items():
+            for name, evaluator in self.evaluations.items():
                 started = time.perf_counter()
                 found = evaluator()
                 if found is None:
@@ -88,7 +88,7 @@ class EvaluateCallback(Callback):
 
     def _keep_best(self, loop: Loop, metrics: dict[str, float]) -> None:
         """Saves the weights when the deciding metric is better than ever; without any metric the last weights count."""
-        name = pick_metric(self.metric, metrics) if self.evaluators else None
+        name = pick_metric(self.metric, metrics) if self.evaluations else None
         value = metrics.get(name) if name else None
         best = loop.state.counters.best
         if best is not None and best["value"] is not None and name in (None, best["metric"]):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ....utils.files import atomic_write_text, human_size
+from ....utils.files import human_size
 from ....utils.logging import get_logger
 from ...machine.memory_use import peak_memory
 from ..loop import Callback, Loop
@@ -137,17 +137,3 @@ class JsonLinesCallback(Callback):
         if loop.processes.main:
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
-
-
-def truncate_records(path: Path, step: int) -> None:
-    """Removes lines of ``metrics.jsonl`` after ``step``, and a last line cut off by a crash: they are written again."""
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
-        try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    atomic_write_text(path, "".join(kept))

@@ -13,8 +13,8 @@ from segfoundry.datasets.records.catalog import find_record
 from segfoundry.datasets.records.split import Split
 from segfoundry.datasets.stream.loaders import build_eval_loader
 from segfoundry.datasets.tasks.registry import find_task
-from segfoundry.trainer.evaluation.kinds import evaluation_kinds
 from segfoundry.trainer.evaluation.measure import measure
+from segfoundry.trainer.evaluation.measured_tasks import evaluation_kinds
 from segfoundry.trainer.evaluation.passes import EvaluationPasses
 from segfoundry.trainer.evaluation.result_names import scalars
 from segfoundry.trainer.machine.distributed import Processes

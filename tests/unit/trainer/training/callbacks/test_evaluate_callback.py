@@ -87,7 +87,7 @@ def test_of_clicks_the_fewest_are_the_best(tmp_path):
     state = toy_state()
     callback = evaluation(tmp_path, [], every=1)
     values = iter([4.0, 2.5, 3.0])
-    callback.evaluators = {"set": lambda: {"set/interactive/noc@0.5": 1.0, "set/interactive/noc@0.85": next(values)}}
+    callback.evaluations = {"set": lambda: {"set/interactive/noc@0.5": 1.0, "set/interactive/noc@0.85": next(values)}}
     toy_loop(state, 3, callbacks=[callback]).run()
     assert state.counters.best == {"metric": "set/interactive/noc@0.85", "value": 2.5, "step": 2}
 
@@ -103,7 +103,7 @@ def test_averaged_weights_are_evaluated_and_saved_as_best(tmp_path):
     state = toy_state(ema=0.9)
     seen = []
     callback = evaluation(tmp_path, [])
-    callback.evaluators = {"set": lambda: (seen.append(copy(state.weights())), {"set/panoptic/PQ": 1.0})[1]}
+    callback.evaluations = {"set": lambda: (seen.append(copy(state.weights())), {"set/panoptic/PQ": 1.0})[1]}
     toy_loop(state, 3, callbacks=[callback]).run()
     average = state.ema.tensors()
     assert all(torch.equal(seen[0][n], average[n]) for n in average)
@@ -115,7 +115,7 @@ def test_averaged_weights_are_evaluated_and_saved_as_best(tmp_path):
 def test_without_evaluation_sets_the_last_weights_are_the_best(tmp_path):
     state = toy_state()
     callback = evaluation(tmp_path, [], every=1)
-    callback.evaluators = {}
+    callback.evaluations = {}
     toy_loop(state, 3, callbacks=[callback]).run()
     assert state.counters.best == {"metric": None, "value": None, "step": 3}
     assert (tmp_path / "best" / "model.safetensors").is_file()

@@ -5,12 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from segfoundry.modeling.sam.everything.crops import crop_boxes, layer_grids, place_masks
 from segfoundry.modeling.sam.everything.mask_quality import overlaps
 from segfoundry.modeling.sam.everything.small_regions import remove_small_regions
-from segfoundry.modeling.sam.network.mask_upscale import MaskUpscaler
 
 from .....support import goldens
 from ..golden_cases import everything
@@ -93,20 +91,3 @@ def test_corners_connect_and_the_largest_island_stays():
     assert np.array_equal(remove_small_regions(mask, 99, "islands")[0].nonzero(), ([0, 1], [0, 1]))
     with pytest.raises(ValueError, match="'gaps'"):
         remove_small_regions(mask, 2, "gaps")
-
-
-@pytest.mark.parametrize(("inside", "size"), [((64, 40), (90, 57)), ((1, 64), (1, 200)), ((64, 64), (7, 7))])
-def test_one_product_equals_two_interpolations(inside, size):
-    low_res = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
-    padded = F.interpolate(low_res[:, None], (64, 64), mode="bilinear", align_corners=False)
-    expected = F.interpolate(padded[..., : inside[0], : inside[1]], size, mode="bilinear", align_corners=False)[:, 0]
-    upscaler = MaskUpscaler(16, 64, inside, size, torch.device("cpu"))
-    torch.testing.assert_close(upscaler.columns_first(low_res), expected.mT, rtol=0, atol=5e-6)
-    torch.testing.assert_close(upscaler.rows_first(low_res), expected, rtol=0, atol=5e-6)
-    dense = MaskUpscaler(16, 64, inside, size, torch.device("cpu"))
-    dense._sparse, dense._rows, dense._columns = False, *map(_dense, (dense._rows, dense._columns))
-    torch.testing.assert_close(dense.columns_first(low_res.bfloat16()), expected.mT, rtol=0, atol=5e-2)
-
-
-def _dense(matrix):
-    return torch.from_numpy(matrix.toarray())

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from segfoundry.trainer.run_folder.folder import RunFolder, run_weights
-from segfoundry.trainer.training.callbacks.log_callbacks import truncate_records
+from segfoundry.trainer.run_folder.metrics_log import truncate_records
+from segfoundry.trainer.run_folder.run_folder import RunFolder, run_weights
 from segfoundry.utils.config.dump import dump
 from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import CheckpointError, ConfigError, UserError
@@ -150,7 +150,7 @@ def test_truncation_passes_over_lines_that_are_no_records(tmp_path):
 def test_a_folder_in_use_is_refused_and_free_again_when_its_process_dies(tmp_path):
     script = (
         "import sys, time\nfrom pathlib import Path\n"
-        "from segfoundry.trainer.run_folder.folder import RunFolder\n"
+        "from segfoundry.trainer.run_folder.run_folder import RunFolder\n"
         "folder = RunFolder(Path(sys.argv[1]))\nfolder.path.mkdir(exist_ok=True)\nfolder._take_lock()\n"
         "print('locked', flush=True)\ntime.sleep(900)\n"
     )

@@ -1,4 +1,4 @@
-"""Modes that a network is put into for a while."""
+"""Evaluation mode for a while, whatever the modes of the parts were."""
 
 from __future__ import annotations
 

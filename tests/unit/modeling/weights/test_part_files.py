@@ -28,7 +28,7 @@ from segfoundry.trainer.training.build_state import build_state
 from segfoundry.trainer.training.optimizer import build_optimizer
 from segfoundry.trainer.training.start import train
 from segfoundry.trainer.training.state import TrainState
-from segfoundry.trainer.weights.conversion import convert_weights
+from segfoundry.trainer.weights.convert_weights import convert_weights
 from segfoundry.utils.config.engine import load_config
 from segfoundry.utils.config.sections import Shared
 from segfoundry.utils.errors import CheckpointError

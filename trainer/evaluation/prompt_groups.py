@@ -1,4 +1,4 @@
-"""Prompts that must not see each other: each is asked on a view of its image of its own."""
+"""Groups of prompts that must not see each other: each group is asked on a copy of its image's features."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ...utils.structures.requests import PromptedMasks, Prompts
 
 
 @dataclass(frozen=True)
-class PromptView:
-    """Prompts that see each other.
+class PromptGroup:
+    """Prompts of one image that see each other.
 
     Attributes:
         place: of the image among the encoded ones.
@@ -27,18 +27,18 @@ class PromptView:
     previous: Tensor | None = None
 
 
-def answer_views(model: Promptable, encoded: Any, views: Sequence[PromptView], together: int) -> list[PromptedMasks]:
-    """Returns the answer to each view, which does not depend on the others.
+def answer_groups(model: Promptable, encoded: Any, groups: Sequence[PromptGroup], together: int) -> list[PromptedMasks]:
+    """Returns the answer to each group, which does not depend on the others.
 
     Args:
         model: takes the prompts.
         encoded: images, from ``model.encode``.
-        views: any number of each image.
-        together: most views that share a pass; each holds a copy of its image's features.
+        groups: any number of each image.
+        together: most groups that share a pass; each holds a copy of its image's features.
     """
     answers: list[PromptedMasks] = []
-    for start in range(0, len(views), together):
-        part = views[start : start + together]
+    for start in range(0, len(groups), together):
+        part = groups[start : start + together]
         selected = model.select(encoded, [one.place for one in part])
         answers += model.prompted(selected, [one.prompts for one in part], [one.previous for one in part])
     return answers

@@ -16,8 +16,8 @@ from ...utils.config.resolved import Resolved, diff
 from ...utils.errors import CheckpointError, ConfigError, UserError
 from ...utils.files import atomic_write_text
 from ...utils.logging import get_logger
-from ..training.callbacks.log_callbacks import truncate_records
 from .checkpoints import Checkpoint, CheckpointStore, open_checkpoint
+from .metrics_log import truncate_records
 
 log = get_logger(__name__)
 

@@ -192,7 +192,7 @@ def test_nothing_is_overwritten_without_force(run: Path, tmp_path: Path, capsys)
 
 
 def test_a_failed_write_leaves_the_old_file(run: Path, tmp_path: Path, monkeypatch) -> None:
-    import segfoundry.trainer.weights.conversion as module
+    import segfoundry.trainer.weights.convert_weights as module
 
     output = tmp_path / "model.safetensors"
     output.write_text("old")
