@@ -80,7 +80,7 @@ def test_labels_keep_values(tmp_path):
     index.save(tmp_path / "p.png")
     np.testing.assert_array_equal(read_label(tmp_path / "p.png"), [[0, 1], [2, 1]])
     np.testing.assert_array_equal(read_color_label(tmp_path / "p.png")[0, 1], [255, 0, 0])
-    Image.fromarray(np.dstack([RGB, RGB[..., :1]])).save(tmp_path / "rgba.png")
+    Image.fromarray(np.dstack([RGB, RGB[..., :1].clip(1)])).save(tmp_path / "rgba.png")
     np.testing.assert_array_equal(read_label(tmp_path / "rgba.png"), RGB)
 
 
