@@ -132,6 +132,7 @@ class _Work:
         self.batch_size = batch_size
         self.skip_corrupt = skip_corrupt
         self.max_pixels = int(predictor.cfg.INPUT.MAX_PIXELS)
+        self.bit_depth = str(predictor.cfg.INPUT.BIT_DEPTH)
         self.asked = predictor.result_tasks(tasks)
         self.summary = Summary()
 
@@ -141,7 +142,7 @@ class _Work:
         with ThreadPoolExecutor(_READERS) as pool:
 
             def start(group: list[tuple[int, InputFile]]) -> list[tuple[int, InputFile, Future[np.ndarray]]]:
-                return [(n, f, pool.submit(read_image, f.path, self.max_pixels)) for n, f in group]
+                return [(n, f, pool.submit(read_image, f.path, self.max_pixels, self.bit_depth)) for n, f in group]
 
             ahead = deque(map(start, islice(groups, 1)))
             while ahead:

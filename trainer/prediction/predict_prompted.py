@@ -11,7 +11,7 @@ from ...datasets.formats.prompt_file import ObjectToSegment
 from ...datasets.input_files import InputFile
 from ...datasets.writers.prompted_objects import PromptedWriter
 from ...utils.errors import DataError, UserError
-from ...utils.image_io import image_size, read_image
+from ...utils.image_io import image_size
 from ...utils.logging import get_logger
 from ...utils.palette import distinct_color
 from ...utils.prompts import PromptError, check_prompt
@@ -100,7 +100,7 @@ def _image(
     skip_corrupt: bool,
 ) -> None:
     try:
-        image = read_image(file.path, int(predictor.cfg.INPUT.MAX_PIXELS))
+        image = predictor.read(file.path)
     except DataError as error:
         if not skip_corrupt:
             raise DataError(f"{error} (--skip-corrupt leaves unreadable files out)") from error
