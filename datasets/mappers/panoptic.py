@@ -228,7 +228,7 @@ def read_semantic(item: ImageItem, classes: int, max_pixels: int = MAX_PIXELS) -
     assert item.semantic is not None
     if classes > IGNORED:
         raise DataError(f"{item.semantic}: semantic PNGs hold at most {IGNORED} categories, the data set has {classes}")
-    labels = read_label_map(item.semantic, max_pixels)
+    labels = read_label_map(item.semantic, max_pixels, item.semantic_coding.void if item.semantic_coding else IGNORED)
     if labels.ndim != 2:
         raise DataError(
             f"{item.semantic}: a colour picture, expected one channel with category indices (255 = ignored)"

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
-from ...utils.image_io import encode_png, read_color_label, read_image
+from ...utils.image_io import encode_png, read_color_label, read_image, transparent_pixels
 from ..formats.color_table import ColorTable
 from ..formats.grounding import OwnSentences, own_segment_sentences, template_sentences
 from ..formats.listing import list_images
@@ -62,13 +62,23 @@ class PrepareOptions:
 
 @dataclass
 class PrepareSummary:
-    """What was written: the record file, images per split, segments per category name, small things dropped."""
+    """What was written.
+
+    Attributes:
+        record: file.
+        images: per split.
+        segments: per category name.
+        dropped: small things.
+        orphans: files without a partner.
+        transparent: masks with transparent pixels.
+    """
 
     record: Path
     images: dict[str, int]
     segments: dict[str, int]
     dropped: int
     orphans: list[str]
+    transparent: list[str]
 
 
 @dataclass(frozen=True)
@@ -93,6 +103,7 @@ class _Done:
     annotation: dict[str, Any] = field(default_factory=dict)
     grounding: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
+    transparent: bool = False
     problem: str = ""
     mask: Path | None = None
     unknown: list[UnknownColor] = field(default_factory=list)
@@ -145,7 +156,9 @@ def prepare_color_masks(
         _write_record(folder / f"{name}.yaml", name, table, parts, options)
         manifest = _manifest(images, masks, options, summary) | {"files": count_files(folder) + 1}
         atomic_write_json(folder / MANIFEST, manifest)
-    return PrepareSummary(output / f"{name}.yaml", summary.images, summary.segments, summary.dropped, orphans)
+    return PrepareSummary(
+        output / f"{name}.yaml", summary.images, summary.segments, summary.dropped, orphans, summary.transparent
+    )
 
 
 def pair_files(images: Path, masks: Path, mask_suffix: str = "") -> tuple[dict[str, str], list[str]]:
@@ -231,7 +244,9 @@ def _convert_all(
         for segment in done.annotation["segments_info"]:
             counts[index_of[segment["category_id"]]] += 1
     dropped = sum(d.dropped for results in collected.values() for d in results)
-    return PrepareSummary(folder, {part: len(results) for part, results in collected.items()}, counts, dropped, [])
+    images_of = {part: len(results) for part, results in collected.items()}
+    transparent = [str(masks / pairs[d.info["file_name"]]) for r in collected.values() for d in r if d.transparent]
+    return PrepareSummary(folder, images_of, counts, dropped, [], transparent)
 
 
 def _image_ids(names: Sequence[str]) -> dict[str, int]:
@@ -250,7 +265,8 @@ def _convert_one(task: _Task) -> _Done:
         if mask.shape != image.shape:
             raise DataError(size_mismatch(task.image, image.shape[:2], task.mask, mask.shape[:2]))
         ids = SegmentIds(task.table.categories, task.options.seed, task.name)
-        result = segment_mask(mask, task.table, task.options.rules, ids)
+        transparent = transparent_pixels(task.mask)
+        result = segment_mask(mask, task.table, task.options.rules, ids, transparent)
         if result.unknown:
             return _Done(unknown=result.unknown, mask=task.mask)
         png = f"{Path(task.name).with_suffix('')}.png"
@@ -264,7 +280,7 @@ def _convert_one(task: _Task) -> _Done:
     keys = ("id", "category_id", "area", "bbox", "iscrowd")
     segments = [{key: segment[key] for key in keys} for segment in result.segments]
     annotation = {"image_id": task.image_id, "file_name": png, "segments_info": segments}
-    return _Done(info, annotation, grounding, result.dropped)
+    return _Done(info, annotation, grounding, result.dropped, transparent is not None)
 
 
 def _store(task: _Task, png: str, ids: np.ndarray, semantic: np.ndarray) -> None:

@@ -207,7 +207,7 @@ def _check_overlap(job: _Job, layers: Sequence[tuple[int, Mapping[str, Any], np.
 
 def _split_channels(job: _Job) -> dict[str, Any]:
     """Converts one two-channel PNG; runs in a worker."""
-    label = read_label(job.source)
+    label = read_label(job.source, void=job.void)
     if label.ndim != 3:
         raise DataError(f"{job.source}: a grey picture, expected colours with R = category id, G = instance number")
     packed = label[..., 0].astype(np.int32) << 16 | label[..., 2].astype(np.int32) << 8 | label[..., 1]

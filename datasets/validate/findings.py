@@ -60,6 +60,27 @@ KINDS: dict[str, Kind] = {
     # pictures
     "size-differs": Kind(ERROR, "sizes of image, PNG and JSON differ", "annotate at the image's own size"),
     "exif-rotated": Kind(WARNING, "image with EXIF rotation", "rotate the pixels; other tools may ignore the tag"),
+    "decoder-warning": Kind(
+        WARNING, "picture whose decoder complains", "restore or re-encode the file; part of it may be damaged"
+    ),
+    "image-dark": Kind(
+        WARNING,
+        "image of more than 8 bits in a small part of the range",
+        "say how many bits the values have (INPUT.BIT_DEPTH), or stretch them",
+    ),
+    "depth-differs": Kind(
+        WARNING,
+        "images of more than 8 bits are read by different ranges",
+        "give all the same range: INPUT.BIT_DEPTH 12 or 16",
+    ),
+    "pages-unread": Kind(
+        WARNING, "file of several pages or frames", "only the first is read; write the others as files of their own"
+    ),
+    "label-transparent": Kind(
+        WARNING,
+        "annotation picture with transparent pixels",
+        "they count as unlabelled, in foreground masks as background; write the picture without alpha",
+    ),
     "image-mode": Kind(NOTE, "image is not 8-bit RGB or grey", "it is converted when read"),
     "png-mode": Kind(WARNING, "panoptic PNG is not plain 8-bit RGB", "write it as RGB; other tools misread it"),
     "duplicate-in-split": Kind(WARNING, "the same image twice in a split", "keep one"),
