@@ -78,7 +78,7 @@ class PrepareSummary:
     segments: dict[str, int]
     dropped: int
     orphans: list[str]
-    transparent: list[str]
+    transparent: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ KINDS: dict[str, Kind] = {
     "file-name-unsafe": Kind(
         ERROR, "file name in the JSON leads out of its folder", "use names relative to the folder"
     ),
+    "file-name-foreign": Kind(
+        WARNING,
+        "file name as another machine writes it",
+        "it is read; for other tools write names relative to the folder, with /",
+    ),
     "image-missing": Kind(ERROR, "image missing", "restore the file, or remove its entries from the JSON"),
     "png-missing": Kind(ERROR, "panoptic PNG missing", "restore the file, or remove its annotation"),
     "semantic-missing": Kind(ERROR, "semantic PNG missing", "prepare --convert panoptic2semantic"),
@@ -176,6 +181,10 @@ class Findings:
         finding.count += count
         if len(finding.places) < _PLACES_KEPT:
             finding.places.append(place)
+
+    def keeps(self, code: str, split: str) -> bool:
+        """Tells whether the place of the next fault of that kind will be shown."""
+        return (code, split) not in self._found or len(self._found[code, split].places) < _PLACES_KEPT
 
     def extend(self, split: str, faults: Iterable[tuple[str, str]]) -> None:
         """Counts (code, place) pairs."""

@@ -205,6 +205,7 @@ PLANTED = {
     "json-invalid": lambda d: d.json.pop("annotations"),
     "path-outside-root": lambda d: d.record_text("root: .", "root: ./val\naliases: {}") or reroot(d),
     "file-name-unsafe": lambda d: d.json["annotations"][0].update(file_name="../panoptic/x.png"),
+    "file-name-foreign": lambda d: d.json["images"][0].update(file_name=f"D:\\scans\\{d.names[0]}"),
     "image-missing": lambda d: d.image(0).unlink(),
     "png-missing": lambda d: d.png(0).unlink(),
     "semantic-missing": lambda d: d.semantic(0).unlink(),
