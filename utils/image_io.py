@@ -204,7 +204,7 @@ def transparent_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.nda
                 return None
             orientation = _orientation(image)
             load_pixels(path, image)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     clear = transparent_in(image)
     return None if clear is None else _orient(clear, orientation)
@@ -260,7 +260,7 @@ def read_image_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageHe
             file.seek(0)
             bits = channel_bits(image, file.read(HEADER_BYTES))
             pages = page_count(image)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if orientation >= 5:
         height, width = width, height
@@ -302,7 +302,7 @@ def write_png(path: str | Path, array: np.ndarray, compress: int = 1) -> None:
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no system has such a name
         raise _unreadable(path, error) from error
 
 
@@ -349,12 +349,12 @@ def _not_an_image(file: BinaryIO) -> str:
     return f"no image; expected {known}, found a file that begins with {start[:16]!r}"
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: no such image file")
     if isinstance(error, IsADirectoryError):
         return DataError(f"{path}: is a folder, expected an image file")
-    return DataError(f"{path}: cannot be read ({error.strerror or error})")
+    return DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def _plain_png(data: np.ndarray, header: Image.Image) -> np.ndarray | None:

@@ -19,9 +19,20 @@ _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]|[A-Za-z]+://")
 _COMPARED = 2000  # names of which the nearest is searched: more would take seconds
 
 
+def is_absolute(name: str) -> bool:
+    """Tells whether a name is an absolute path on some system, or an address."""
+    return bool(_ABSOLUTE.match(name))
+
+
+def last_part(name: str) -> str:
+    """Returns the last part of a path of any system, ``%20`` and the like decoded."""
+    parts = _parts(unquote(name))
+    return parts[-1] if parts else name
+
+
 def foreign_cause(name: str) -> str:
     """Says what keeps a name from being one of a file here, such as "it holds a backslash"; empty: nothing."""
-    if _ABSOLUTE.match(name):
+    if is_absolute(name):
         return "it is an absolute path"
     if "\\" in name:
         return "it holds a backslash, as Windows writes paths"
@@ -35,9 +46,17 @@ def portable_name(name: str) -> str:
 
     Of an absolute path the last part stays. Names that lead upwards still do.
     """
-    if _ABSOLUTE.match(name):
+    if is_absolute(name):
         return _parts(name)[-1] if _parts(name) else name
     return PurePosixPath(name.replace("\\", "/")).as_posix()
+
+
+def storable(name: str) -> bool:
+    """Tells whether a file can have that name here."""
+    try:
+        return bool(name) and b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
 
 
 def find_file(folder: Path, name: str) -> Path:
@@ -49,12 +68,12 @@ def find_file(folder: Path, name: str) -> Path:
     path = folder / name
     if path.exists():
         return path
-    found = {}
+    found: dict[Path, None] = {}
     for parts in _readings(name):
         for start in range(len(parts)):
             candidate = folder.joinpath(*parts[start:])
             dropped = folder.joinpath(*parts[:1])
-            if candidate.is_file() and (start == 0 or _ABSOLUTE.match(name) or not dropped.is_dir()):
+            if candidate.is_file() and (start == 0 or is_absolute(name) or not dropped.is_dir()):
                 found[candidate] = None
     return next(iter(found)) if len(found) == 1 else path
 
@@ -96,7 +115,7 @@ class KnownNames:
         Of a relative name, leading folders may be dropped only where no such folder is here: else the file is missing.
         Those with the name's own suffix come alone.
         """
-        absolute = bool(_ABSOLUTE.match(name))
+        absolute = is_absolute(name)
         for parts in _readings(name):
             found = [known for known in self._alike(parts) if self._ends_agree(parts, known.split("/"), absolute)]
             if found:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.image_io import encode_png, read_color_label, read_image, transparent_pixels
 from ..formats.color_table import ColorTable
+from ..formats.foreign_names import KnownNames
 from ..formats.grounding import OwnSentences, own_segment_sentences, template_sentences
 from ..formats.listing import list_images
 from ..formats.panoptic import encode_panoptic_png
@@ -148,7 +149,7 @@ def prepare_color_masks(
         raise DataError(_list(f"{len(orphans)} files without a partner (leave them out with --skip_orphans):", orphans))
     if not pairs:
         raise DataError(f"{images} and {masks}: no image has a mask; they pair by file name without suffix")
-    _check_sentence_images(sentences, pairs)
+    sentences = _by_own_names(sentences, pairs)
     parts = split_names(list(pairs), options.split, options.seed)
     name = options.name or output.name
     with staged(output) as (folder,):
@@ -183,7 +184,12 @@ def split_names(names: Sequence[str], share: float, seed: int) -> dict[str, list
     The same names give the same split on every machine; both parts get at least one of two or more names (unless the
     share is 1).
     """
-    ranked = sorted(names, key=lambda name: hashlib.blake2b(f"{seed}/{Path(name).with_suffix('')}".encode()).digest())
+    ranked = sorted(
+        names,
+        key=lambda name: hashlib.blake2b(
+            f"{seed}/{Path(name).with_suffix('')}".encode("utf-8", "surrogatepass")
+        ).digest(),
+    )
     count = round(share * len(names))
     if share < 1 and len(names) > 1:
         count = min(max(count, 1), len(names) - 1)
@@ -308,7 +314,9 @@ def _ground(task: _Task, ids: np.ndarray, segments: list[dict[str, Any]]) -> lis
     categories = task.table.categories
     names = {s["id"]: categories[s["category"]].name for s in segments}
     own = own_segment_sentences(task.sentences.images.get(task.name, ()), ids, names, task.name)
-    digest = hashlib.blake2b(f"{task.options.seed}/sentences/{task.name}".encode(), digest_size=16).digest()
+    digest = hashlib.blake2b(
+        f"{task.options.seed}/sentences/{task.name}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
     rows = []
     for segment in segments:
@@ -364,10 +372,24 @@ def _manifest(images: Path, masks: Path, options: PrepareOptions, summary: Prepa
     }
 
 
-def _check_sentence_images(sentences: OwnSentences, pairs: dict[str, str]) -> None:
-    unknown = [name for name in sentences.images if name not in pairs]
+def _by_own_names(sentences: OwnSentences, pairs: dict[str, str]) -> OwnSentences:
+    """Returns the sentences filed under the images' own names.
+
+    Raises:
+        DataError: a name means no image, or several.
+    """
+    known = KnownNames(pairs)
+    images: dict[str, list[Mapping[str, Any]]] = {}
+    unknown = []
+    for name, entries in sentences.images.items():
+        found = name if name in pairs else known.only(name, "the sentence file")
+        if found is None:
+            unknown.append(name + (f" ({hint})" if (hint := known.explain(name)) else ""))
+        else:
+            images.setdefault(found, []).extend(entries)
     if unknown:
         raise DataError(_list(f"{len(unknown)} images of the sentence file are not in the data set:", unknown))
+    return replace(sentences, images=images)
 
 
 def _raise_faults(faulty: list[_Done], table: ColorTable, total: int) -> None:

@@ -63,9 +63,9 @@ def test_images_by_name(tmp_path):
     found = read_prompt_file(path)
     assert found.objects(Path("x/a.jpg"))[0].text == "cup" and found.objects(Path("x/sub/a.jpg"))[0].text == "dog"
     assert found.objects(Path("b.jpg")) == ()
-    found.check_names([Path("/d/a.jpg"), Path("/d/sub/a.jpg")], path)
+    assert found.fitted_to([Path("/d/a.jpg"), Path("/d/sub/a.jpg")], path) == found
     with pytest.raises(DataError, match=r"no input is named 'sub/a.jpg', did you mean 'a.jpg'"):
-        found.check_names([Path("a.jpg")], path)
+        found.fitted_to([Path("a.jpg")], path)
 
 
 @pytest.mark.parametrize(
