@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
-from .bit_depth import AUTO, DeepValues, DepthReport, report_depth, to_8_bit
 from .errors import DataError
 from .files import atomic_write
-from .stored_values import (
+from .image_files.bit_depth import AUTO, DeepValues, DepthReport, report_depth, to_8_bit
+from .image_files.stored_values import (
     HEADER_BYTES,
     channel_bits,
     deep_values,
@@ -56,7 +56,7 @@ def read_image(path: str | Path, max_pixels: int = MAX_PIXELS, bit_depth: str = 
     Args:
         path: JPEG, PNG, BMP, WebP, TIFF or PPM file.
         max_pixels: larger images are refused before they are decoded.
-        bit_depth: INPUT.BIT_DEPTH, how values of more than 8 bits become 0..255 (:func:`.bit_depth.to_8_bit`).
+        bit_depth: INPUT.BIT_DEPTH: how values of more than 8 bits become 0..255, see ``image_files/bit_depth.py``.
 
     Returns:
         (H, W, 3) uint8 RGB, 0..255, writable.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...utils.bit_depth import AUTO
 from ...utils.errors import DataError
+from ...utils.image_files.bit_depth import AUTO
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.structures.category import Category
 from ...utils.structures.samples import Sample, Targets

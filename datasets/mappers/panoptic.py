@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ...utils.bit_depth import AUTO
 from ...utils.errors import DataError
+from ...utils.image_files.bit_depth import AUTO
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.masks import label_runs
 from ...utils.structures.results import PanopticResult

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ...utils.decoder_messages import decoder_messages
+from ...utils.image_files.decoder_messages import decoder_messages
 from ...utils.image_io import read_depth, read_image_header, transparent_pixels
 from .findings import Findings
 

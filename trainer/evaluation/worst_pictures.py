@@ -17,7 +17,7 @@ import numpy as np
 
 from ...datasets.tasks.base import Comparison
 from ...datasets.tasks.registry import results_of
-from ...utils.bit_depth import AUTO
+from ...utils.image_files.bit_depth import AUTO
 from ...utils.image_io import read_image, write_png
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction

@@ -96,7 +96,7 @@ def test_faulty_files(tmp_path, text, message):
 
 def test_names_of_other_machines(tmp_path):
     path = tmp_path / "prompts.json"
-    names = ("C:\\scans\\a.jpg", "sub\\b.jpg", "my%20cup.jpg", "/home/her/c%20d.jpg")
+    names = ("C:\\scans\\a.jpg", "sub\\b.jpg", "my%20cup.jpg", "/srv/her/c%20d.jpg")
     path.write_text(json.dumps({"images": {name: [{"text": f"cup {i}"}] for i, name in enumerate(names)}}))
     files = [Path("in/a.jpg"), Path("in/sub/b.jpg"), Path("in/my cup.jpg"), Path("in/c d.jpg")]
     found = read_prompt_file(path).fitted_to(files, path)

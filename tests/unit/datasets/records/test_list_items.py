@@ -42,7 +42,7 @@ def test_names_of_other_machines(listed):
     assert listed(
         ("D:\\scans\\a.jpg", "pan\\a.png"),
         ("left\\b.jpg", "left\\b.png"),
-        ("my%20cup.jpg", "/home/her/pan/my%20cup.png"),
+        ("my%20cup.jpg", "/srv/her/pan/my%20cup.png"),
     ) == [("img/a.png", "pan/a.png"), ("img/left/b.png", "pan/left/b.png"), ("img/my cup.png", "pan/my cup.png")]
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from .errors import DataError
+from ..errors import DataError
 
 AUTO = "auto"
 _DEPTHS = (8, 12, 16)

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile, TiffImagePlugin
 
+from ..errors import DataError
 from .bit_depth import DeepValues, fit_depth
-from .errors import DataError
 
 _PNG_DEPTH = 24  # place of the bit depth in a PNG file
 HEADER_BYTES = _PNG_DEPTH + 1

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segfoundry.utils.bit_depth import DeepValues, report_depth, to_8_bit
 from segfoundry.utils.errors import DataError
+from segfoundry.utils.image_files.bit_depth import DeepValues, report_depth, to_8_bit
 from segfoundry.utils.image_io import decode_image, read_depth, read_image, read_image_header, to_rgb
 
 VALUES = np.linspace(0, 4095, 270).round().astype(np.uint16).reshape(9, 30)

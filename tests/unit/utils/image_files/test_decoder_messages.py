@@ -4,7 +4,7 @@ import os
 import sys
 import warnings
 
-from segfoundry.utils.decoder_messages import decoder_messages
+from segfoundry.utils.image_files.decoder_messages import decoder_messages
 
 
 def test_texts_of_libraries_and_warnings_of_python_are_collected(capfd):
