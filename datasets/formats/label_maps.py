@@ -32,12 +32,6 @@ class SemanticCoding:
     ignored: tuple[int, ...] = (UNLABELLED,)
     open: bool = False
 
-    @property
-    def void(self) -> int:
-        """A value that means "unlabelled"."""
-        listed = {value for value, _ in self.indices}
-        return next(value for value in (*self.ignored, *range(UNLABELLED, _LIMIT)) if value not in listed)
-
     def decode(self, values: np.ndarray) -> np.ndarray:
         """Turns the values of a file (H, W) into category indices (H, W) uint8, 255 = unlabelled.
 
@@ -57,6 +51,14 @@ class SemanticCoding:
                 f"unlabelled: {', '.join(map(str, self.ignored))})"
             )
         return out.astype(np.uint8)
+
+
+def unlabelled_value(coding: SemanticCoding | None) -> int:
+    """Returns a value that means "unlabelled" in semantic PNGs; None: they hold category indices."""
+    if coding is None:
+        return UNLABELLED
+    listed = {value for value, _ in coding.indices}
+    return next(value for value in (*coding.ignored, *range(UNLABELLED, _LIMIT)) if value not in listed)
 
 
 @lru_cache(maxsize=8)

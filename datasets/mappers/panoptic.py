@@ -15,7 +15,7 @@ from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.masks import label_runs
 from ...utils.structures.results import PanopticResult
 from ...utils.structures.samples import Sample, Targets
-from ..formats.label_maps import read_label_map
+from ..formats.label_maps import read_label_map, unlabelled_value
 from ..formats.panoptic import VOID, read_panoptic_png
 from ..records.image_item import ImageItem
 from ..transforms.color import ColorJitter
@@ -228,7 +228,7 @@ def read_semantic(item: ImageItem, classes: int, max_pixels: int = MAX_PIXELS) -
     assert item.semantic is not None
     if classes > IGNORED:
         raise DataError(f"{item.semantic}: semantic PNGs hold at most {IGNORED} categories, the data set has {classes}")
-    labels = read_label_map(item.semantic, max_pixels, item.semantic_coding.void if item.semantic_coding else IGNORED)
+    labels = read_label_map(item.semantic, max_pixels, unlabelled_value(item.semantic_coding))
     if labels.ndim != 2:
         raise DataError(
             f"{item.semantic}: a colour picture, expected one channel with category indices (255 = ignored)"

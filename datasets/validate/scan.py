@@ -13,7 +13,14 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import read_image, read_image_header
 from ..formats.foreground import read_mask_values, same_aspect
-from ..formats.label_maps import MATLAB_SUFFIX, ObjectCoding, SemanticCoding, read_label_map, read_object_map
+from ..formats.label_maps import (
+    MATLAB_SUFFIX,
+    ObjectCoding,
+    SemanticCoding,
+    read_label_map,
+    read_object_map,
+    unlabelled_value,
+)
 from ..formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
 from .pictures import check_label, check_photo, read_listening
 
@@ -202,7 +209,7 @@ def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
     if target.semantic is None:
         return
     try:
-        void = target.semantic_coding.void if target.semantic_coding else _VOID_LABEL
+        void = unlabelled_value(target.semantic_coding)
         label = _read_map(target.semantic, lambda path: read_label_map(path, void=void), scan)
         if label.ndim != 2:
             raise DataError(f"{target.semantic}: a colour picture, expected one value per pixel (category index)")
