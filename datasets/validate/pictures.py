@@ -13,6 +13,7 @@ from .findings import Findings
 T = TypeVar("T")
 
 _MESSAGES_SHOWN = 3
+_HARMLESS = "iCCP"  # libpng finds fault with the colour profiles of many programs; none is used here
 _DARK = 4  # an image whose values stay below the range divided by this is dark: 14 bits in a file of 16, for one
 
 Faults = list[tuple[str, str]]
@@ -22,8 +23,9 @@ def read_listening(path: Path, read: Callable[[Path], T], faults: Faults) -> T:
     """Returns ``read(path)`` and reports what decoders complained about."""
     with decoder_messages() as messages:
         content = read(path)
-    if messages:
-        faults.append(("decoder-warning", f"{path}: {'; '.join(messages[:_MESSAGES_SHOWN])}"))
+    shown = [message for message in messages if _HARMLESS not in message][:_MESSAGES_SHOWN]
+    if shown:
+        faults.append(("decoder-warning", f"{path}: {'; '.join(shown)}"))
     return content
 
 

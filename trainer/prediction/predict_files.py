@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...datasets.input_files import InputFile
+from ...datasets.input_files import InputFile, log_pages
 from ...datasets.tasks.registry import all_result_tasks, results_of
 from ...datasets.writers.predictions import PredictionWriter
 from ...utils.errors import DataError, UserError
 from ...utils.files import atomic_write
-from ...utils.image_io import image_size, read_image
+from ...utils.image_io import read_image, read_image_header
 from ...utils.logging import console, get_logger
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction
@@ -156,7 +156,9 @@ class _Work:
         by_size: dict[tuple[int, int], list[tuple[int, InputFile]]] = {}
         for number, file in files:
             with self._reading(file):
-                by_size.setdefault(image_size(file.path, self.max_pixels), []).append((number, file))
+                header = read_image_header(file.path, self.max_pixels)
+                log_pages(file.path, header.pages)
+                by_size.setdefault((header.height, header.width), []).append((number, file))
         for size in by_size:
             check_result_memory(self.predictor.cfg, size, self.asked)
         for size, group in by_size.items():

@@ -361,6 +361,11 @@ def test_a_damaged_jpeg_is_told_with_the_words_of_its_decoder(data):
     assert place.startswith(f"{data.image(0)}: Corrupt JPEG data")
 
 
+def test_a_broken_colour_profile_is_no_damage(data):
+    Image.fromarray(photo(7)).save(data.image(0), format="PNG", icc_profile=bytes(200))
+    assert "decoder-warning" not in codes(data.check())
+
+
 def test_limits_are_options(data):
     assert "void-share" in codes(data.check(max_void=0.01))
     assert "segment-tiny" in codes(data.check(min_area=101))
