@@ -9,10 +9,12 @@ from pathlib import Path
 
 from ..utils.errors import DataError
 from ..utils.image_io import IMAGE_SUFFIXES
+from ..utils.logging import get_logger
 from ..utils.paths import user_path
 from ..utils.video import VIDEO_SUFFIXES
 
 _WILDCARDS = "*?["
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,12 @@ class InputFile:
         """Id in the result files: the number when the file's name is one (as COCO's are), else the name."""
         stem = self.path.stem
         return int(stem) if stem.isascii() and stem.isdigit() else self.name
+
+
+def log_pages(path: Path, pages: int) -> None:
+    """Warns where a file has pages or frames that are not read."""
+    if pages > 1:
+        log.warning("%s has %d pages or frames; only the first is read", path, pages)
 
 
 def find_inputs(patterns: Sequence[str]) -> list[InputFile]:

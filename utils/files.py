@@ -125,8 +125,9 @@ def atomic_write(path: str | Path, mode: str = "wb") -> Iterator[IO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}{TEMP_MARK}")
         try:
-            coding = (None, None) if mode == "wb" else ("utf-8", "")
-            with os.fdopen(descriptor, mode, encoding=coding[0], newline=coding[1]) as file:
+            # A file name that is no UTF-8 is written as JSON escapes it (\\udce9), which reads back as the same name.
+            coding = (None, None, None) if mode == "wb" else ("utf-8", "backslashreplace", "")
+            with os.fdopen(descriptor, mode, encoding=coding[0], errors=coding[1], newline=coding[2]) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -18,6 +18,16 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 from .errors import DataError
 from .files import atomic_write
+from .image_files.bit_depth import AUTO, DeepValues, DepthReport, report_depth, to_8_bit
+from .image_files.stored_values import (
+    HEADER_BYTES,
+    channel_bits,
+    deep_values,
+    load_pixels,
+    may_be_transparent,
+    page_count,
+    transparent_in,
+)
 
 MAX_PIXELS = 200_000_000
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
@@ -25,7 +35,6 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".
 # Pillow chooses a parser by content; only these few may be tried (a camera's MPO file opens as JPEG).
 _FORMATS = ("JPEG", "PNG", "BMP", "PPM", TiffImagePlugin.TiffImageFile.format, WebPImagePlugin.WebPImageFile.format)
 _EXIF_ORIENTATION = 0x0112
-_PNG_DEPTH = 24  # place of the bit depth in a PNG file
 # Differences to the row above: label maps are written twice as fast as with the usual choice of filter per row, read
 # 1.2 times as fast, and come out no larger; photographs 3 % larger.
 _PNG_OPTIONS = [
@@ -38,51 +47,59 @@ _BOMB_LOCK = threading.Lock()
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(path: str | Path, max_pixels: int = MAX_PIXELS, bit_depth: str = AUTO) -> np.ndarray:
     """Reads a photograph as it is meant to be seen.
 
-    The EXIF orientation is applied; grey, palette, alpha, CMYK and 16-bit images become 8-bit RGB (alpha is dropped,
-    16-bit values are divided by 257).
+    The EXIF orientation is applied; grey, palette, alpha, CMYK and 16-bit images become 8-bit RGB. Alpha is dropped; of
+    several pages or frames the first is read.
 
     Args:
         path: JPEG, PNG, BMP, WebP, TIFF or PPM file.
         max_pixels: larger images are refused before they are decoded.
+        bit_depth: INPUT.BIT_DEPTH: how values of more than 8 bits become 0..255, see ``image_files/bit_depth.py``.
 
     Returns:
         (H, W, 3) uint8 RGB, 0..255, writable.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, or too large; names the path.
+        DataError: the file is missing, empty, truncated, no image, or too large; a value exceeds ``bit_depth``; names
+            the path.
     """
     path = Path(path)
-    return decode_image(_read_bytes(path), path, max_pixels)
+    return decode_image(_read_bytes(path), path, max_pixels, bit_depth)
 
 
-def decode_image(data: bytes, name: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, name: str | Path, max_pixels: int = MAX_PIXELS, bit_depth: str = AUTO) -> np.ndarray:
     """Returns what :func:`read_image` does, from the content of a file.
 
     Args:
         data: the file's bytes.
         name: stands in error messages.
         max_pixels: as :func:`read_image`.
+        bit_depth: as :func:`read_image`.
     """
     header = _header(name, io.BytesIO(data), max_pixels)
     orientation = _orientation(header)
     array = None
-    if header.mode in ("RGB", "L") and header.format in ("JPEG", "PNG"):
+    if channel_bits(header, data) > 8:
+        array = _repeat_grey(to_8_bit(deep_values(name, header, data), name, bit_depth))
+    elif header.mode in ("RGB", "L") and header.format in ("JPEG", "PNG"):
         array = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if array is None:
         array = _decode_rgb(name, header)
     return _orient(array, orientation)
 
 
-def to_rgb(image: str | Path | Image.Image | np.ndarray, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def to_rgb(
+    image: str | Path | Image.Image | np.ndarray, max_pixels: int = MAX_PIXELS, bit_depth: str = AUTO
+) -> np.ndarray:
     """Returns a picture, in whatever form a program holds it, as :func:`read_image` returns a file.
 
     Args:
         image: path; Pillow image (EXIF orientation applied, every mode that files have); or array (H, W), (H, W, 1),
             (H, W, 3) RGB or (H, W, 4) RGBA, of uint8 0..255 or uint16 0..65535.
         max_pixels: larger images are refused.
+        bit_depth: as :func:`read_image`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -91,16 +108,16 @@ def to_rgb(image: str | Path | Image.Image | np.ndarray, max_pixels: int = MAX_P
         DataError: it cannot be read, has no pixels or too many, or the array is no picture.
     """
     if isinstance(image, (str, Path)):
-        return read_image(image, max_pixels)
+        return read_image(image, max_pixels, bit_depth)
     if isinstance(image, Image.Image):
         _check_pixels("image", *image.size, max_pixels)
         if 0 in image.size:
             raise DataError("image: the Pillow image has no pixels")
-        return _orient(_decode_rgb("image", image), _orientation(image))
-    return _array_to_rgb(image, max_pixels)
+        return _orient(_decode_rgb("image", image, bit_depth), _orientation(image))
+    return _array_to_rgb(image, max_pixels, bit_depth)
 
 
-def _array_to_rgb(array: np.ndarray, max_pixels: int) -> np.ndarray:
+def _array_to_rgb(array: np.ndarray, max_pixels: int, bit_depth: str) -> np.ndarray:
     expected = "expected (H, W, 3) RGB of uint8, 0..255"
     if not isinstance(array, np.ndarray) or array.dtype not in (np.uint8, np.uint16):
         found = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
@@ -109,16 +126,22 @@ def _array_to_rgb(array: np.ndarray, max_pixels: int) -> np.ndarray:
         raise DataError(f"image: found an array of shape {array.shape}, {expected}")
     _check_pixels("image", array.shape[1], array.shape[0], max_pixels)
     if array.dtype == np.uint16:
-        array = _to_8_bit(array)
+        array = to_8_bit(DeepValues(array[..., :3] if array.ndim == 3 else array), "image", bit_depth)
     if array.ndim == 2 or array.shape[2] == 1:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     return np.ascontiguousarray(array[..., :3])
 
 
-def read_label(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_label(path: str | Path, max_pixels: int = MAX_PIXELS, void: int = 0) -> np.ndarray:
     """Reads an annotation picture without changing its values.
 
-    A palette image gives its indices, alpha is dropped, the EXIF orientation is applied as for photographs.
+    A palette image gives its indices, the EXIF orientation is applied as for photographs. What a transparent pixel
+    holds, nobody has seen: it counts as unlabelled.
+
+    Args:
+        path: the file.
+        max_pixels: larger images are refused.
+        void: value, in each channel, of pixels with alpha 0.
 
     Returns:
         (H, W) uint8, uint16 or int32 for one-channel files, (H, W, 3) uint8 RGB for colour files.
@@ -129,21 +152,23 @@ def read_label(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     path = Path(path)
     data, header = _open(path, max_pixels)
     orientation = _orientation(header)
-    array = None
-    if header.mode == "RGB" and header.format == "PNG":
-        array = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    array = _plain_png(data, header)
     if array is None:
-        _load(path, header)
+        load_pixels(path, header)
+        clear = transparent_in(header)
         if header.mode in ("RGBA", "CMYK", "YCbCr", "RGBX"):
             header = header.convert("RGB")
         elif header.mode in ("LA", "1"):
             header = header.convert("L")
         array = np.array(header)
+        if clear is not None:
+            array = array if void <= np.iinfo(array.dtype).max else array.astype(np.int32)
+            array[clear] = void
     return _orient(array, orientation)
 
 
 def read_color_label(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads an annotation picture as the colours it shows (palette and grey images included).
+    """Reads an annotation picture as the colours it shows (palette and grey images included; transparent: black).
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -156,16 +181,59 @@ def read_color_label(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarr
     if header.mode not in ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "YCbCr"):
         raise DataError(f"{path}: has mode {header.mode}, expected 8-bit colours (save the mask as an 8-bit RGB PNG)")
     orientation = _orientation(header)
-    array = None
-    if header.mode == "RGB" and header.format == "PNG":
-        array = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    array = _plain_png(data, header)
     if array is None:
         array = _decode_rgb(path, header)
+        clear = transparent_in(header)
+        if clear is not None:
+            array[clear] = 0
     return _orient(array, orientation)
 
 
+def transparent_pixels(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray | None:
+    """Returns where an annotation picture has alpha 0, (H, W) bool; None: nowhere, which most headers tell.
+
+    Raises:
+        DataError: as :func:`read_image`.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            image = _header(path, file, max_pixels)
+            if not may_be_transparent(image):
+                return None
+            orientation = _orientation(image)
+            load_pixels(path, image)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    clear = transparent_in(image)
+    return None if clear is None else _orient(clear, orientation)
+
+
+def read_depth(path: str | Path, max_pixels: int = MAX_PIXELS) -> DepthReport | None:
+    """Says how a photograph of more than 8 bits per channel is read under INPUT.BIT_DEPTH auto; None: it has 8.
+
+    Raises:
+        DataError: as :func:`read_image`.
+    """
+    path = Path(path)
+    data = _read_bytes(path)
+    header = _header(path, io.BytesIO(data), max_pixels)
+    return report_depth(deep_values(path, header, data)) if channel_bits(header, data) > 8 else None
+
+
 class ImageHeader(NamedTuple):
-    """What a header says: displayed size (after the EXIF rotation), Pillow mode, format, EXIF orientation, bits."""
+    """What a header says.
+
+    Attributes:
+        height: displayed, after the EXIF rotation.
+        width: displayed.
+        mode: Pillow's.
+        format: Pillow's.
+        orientation: EXIF, 1..8.
+        bits: depth of a channel.
+        pages: pages or frames of the file, of which the first is read.
+    """
 
     height: int
     width: int
@@ -173,10 +241,11 @@ class ImageHeader(NamedTuple):
     format: str
     orientation: int
     bits: int
+    pages: int
 
 
 def read_image_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageHeader:
-    """Reads an image's header, no pixels; ``bits`` is the depth of a channel for PNG files, else 8.
+    """Reads an image's header, no pixels.
 
     Raises:
         DataError: the file is missing, no image, or larger than ``max_pixels``.
@@ -187,13 +256,15 @@ def read_image_header(path: str | Path, max_pixels: int = MAX_PIXELS) -> ImageHe
             image = _header(path, file, max_pixels)
             width, height = image.size
             orientation = _orientation(image)
-            file.seek(_PNG_DEPTH)
-            bits = file.read(1)[0] if image.format == "PNG" else 8
-    except OSError as error:
+            mode = image.mode
+            file.seek(0)
+            bits = channel_bits(image, file.read(HEADER_BYTES))
+            pages = page_count(image)
+    except (OSError, ValueError) as error:
         raise _unreadable(path, error) from error
     if orientation >= 5:
         height, width = width, height
-    return ImageHeader(height, width, image.mode, str(image.format), orientation, bits)
+    return ImageHeader(height, width, mode, str(image.format), orientation, bits, pages)
 
 
 def image_size(path: str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
@@ -231,7 +302,7 @@ def write_png(path: str | Path, array: np.ndarray, compress: int = 1) -> None:
 def _read_bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: no system has such a name
         raise _unreadable(path, error) from error
 
 
@@ -278,33 +349,31 @@ def _not_an_image(file: BinaryIO) -> str:
     return f"no image; expected {known}, found a file that begins with {start[:16]!r}"
 
 
-def _unreadable(path: Path, error: OSError) -> DataError:
+def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
     if isinstance(error, FileNotFoundError):
         return DataError(f"{path}: no such image file")
     if isinstance(error, IsADirectoryError):
         return DataError(f"{path}: is a folder, expected an image file")
-    return DataError(f"{path}: cannot be read ({error.strerror or error})")
+    return DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
-def _load(path: str | Path, image: Image.Image) -> None:
-    try:
-        image.load()
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError) as error:
-        raise DataError(f"{path}: truncated or damaged image ({error})") from error
+def _plain_png(data: np.ndarray, header: Image.Image) -> np.ndarray | None:
+    """Decodes a colour PNG without transparency, (H, W, 3) uint8 RGB; None for other files and damaged ones."""
+    if header.mode != "RGB" or header.format != "PNG" or may_be_transparent(header):
+        return None
+    return cv2.imdecode(data, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
-def _decode_rgb(path: str | Path, image: Image.Image) -> np.ndarray:
-    _load(path, image)
-    if image.mode.startswith("I;16"):
-        return np.repeat(_to_8_bit(np.asarray(image))[..., None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        raise DataError(f"{path}: has 32-bit values (mode {image.mode}), expected an 8- or 16-bit image")
+def _decode_rgb(path: str | Path, image: Image.Image, bit_depth: str = AUTO) -> np.ndarray:
+    if image.mode.startswith(("I", "F")):
+        return _repeat_grey(to_8_bit(deep_values(path, image, b""), path, bit_depth))
+    load_pixels(path, image)
     return np.array(image.convert("RGB"))
 
 
-def _to_8_bit(values: np.ndarray) -> np.ndarray:
-    """Returns 16-bit values, 0..65535, as uint8, 0..255."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _repeat_grey(array: np.ndarray) -> np.ndarray:
+    """Returns (H, W) as (H, W, 3), and (H, W, 3) as it is."""
+    return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
 
 
 def _orientation(image: Image.Image) -> int:

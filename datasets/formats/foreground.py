@@ -12,6 +12,8 @@ from ...utils.image_io import MAX_PIXELS, read_color_label, read_image_header, r
 def read_mask_values(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a foreground mask's values; of a colour picture the largest channel, of a palette the colours it shows.
 
+    Transparent pixels are background.
+
     Returns:
         (H, W) uint8, uint16 or int32, 0 = background.
 

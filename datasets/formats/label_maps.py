@@ -53,6 +53,14 @@ class SemanticCoding:
         return out.astype(np.uint8)
 
 
+def unlabelled_value(coding: SemanticCoding | None) -> int:
+    """Returns a value that means "unlabelled" in semantic PNGs; None: they hold category indices."""
+    if coding is None:
+        return UNLABELLED
+    listed = {value for value, _ in coding.indices}
+    return next(value for value in (*coding.ignored, *range(UNLABELLED, _LIMIT)) if value not in listed)
+
+
 @lru_cache(maxsize=8)
 def _table(coding: SemanticCoding) -> np.ndarray:
     table = np.full(_LIMIT, UNLABELLED if coding.open else UNLABELLED + 1, np.uint16)
@@ -75,11 +83,11 @@ class ObjectCoding:
     union: bool = False
 
 
-def read_label_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_label_map(path: str | Path, max_pixels: int = MAX_PIXELS, void: int = UNLABELLED) -> np.ndarray:
     """Reads a label map without changing its values.
 
     Besides pictures, MATLAB files of the Semantic Boundaries Dataset (``GTcls``, ``GTinst``) and of Pascal Context
-    (``LabelMap``) are read.
+    (``LabelMap``) are read. Transparent pixels get the value ``void``.
 
     Returns:
         (H, W) uint8, uint16 or int32 for one-channel files, (H, W, 3) uint8 RGB for colour files.
@@ -88,16 +96,18 @@ def read_label_map(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray
         DataError: the file is missing, damaged, too large, or a MATLAB file of another content.
     """
     path = Path(path)
-    return _read_matlab(path, max_pixels) if path.suffix == MATLAB_SUFFIX else read_label(path, max_pixels)
+    return _read_matlab(path, max_pixels) if path.suffix == MATLAB_SUFFIX else read_label(path, max_pixels, void)
 
 
 def read_object_map(path: str | Path, coding: ObjectCoding, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a map of objects: (H, W) int32, 0 = background, -1 = counts neither way, other values one object each.
 
+    Transparent pixels count neither way, or are background where ``coding`` ignores no value.
+
     Raises:
         DataError: as :func:`read_label_map`; a colour picture whose objects are not one.
     """
-    values = read_label_map(path, max_pixels)
+    values = read_label_map(path, max_pixels, coding.ignored[0] if coding.ignored else 0)
     if values.ndim == 3:
         if not coding.union:
             raise DataError(f"{path}: a colour picture, expected one channel (or a palette) with object numbers")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...utils.errors import DataError
 from ...utils.image_io import IMAGE_SUFFIXES
+from .foreign_names import KnownNames
 from .label_maps import MATLAB_SUFFIX
 
 LABEL_SUFFIXES = IMAGE_SUFFIXES | {MATLAB_SUFFIX}
@@ -48,14 +49,20 @@ class NamePattern:
 def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
     """Returns the image files below a folder as sorted relative POSIX paths; hidden ones are left out.
 
+    Links are followed, but for those that lead back to a folder on the way: all files there are listed already.
+
     Raises:
         DataError: no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder" + (" (it is a file)" if folder.exists() else ""))
     found = []
+    above = {str(folder): frozenset([os.path.realpath(folder)])}
     for base, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [f for f in folders if not f.startswith(".")]
+        way = above.pop(base)
+        real = {f: os.path.realpath(os.path.join(base, f)) for f in folders if not f.startswith(".")}
+        folders[:] = [f for f, target in real.items() if target not in way]
+        above |= {os.path.join(base, f): way | {real[f]} for f in folders}
         relative = Path(base).relative_to(folder).as_posix()
         prefix = "" if relative == "." else f"{relative}/"
         found += [prefix + f for f in files if not f.startswith(".") and os.path.splitext(f)[1].lower() in suffixes]
@@ -102,6 +109,26 @@ class Listing:
         if name in self._all:
             return self.folder / name
         return self._only(name, self._by_stem.get(stem_of(name), []))
+
+    def find_entry(self, name: str) -> Path | None:
+        """Returns the file that an annotation file means by a name, which another machine may have written.
+
+        Raises:
+            DataError: several files fit.
+        """
+        found = self.find(name)
+        if found is not None:
+            return found
+        known = self._known.only(name, str(self.folder))
+        return None if known is None else self.folder / known
+
+    def explain(self, name: str) -> str:
+        """Returns cause and nearest names for a name that :meth:`find_entry` does not find, or an empty text."""
+        return self._known.explain(name)
+
+    @cached_property
+    def _known(self) -> KnownNames:
+        return KnownNames(self.names, stem_of)
 
     def key(self, name: str) -> tuple[str, ...]:
         """Returns what a file of this form shares with the files that belong to it; empty for another form."""
@@ -168,13 +195,16 @@ def read_image_list(path: Path, images: Listing, root: Path) -> list[str]:
         short = word.lstrip("/")
         short = short.removeprefix(prefix) if prefix != "./" else short
         found = images.find(short)
+        if found is None and short.rstrip("/") not in folders:
+            found = images.find_entry(word)
         inside = [found.relative_to(images.folder).as_posix()] if found else folders.get(short.rstrip("/"), [])
         names.update(dict.fromkeys(inside))
         if not inside:
             missing.append(word)
     if missing or not names:
         what = f"{len(missing)} of {len(wanted)} entries name no image, such as {missing[0]}" if missing else "is empty"
-        raise DataError(f"{path}: {what} (images are searched in {images.folder})")
+        hint = images.explain(missing[0]) if missing else ""
+        raise DataError(f"{path}: {what} (images are searched in {images.folder}{hint and f'; {hint}'})")
     return list(names)
 
 

@@ -49,7 +49,7 @@ def id_to_rgb(ids: np.ndarray | int) -> np.ndarray:
 
 
 def read_panoptic_png(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Reads an id map, (H, W) int32 with 0 = VOID.
+    """Reads an id map, (H, W) int32 with 0 = VOID, which transparent pixels are too.
 
     Raises:
         DataError: the file is missing, damaged, or not a colour picture.

@@ -19,13 +19,14 @@ Coordinates are x, y in pixels of the displayed image from its upper left corner
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError, did_you_mean
 from ...utils.prompts import Box, Circle, Point, Polygon, Prompt, Scribble
+from .foreign_names import KnownNames, is_absolute, last_part
 from .yaml_file import read_yaml
 
 _NUMBERS = {"point": 2, "box": 4, "circle": 3}
@@ -67,16 +68,27 @@ class PromptFile:
         names = ("/".join(path.parts[start:]) for start in range(len(path.parts)))
         return next((self.by_name[name] for name in names if name in self.by_name), ())
 
-    def check_names(self, paths: Iterable[Path], source: str | Path) -> None:
-        """Refuses names that no image has.
+    def fitted_to(self, paths: Sequence[Path], source: str | Path) -> PromptFile:
+        """Returns the same for these images, with names that other machines wrote replaced by the images' own.
 
         Raises:
-            DataError: there is one; says the nearest.
+            DataError: no image or several have a name, or several names are one image's; says the nearest.
         """
         known = {"/".join(path.parts[start:]) for path in paths for start in range(len(path.parts))}
-        for name in self.by_name:
-            if name not in known:
+        by_name = {name: objects for name, objects in self.by_name.items() if name in known}
+        full = {path.absolute().as_posix().lstrip("/"): path for path in paths}
+        for name in (name for name in self.by_name if name not in known):
+            found = KnownNames(full).only(name, str(source))
+            if found is None and is_absolute(name):  # of another machine: its folders say nothing
+                same = [key for key in full if key.endswith(f"/{last_part(name)}")]
+                found = same[0] if len(same) == 1 else None
+            if found is None:
                 raise DataError(f"{source}: no input is named {name!r}{did_you_mean(name, known)}")
+            own = "/".join(full[found].parts)
+            if own in by_name:
+                raise DataError(f"{source}: {name!r} and another name mean {own}")
+            by_name[own] = self.by_name[name]
+        return replace(self, by_name=by_name)
 
 
 def read_prompt_file(path: str | Path) -> PromptFile:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...utils.errors import DataError
+from ...utils.image_files.bit_depth import AUTO
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.structures.category import Category
 from ...utils.structures.samples import Sample, Targets
@@ -40,6 +41,7 @@ class ForegroundPictures:
         feather: standard deviation in pixels of the blur of the seam between foreground and background.
         categories: of data sets whose foreground is that of their things.
         max_pixels: larger images are refused.
+        bit_depth: INPUT.BIT_DEPTH.
     """
 
     standard: ResizeStandard
@@ -48,6 +50,7 @@ class ForegroundPictures:
     feather: float
     categories: Sequence[Category]
     max_pixels: int = MAX_PIXELS
+    bit_depth: str = AUTO
 
     def read(self, item: ImageItem) -> tuple[np.ndarray, np.ndarray]:
         """Reads image (H, W, 3) uint8 and mask (h, w) bool of an item, as they are in their files.
@@ -55,7 +58,7 @@ class ForegroundPictures:
         Raises:
             DataError: a file is unreadable, or the mask has another aspect ratio than the image.
         """
-        image = read_image(item.image, self.max_pixels)
+        image = read_image(item.image, self.max_pixels, self.bit_depth)
         mask = foreground_of(item, self.categories, self.max_pixels)
         if item.foreground is None or not same_aspect(image.shape[:2], mask.shape[:2]):
             check_size(item.foreground or item.panoptic or item.semantic or item.objects, mask, item.image, image)
@@ -94,7 +97,7 @@ class ForegroundPictures:
 
     def _background(self, composite: Composite, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         file = composite.backgrounds[int(rng.integers(len(composite.backgrounds)))]
-        background = read_image(file, self.max_pixels)
+        background = read_image(file, self.max_pixels, self.bit_depth)
         if not composite.augment:
             return fit_background(background, size, self.standard.keep_aspect)
         low, high = self.changes.background_crop.ratio

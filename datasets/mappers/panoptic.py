@@ -10,11 +10,12 @@ from typing import Protocol
 import numpy as np
 
 from ...utils.errors import DataError
+from ...utils.image_files.bit_depth import AUTO
 from ...utils.image_io import MAX_PIXELS, image_size, read_image
 from ...utils.masks import label_runs
 from ...utils.structures.results import PanopticResult
 from ...utils.structures.samples import Sample, Targets
-from ..formats.label_maps import read_label_map
+from ..formats.label_maps import read_label_map, unlabelled_value
 from ..formats.panoptic import VOID, read_panoptic_png
 from ..records.image_item import ImageItem
 from ..transforms.color import ColorJitter
@@ -62,12 +63,14 @@ class PanopticTrainMapper:
         classes: number of categories K.
         max_pixels: larger images are refused.
         color: random change of colours, or None.
+        bit_depth: INPUT.BIT_DEPTH.
     """
 
     jitter: RandomGeometry
     classes: int
     max_pixels: int = MAX_PIXELS
     color: ColorJitter | None = None
+    bit_depth: str = AUTO
 
     def __call__(self, item: ImageItem, index: int, rng: np.random.Generator) -> Sample:
         """Makes a training sample.
@@ -93,7 +96,7 @@ class PanopticTrainMapper:
             shows: tells whether a geometry of an image (height, width) shows something to learn; others are drawn
                 anew, a few times.
         """
-        image = read_image(item.image, self.max_pixels)
+        image = read_image(item.image, self.max_pixels, self.bit_depth)
         labelled = item.panoptic is not None or item.semantic is not None
         numbers, labels = self._numbered(item) if labelled else _unlabelled(image)
         check_size(item.panoptic or item.semantic, numbers, item.image, image)
@@ -139,11 +142,13 @@ class PanopticEvalMapper:
         resize: fixed resize of the image.
         classes: number of categories K.
         max_pixels: larger images are refused.
+        bit_depth: INPUT.BIT_DEPTH.
     """
 
     resize: FixedResize
     classes: int
     max_pixels: int = MAX_PIXELS
+    bit_depth: str = AUTO
 
     def input_size(self, item: ImageItem) -> tuple[int, int]:
         """Returns (height, width) of the resized image; reads the file's header when the item lacks its size."""
@@ -157,7 +162,7 @@ class PanopticEvalMapper:
         Raises:
             DataError: a file is unreadable or sizes differ; names the file.
         """
-        image = read_image(item.image, self.max_pixels)
+        image = read_image(item.image, self.max_pixels, self.bit_depth)
         panoptic = semantic = None
         if item.panoptic is not None:
             panoptic = PanopticResult(read_panoptic_png(item.panoptic, self.max_pixels), list(item.segments))
@@ -223,7 +228,7 @@ def read_semantic(item: ImageItem, classes: int, max_pixels: int = MAX_PIXELS) -
     assert item.semantic is not None
     if classes > IGNORED:
         raise DataError(f"{item.semantic}: semantic PNGs hold at most {IGNORED} categories, the data set has {classes}")
-    labels = read_label_map(item.semantic, max_pixels)
+    labels = read_label_map(item.semantic, max_pixels, unlabelled_value(item.semantic_coding))
     if labels.ndim != 2:
         raise DataError(
             f"{item.semantic}: a colour picture, expected one channel with category indices (255 = ignored)"

@@ -46,7 +46,8 @@ class SamPipeline(Pipeline[SamConfig]):
         if self._foreground:
             return ForegroundTrainMapper(self._pictures(record), self._resize(), variants)
         geometry = LongSideFlip(self._resize(), keys.PROMPTABLE.FLIP_P)
-        base = PanopticTrainMapper(geometry, len(record.categories), self.cfg.INPUT.MAX_PIXELS)
+        limits = self.cfg.INPUT
+        base = PanopticTrainMapper(geometry, len(record.categories), limits.MAX_PIXELS, bit_depth=limits.BIT_DEPTH)
         return PromptableTrainMapper(base, self._pictures(record), variants)
 
     def eval_mapper(self, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
@@ -72,7 +73,8 @@ class SamPipeline(Pipeline[SamConfig]):
         return ForegroundEvalMapper(self._pictures(record), self._resize(), self.cfg.SEED, size)
 
     def _panoptic_eval(self, record: Record) -> PanopticEvalMapper:
-        return PanopticEvalMapper(self.eval_resize(record), len(record.categories), self.cfg.INPUT.MAX_PIXELS)
+        keys = self.cfg.INPUT
+        return PanopticEvalMapper(self.eval_resize(record), len(record.categories), keys.MAX_PIXELS, keys.BIT_DEPTH)
 
     def eval_resize(self, record: Record) -> FixedResize:
         """Returns the resize to SAM.IMAGE_SIZE, of foreground by way of the working size of training."""
@@ -102,8 +104,16 @@ class SamPipeline(Pipeline[SamConfig]):
             image_p=aug.IMG_P,
             flip_p=aug.FLIP_P,
         )
-        nearest, limit = keys.MASK_RESIZE == "nearest", self.cfg.INPUT.MAX_PIXELS
-        return ForegroundPictures(self._standard(), nearest, changes, aug.FEATHER, record.categories, limit)
+        nearest, limits = keys.MASK_RESIZE == "nearest", self.cfg.INPUT
+        return ForegroundPictures(
+            self._standard(),
+            nearest,
+            changes,
+            aug.FEATHER,
+            record.categories,
+            limits.MAX_PIXELS,
+            limits.BIT_DEPTH,
+        )
 
     @property
     def train_key(self) -> DataKey:

@@ -51,7 +51,8 @@ class SeemPipeline(Pipeline[SeemConfig]):
         keys = self.cfg.COCO.INPUT
         jitter = LargeScaleJitter(keys.IMAGE_SIZE, keys.MIN_SCALE, keys.MAX_SCALE, keys.RANDOM_FLIP)
         color = ColorJitter() if keys.COLOR_AUG_SSD else None
-        return PanopticTrainMapper(jitter, len(record.categories), self.cfg.INPUT.MAX_PIXELS, color)
+        limits = self.cfg.INPUT
+        return PanopticTrainMapper(jitter, len(record.categories), limits.MAX_PIXELS, color, limits.BIT_DEPTH)
 
     def eval_mapper(self, record: Record, split: Split, kinds: Sequence[str] = ()) -> EvalMapper:
         """Builds the mapper of evaluation; STROKE_SAMPLER.EVAL, REF.INPUT and TEST.SENTENCES decide the prompts."""
@@ -61,7 +62,9 @@ class SeemPipeline(Pipeline[SeemConfig]):
         clicks = ClickOptions(start, keys.EVAL.OBJECTS == "things", texts_key)
         phrases = PhraseOptions(self.cfg.TEST.SENTENCES, start if self.cfg.REF.INPUT.SPATIAL else None)
         return InteractiveEvalMapper(
-            PanopticEvalMapper(self.eval_resize(record), len(record.categories), self.cfg.INPUT.MAX_PIXELS),
+            PanopticEvalMapper(
+                self.eval_resize(record), len(record.categories), self.cfg.INPUT.MAX_PIXELS, self.cfg.INPUT.BIT_DEPTH
+            ),
             record,
             clicks if "interactive" in kinds else None,
             phrases if "referring" in kinds else None,

@@ -13,6 +13,7 @@ from ..formats.panoptic import rgb_to_id, segment_stats
 from .segment_ids import SegmentIds
 
 SEMANTIC_VOID = 255
+_TRANSPARENT = 1 << 24  # behind the last colour
 _EIGHT_NEIGHBOURS = np.ones((3, 3), bool)
 
 
@@ -59,7 +60,13 @@ class MaskSegments:
     dropped: int = 0
 
 
-def segment_mask(mask: np.ndarray, table: ColorTable, rules: MaskRules, new_ids: SegmentIds) -> MaskSegments:
+def segment_mask(
+    mask: np.ndarray,
+    table: ColorTable,
+    rules: MaskRules,
+    new_ids: SegmentIds,
+    transparent: np.ndarray | None = None,
+) -> MaskSegments:
     """Turns colours into segments.
 
     Args:
@@ -67,12 +74,16 @@ def segment_mask(mask: np.ndarray, table: ColorTable, rules: MaskRules, new_ids:
         table: what the colours mean.
         rules: how things are split.
         new_ids: gives out the segment ids of this image; asked in reading order of the segments' first pixels.
+        transparent: (H, W) bool, pixels that are unlabelled whatever their colour; None: none.
     """
     packed = rgb_to_id(mask)
+    if transparent is not None:
+        packed[transparent] = _TRANSPARENT
     values, inverse = np.unique(packed, return_inverse=True)
     inverse = inverse.reshape(packed.shape)
-    colors = np.stack([values & 255, values >> 8 & 255, values >> 16], axis=1).astype(np.uint8)
+    colors = np.stack([values & 255, values >> 8 & 255, values >> 16 & 255], axis=1).astype(np.uint8)
     meaning, shade = table.assign(colors, rules.tolerance)
+    meaning[values == _TRANSPARENT] = VOID_INDEX
     if (meaning == UNKNOWN).any():
         return MaskSegments(packed, packed, unknown=_unknown(meaning, colors, inverse))
     semantic = meaning[inverse]

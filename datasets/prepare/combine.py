@@ -22,7 +22,7 @@ from .categories import coco_entry
 from .parallel import run_parallel
 from .segment_ids import SegmentIds
 from .staging import check_output, holds_only_png, staged
-from .to_panoptic import ConvertOptions, png_name
+from .to_panoptic import ConvertOptions, check_png_names, png_name
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ def combine_predictions(
     if not isinstance(images, dict) or not isinstance(images.get("images"), list) or not images["images"]:
         raise DataError(f"{images_json}: no list `images` with id, file_name, height and width")
     known = {c.id: c for c in categories}
+    check_png_names((i["file_name"] for i in images["images"]), images_json)
     groups = [_by_image(path, known, scores) for path, scores in ((instance_json, True), (semantic_json, False))]
     with staged(output_json, png_folder) as (path, folder):
         folder.mkdir(parents=True)

@@ -13,12 +13,13 @@ from ...utils.errors import DataError
 from ...utils.image_io import encode_png
 from ...utils.structures.category import Category
 from ..formats.detection import encode_mask, mask_box
+from ..formats.foreign_names import find_file
 from ..formats.json_file import write_json_stream
 from ..formats.panoptic import check_ids, read_panoptic_json, read_panoptic_png, segment_stats
 from .categories import coco_categories, coco_entry
 from .parallel import run_parallel
 from .staging import check_output, holds_only_png, staged
-from .to_panoptic import ConvertOptions
+from .to_panoptic import ConvertOptions, check_png_names, png_name
 
 SEMANTIC_VOID = 255
 OTHER_ID = 183  # COCO stuff's id of "other": all things together
@@ -193,16 +194,15 @@ def _jobs(
     target: Path | None = None,
 ) -> list[_Job]:
     known = {c.id for c in categories}
+    check_png_names(dict.fromkeys(a["file_name"] for a in data["annotations"]), json_file)
     jobs = []
     for annotation in data["annotations"]:
         name = annotation["file_name"]
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise DataError(f"{json_file}: file name {name!r} leads out of the folder")
         for segment in annotation["segments_info"]:
             if segment["category_id"] not in known:
                 raise DataError(f"{json_file}: {name} has category id {segment['category_id']!r}, not in `categories`")
-        place = None if target is None else (target / name).with_suffix(".png")
-        jobs.append(_Job(annotation, png_folder / name, json_file, values, void, place))
+        place = None if target is None else target / png_name(name)
+        jobs.append(_Job(annotation, find_file(png_folder, name), json_file, values, void, place))
     return jobs
 
 

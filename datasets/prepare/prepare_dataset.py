@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
-from ...utils.image_io import encode_png, read_color_label, read_image
+from ...utils.image_io import encode_png, read_color_label, read_image, transparent_pixels
 from ..formats.color_table import ColorTable
+from ..formats.foreign_names import KnownNames
 from ..formats.grounding import OwnSentences, own_segment_sentences, template_sentences
 from ..formats.listing import list_images
 from ..formats.panoptic import encode_panoptic_png
@@ -62,13 +63,23 @@ class PrepareOptions:
 
 @dataclass
 class PrepareSummary:
-    """What was written: the record file, images per split, segments per category name, small things dropped."""
+    """What was written.
+
+    Attributes:
+        record: file.
+        images: per split.
+        segments: per category name.
+        dropped: small things.
+        orphans: files without a partner.
+        transparent: masks with transparent pixels.
+    """
 
     record: Path
     images: dict[str, int]
     segments: dict[str, int]
     dropped: int
     orphans: list[str]
+    transparent: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -93,6 +104,7 @@ class _Done:
     annotation: dict[str, Any] = field(default_factory=dict)
     grounding: list[dict[str, Any]] = field(default_factory=list)
     dropped: int = 0
+    transparent: bool = False
     problem: str = ""
     mask: Path | None = None
     unknown: list[UnknownColor] = field(default_factory=list)
@@ -137,7 +149,7 @@ def prepare_color_masks(
         raise DataError(_list(f"{len(orphans)} files without a partner (leave them out with --skip_orphans):", orphans))
     if not pairs:
         raise DataError(f"{images} and {masks}: no image has a mask; they pair by file name without suffix")
-    _check_sentence_images(sentences, pairs)
+    sentences = _by_own_names(sentences, pairs)
     parts = split_names(list(pairs), options.split, options.seed)
     name = options.name or output.name
     with staged(output) as (folder,):
@@ -145,7 +157,9 @@ def prepare_color_masks(
         _write_record(folder / f"{name}.yaml", name, table, parts, options)
         manifest = _manifest(images, masks, options, summary) | {"files": count_files(folder) + 1}
         atomic_write_json(folder / MANIFEST, manifest)
-    return PrepareSummary(output / f"{name}.yaml", summary.images, summary.segments, summary.dropped, orphans)
+    return PrepareSummary(
+        output / f"{name}.yaml", summary.images, summary.segments, summary.dropped, orphans, summary.transparent
+    )
 
 
 def pair_files(images: Path, masks: Path, mask_suffix: str = "") -> tuple[dict[str, str], list[str]]:
@@ -170,7 +184,12 @@ def split_names(names: Sequence[str], share: float, seed: int) -> dict[str, list
     The same names give the same split on every machine; both parts get at least one of two or more names (unless the
     share is 1).
     """
-    ranked = sorted(names, key=lambda name: hashlib.blake2b(f"{seed}/{Path(name).with_suffix('')}".encode()).digest())
+    ranked = sorted(
+        names,
+        key=lambda name: hashlib.blake2b(
+            f"{seed}/{Path(name).with_suffix('')}".encode("utf-8", "surrogatepass")
+        ).digest(),
+    )
     count = round(share * len(names))
     if share < 1 and len(names) > 1:
         count = min(max(count, 1), len(names) - 1)
@@ -231,7 +250,9 @@ def _convert_all(
         for segment in done.annotation["segments_info"]:
             counts[index_of[segment["category_id"]]] += 1
     dropped = sum(d.dropped for results in collected.values() for d in results)
-    return PrepareSummary(folder, {part: len(results) for part, results in collected.items()}, counts, dropped, [])
+    images_of = {part: len(results) for part, results in collected.items()}
+    transparent = [str(masks / pairs[d.info["file_name"]]) for r in collected.values() for d in r if d.transparent]
+    return PrepareSummary(folder, images_of, counts, dropped, [], transparent)
 
 
 def _image_ids(names: Sequence[str]) -> dict[str, int]:
@@ -250,7 +271,8 @@ def _convert_one(task: _Task) -> _Done:
         if mask.shape != image.shape:
             raise DataError(size_mismatch(task.image, image.shape[:2], task.mask, mask.shape[:2]))
         ids = SegmentIds(task.table.categories, task.options.seed, task.name)
-        result = segment_mask(mask, task.table, task.options.rules, ids)
+        transparent = transparent_pixels(task.mask)
+        result = segment_mask(mask, task.table, task.options.rules, ids, transparent)
         if result.unknown:
             return _Done(unknown=result.unknown, mask=task.mask)
         png = f"{Path(task.name).with_suffix('')}.png"
@@ -264,7 +286,7 @@ def _convert_one(task: _Task) -> _Done:
     keys = ("id", "category_id", "area", "bbox", "iscrowd")
     segments = [{key: segment[key] for key in keys} for segment in result.segments]
     annotation = {"image_id": task.image_id, "file_name": png, "segments_info": segments}
-    return _Done(info, annotation, grounding, result.dropped)
+    return _Done(info, annotation, grounding, result.dropped, transparent is not None)
 
 
 def _store(task: _Task, png: str, ids: np.ndarray, semantic: np.ndarray) -> None:
@@ -292,7 +314,9 @@ def _ground(task: _Task, ids: np.ndarray, segments: list[dict[str, Any]]) -> lis
     categories = task.table.categories
     names = {s["id"]: categories[s["category"]].name for s in segments}
     own = own_segment_sentences(task.sentences.images.get(task.name, ()), ids, names, task.name)
-    digest = hashlib.blake2b(f"{task.options.seed}/sentences/{task.name}".encode(), digest_size=16).digest()
+    digest = hashlib.blake2b(
+        f"{task.options.seed}/sentences/{task.name}".encode("utf-8", "surrogatepass"), digest_size=16
+    ).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
     rows = []
     for segment in segments:
@@ -348,10 +372,24 @@ def _manifest(images: Path, masks: Path, options: PrepareOptions, summary: Prepa
     }
 
 
-def _check_sentence_images(sentences: OwnSentences, pairs: dict[str, str]) -> None:
-    unknown = [name for name in sentences.images if name not in pairs]
+def _by_own_names(sentences: OwnSentences, pairs: dict[str, str]) -> OwnSentences:
+    """Returns the sentences filed under the images' own names.
+
+    Raises:
+        DataError: a name means no image, or several.
+    """
+    known = KnownNames(pairs)
+    images: dict[str, list[Mapping[str, Any]]] = {}
+    unknown = []
+    for name, entries in sentences.images.items():
+        found = name if name in pairs else known.only(name, "the sentence file")
+        if found is None:
+            unknown.append(name + (f" ({hint})" if (hint := known.explain(name)) else ""))
+        else:
+            images.setdefault(found, []).extend(entries)
     if unknown:
         raise DataError(_list(f"{len(unknown)} images of the sentence file are not in the data set:", unknown))
+    return replace(sentences, images=images)
 
 
 def _raise_faults(faulty: list[_Done], table: ColorTable, total: int) -> None:

@@ -30,7 +30,7 @@ class SegmentIds:
 
     def __init__(self, categories: Sequence[Category], seed: int, image: str) -> None:
         self._categories = categories
-        digest = hashlib.blake2b(f"{seed}/{image}".encode(), digest_size=16).digest()
+        digest = hashlib.blake2b(f"{seed}/{image}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
         self._rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
         self._stuff = stuff_ids(categories)
         self._taken = {0, *self._stuff.values()}

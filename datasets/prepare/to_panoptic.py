@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ...utils.errors import DataError
 from ...utils.image_io import read_label
 from ...utils.structures.category import Category
 from ..formats.detection import decode_segmentation, read_detection_json
+from ..formats.foreign_names import find_file, portable_name, storable
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.panoptic import encode_panoptic_png, segment_stats
 from .categories import coco_categories, coco_entry
@@ -47,8 +48,11 @@ class _Job:
 
 
 def png_name(file_name: str) -> str:
-    """Returns the PNG of an image: only the last suffix is replaced (``a.b.jpg`` -> ``a.b.png``)."""
-    return Path(file_name).with_suffix(".png").as_posix()
+    """Returns the PNG of an image: only the last suffix is replaced (``a.b.jpg`` -> ``a.b.png``).
+
+    A name that another machine wrote gives a path of this one, see :func:`.foreign_names.portable_name`.
+    """
+    return Path(portable_name(file_name)).with_suffix(".png").as_posix()
 
 
 def detection_to_panoptic(
@@ -99,7 +103,7 @@ def detection_to_panoptic(
                  options.seed, overlap=overlap)
             for i in data["images"] for name in (png_name(i["file_name"]),)
         ]  # fmt: skip
-        _check_names(jobs, detection_json)
+        check_png_names((i["file_name"] for i in data["images"]), detection_json)
         hidden = 0
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -142,10 +146,10 @@ def two_channel_to_panoptic(
         raise DataError(f"{images_json}: no list `images` with id and file_name")
     with staged(output_json, png_folder) as (json_path, folder):
         jobs = [
-            _Job(i, (), (), tuple(categories), source / name, folder / name, name, options.seed, void=void)
+            _Job(i, (), (), tuple(categories), find_file(source, name), folder / name, name, options.seed, void=void)
             for i in data["images"] for name in (png_name(i["file_name"]),)
         ]  # fmt: skip
-        _check_names(jobs, images_json)
+        check_png_names((i["file_name"] for i in data["images"]), images_json)
         rows = run_parallel(_split_channels, jobs, workers=options.workers, label="to panoptic")
         _write_panoptic(json_path, folder, data, categories, rows)
 
@@ -207,7 +211,7 @@ def _check_overlap(job: _Job, layers: Sequence[tuple[int, Mapping[str, Any], np.
 
 def _split_channels(job: _Job) -> dict[str, Any]:
     """Converts one two-channel PNG; runs in a worker."""
-    label = read_label(job.source)
+    label = read_label(job.source, void=job.void)
     if label.ndim != 3:
         raise DataError(f"{job.source}: a grey picture, expected colours with R = category id, G = instance number")
     packed = label[..., 0].astype(np.int32) << 16 | label[..., 2].astype(np.int32) << 8 | label[..., 1]
@@ -269,14 +273,22 @@ def _group(annotations: Sequence[dict], images: Sequence[dict], path: Path) -> d
     return groups
 
 
-def _check_names(jobs: Sequence[_Job], path: Path) -> None:
+def check_png_names(file_names: Iterable[str], path: Path) -> None:
+    """Refuses names of images whose PNGs would lie outside the folder, or be one file.
+
+    Raises:
+        DataError: there are some; names ``path``, the JSON file.
+    """
     seen: dict[str, str] = {}
-    for job in jobs:
-        if Path(job.name).is_absolute() or ".." in Path(job.name).parts:
-            raise DataError(f"{path}: file name {job.image['file_name']!r} leads out of the folder")
-        if job.name in seen:
-            raise DataError(f"{path}: {seen[job.name]} and {job.image['file_name']} would share the PNG {job.name}")
-        seen[job.name] = job.image["file_name"]
+    for file_name in file_names:
+        name = png_name(file_name)
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise DataError(f"{path}: file name {file_name!r} leads out of the folder")
+        if not storable(name):
+            raise DataError(f"{path}: file name {file_name!r} is none that a file can have; correct it")
+        if name in seen:
+            raise DataError(f"{path}: {seen[name]} and {file_name} would share the PNG {name}")
+        seen[name] = file_name
 
 
 def _check_outputs(json_path: Path, folder: Path, inputs: Sequence[Path], options: ConvertOptions) -> None:

@@ -13,6 +13,7 @@ from ...utils.errors import DataError
 from ...utils.structures.results import Segment
 from ..formats.by_image import PhraseFile, read_captions, read_grounding, read_instances
 from ..formats.dlo_folders import background_files
+from ..formats.foreign_names import shared_files
 from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list, stem_of
 from ..formats.pairs import pair
 from ..formats.panoptic import read_panoptic_json
@@ -152,12 +153,14 @@ def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Imag
     index_of = record.index_of
     infos = {info["id"]: info for info in data["images"]}
     items: list[ImageItem] = []
+    named: list[tuple[str, Path]] = []
     faults: dict[str, list[str]] = {"image": [], "png": [], "semantic": [], "objects": [], "info": []}
     for annotation in data["annotations"]:
         info = infos.get(annotation["image_id"], {})
         if infos and not info:
             faults["info"].append(f"{annotation['image_id']} ({annotation['file_name']})")
         item = _panoptic_item(annotation, info, folders, pngs)
+        named.append((info.get("file_name", annotation["file_name"]), item.image))
         for kind, found, wanted in (
             ("image", item.image is not _NO_FILE, True),
             ("png", item.panoptic, True),
@@ -172,10 +175,11 @@ def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Imag
         ]
         items.append(item)
     _refuse(faults["info"], f"{split.panoptic_json}: not in its list `images`:", "image ids of annotations")
-    _refuse(faults["image"], f"{split.images}: missing", f"images named in {split.panoptic_json}")
-    _refuse(faults["png"], f"{pngs.folder}: missing", f"panoptic PNGs named in {split.panoptic_json}")
+    _refuse(faults["image"], f"{split.images}: missing", f"images named in {split.panoptic_json}", folders.images)
+    _refuse(faults["png"], f"{pngs.folder}: missing", f"panoptic PNGs named in {split.panoptic_json}", pngs)
     _refuse(faults["semantic"], f"{split.semantic}: missing", f"semantic PNGs for {split.panoptic_json}")
     _refuse(faults["objects"], f"{split.objects}: missing", f"object PNGs for {split.panoptic_json}")
+    _refuse(shared_files(named), f"{split.panoptic_json}:", "images with several names")
     _check_complete(items, infos, split.panoptic_json)
     return items
 
@@ -195,7 +199,7 @@ def _panoptic_item(
         image or _NO_FILE,
         info.get("height"),
         info.get("width"),
-        pngs.find(annotation["file_name"]),
+        pngs.find_entry(annotation["file_name"]),
         semantic=label,
         objects=objects,
     )
@@ -204,7 +208,7 @@ def _panoptic_item(
 def find_image(
     images: Listing, pngs: Listing | None, annotation: Mapping[str, Any], info: Mapping[str, Any]
 ) -> Path | None:
-    """Returns the image of a panoptic annotation: by its entry's file name, else by the name patterns.
+    """Returns the image of a panoptic annotation: by its entry's file name, by the name patterns, as a foreign name.
 
     Raises:
         DataError: several files fit.
@@ -213,7 +217,7 @@ def find_image(
     image = images.find(name)
     if image is None and images.pattern is not None:
         image = images.find_match(annotation["file_name"], images if pngs is None else pngs)
-    return image
+    return images.find_entry(name) if image is None else image
 
 
 def semantic_match(semantic: Listing, png: str, image: str, images: Listing) -> Path | None:
@@ -221,12 +225,16 @@ def semantic_match(semantic: Listing, png: str, image: str, images: Listing) -> 
 
     Without patterns it has the panoptic PNG's name, which need not be the image's.
     """
-    return semantic.find(png) if semantic.pattern is None else semantic.find_match(image, images)
+    return semantic.find_entry(png) if semantic.pattern is None else semantic.find_match(image, images)
 
 
 def find_coco_image(images: Listing, name: str) -> Path | None:
-    """Returns an image by its name, or by its later name when it is one of COCO 2014."""
-    return images.find(name) or images.find(_COCO_2014.sub("", name))
+    """Returns an image by its name, by its later name when it is one of COCO 2014, or as a foreign name.
+
+    Raises:
+        DataError: several files fit.
+    """
+    return images.find(name) or images.find(_COCO_2014.sub("", name)) or images.find_entry(name)
 
 
 def _check_complete(items: Sequence[ImageItem], infos: Mapping[Any, Mapping[str, Any]], json_file: Path) -> None:
@@ -279,7 +287,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[ImageItem]:
     """Lists the images that the phrases are about; those of COCO 2014 are found under their later names too."""
-    items, missing = [], []
+    items, missing, named = [], [], []
     for image_id, info in phrases.images.items():
         if image_id not in phrases.phrases:
             continue
@@ -289,7 +297,9 @@ def _phrase_items(split: Split, images: Listing, phrases: PhraseFile) -> list[Im
             missing.append(name)
         else:
             items.append(ImageItem(info["id"], path, info.get("height"), info.get("width")))
-    _refuse(missing, f"{images.folder}: missing", f"images named in {split.referring}")
+            named.append((name, path))
+    _refuse(missing, f"{images.folder}: missing", f"images named in {split.referring}", images)
+    _refuse(shared_files(named), f"{split.referring}:", "images with several names")
     if not items:
         raise DataError(f"{split.referring}: its list `images` names no image that a phrase is about")
     return items
@@ -337,9 +347,11 @@ def _segment(record: Record, index_of: Mapping[int, int], segment: dict, annotat
     )
 
 
-def _refuse(names: Sequence[str], start: str, what: str) -> None:
+def _refuse(names: Sequence[str], start: str, what: str, listing: Listing | None = None) -> None:
+    """Refuses names that mean no file, if there are any; ``listing``: where their like may be."""
     for problem in _lacking(names, start, what):
-        raise DataError(f"{problem}; `validate` lists all")
+        hint = listing.explain(names[0]) if listing is not None else ""
+        raise DataError(f"{problem}; {hint and f'{hint}; '}`validate` lists all")
 
 
 def _lacking(names: Sequence[str], start: str, what: str, count: int = 5) -> list[str]:

@@ -174,11 +174,15 @@ def _parse(name: str, value: dict[str, Any], root: Path, index_of: Mapping[int, 
 def find_path(base: Path, value: Any, where: str) -> Path:
     """Returns an absolute path; of a list of paths the first that exists, or else the first.
 
+    A path is also looked for with / where Windows writes a backslash.
+
     Raises:
         DataError: neither text nor a list of texts.
     """
     values = value if isinstance(value, list) and value else [value]
-    paths = [(base / text(v, where)).absolute() for v in values]
+    written = [text(v, where) for v in values]
+    forms = dict.fromkeys(form for path in written for form in (path, path.replace("\\", "/")))
+    paths = [(base / form).absolute() for form in forms]
     return next((path for path in paths if path.exists()), paths[0])
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from ...utils.errors import DataError
 from ...utils.masks import hotcoco
 from ..evaluators.base import METRIC_VERSION, combined_sha256
+from ..formats.foreign_names import find_file, portable_name
 from ..formats.panoptic import read_panoptic_json, read_panoptic_png
 from ..metrics.panoptic_quality import (
     CategoryCounts,
@@ -165,9 +166,9 @@ def _tasks(
         yield _Task(
             image_id,
             predicted[image_id]["image_id"],
-            truth.folder / entry["file_name"],
+            find_file(truth.folder, entry["file_name"]),
             _segments(truth.json, entry, categories),
-            prediction.folder / predicted[image_id]["file_name"],
+            find_file(prediction.folder, predicted[image_id]["file_name"]),
             _segments(prediction.json, predicted[image_id], categories),
         )
 
@@ -180,8 +181,8 @@ def _joined_by_name(
     Tools that see pictures without their JSON cannot know its ids. Returns the predictions as they were unless the
     names of all images agree.
     """
-    by_stem = {Path(entry["file_name"]).stem: entry for entry in predicted.values()}
-    stems = {entry["image_id"]: Path(entry["file_name"]).stem for entry in annotations}
+    by_stem = {Path(portable_name(entry["file_name"])).stem: entry for entry in predicted.values()}
+    stems = {entry["image_id"]: Path(portable_name(entry["file_name"])).stem for entry in annotations}
     unique = len(by_stem) == len(predicted) and len(set(stems.values())) == len(stems)
     if not unique or not by_stem.keys() >= set(stems.values()):
         return dict(predicted)

@@ -156,7 +156,7 @@ def _join_keys(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _label(path: Path) -> np.ndarray:
-    labels = read_label(path)
+    labels = read_label(path, void=IGNORED)
     if labels.ndim != 2:
         raise DataError(f"{path}: a colour picture, expected one channel with category indices")
     return labels

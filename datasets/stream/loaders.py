@@ -147,7 +147,7 @@ def build_eval_loader(
     size = max(1, cfg.TEST.BATCH_SIZE_TOTAL // world)
     mapper = pipeline.eval_mapper(record, split, kinds)
     needs_original = any(isinstance(task, ResultTask) and task.needs_original for task in map(find_task, kinds))
-    originals = cfg.INPUT.MAX_PIXELS if needs_original else None
+    originals = (cfg.INPUT.MAX_PIXELS, cfg.INPUT.BIT_DEPTH) if needs_original else None
     batches = _EvalBatches(items, mapper, shard(len(items), rank, world), size, originals)
     return EvalLoader(batches, _worker_count(cfg, len(batches)), _pin(cfg))
 
@@ -222,11 +222,17 @@ class _EvalBatches(Dataset):
         mapper: makes their samples.
         share: numbers of the images that are read here.
         size: most images of a batch.
-        originals: fill ``Sample.original``, refusing images of more pixels than this; None: leave it empty.
+        originals: fill ``Sample.original``, reading under these INPUT.MAX_PIXELS and INPUT.BIT_DEPTH; None: leave it
+            empty.
     """
 
     def __init__(
-        self, items: Sequence[ImageItem], mapper: EvalMapper, share: range, size: int, originals: int | None
+        self,
+        items: Sequence[ImageItem],
+        mapper: EvalMapper,
+        share: range,
+        size: int,
+        originals: tuple[int, str] | None,
     ) -> None:
         self._items, self._mapper, self._originals = items, mapper, originals
         self._groups = _equal_neighbours(share, size, lambda i: mapper.input_size(items[i]))
@@ -244,7 +250,7 @@ class _EvalBatches(Dataset):
         item = self._items[index]
         sample = self._mapper(item, index)
         if self._originals is not None:
-            sample.original = read_image(item.image, self._originals)
+            sample.original = read_image(item.image, *self._originals)
             if item.composite is not None or sample.original.shape[:2] != sample.output_size:
                 raise DataError(
                     f"{item.image}: it is measured at another size or with other pixels than its file has, "

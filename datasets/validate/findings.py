@@ -29,6 +29,11 @@ KINDS: dict[str, Kind] = {
     "file-name-unsafe": Kind(
         ERROR, "file name in the JSON leads out of its folder", "use names relative to the folder"
     ),
+    "file-name-foreign": Kind(
+        WARNING,
+        "file name as another machine writes it",
+        "it is read; for other tools write names relative to the folder, with /",
+    ),
     "image-missing": Kind(ERROR, "image missing", "restore the file, or remove its entries from the JSON"),
     "png-missing": Kind(ERROR, "panoptic PNG missing", "restore the file, or remove its annotation"),
     "semantic-missing": Kind(ERROR, "semantic PNG missing", "prepare --convert panoptic2semantic"),
@@ -60,6 +65,27 @@ KINDS: dict[str, Kind] = {
     # pictures
     "size-differs": Kind(ERROR, "sizes of image, PNG and JSON differ", "annotate at the image's own size"),
     "exif-rotated": Kind(WARNING, "image with EXIF rotation", "rotate the pixels; other tools may ignore the tag"),
+    "decoder-warning": Kind(
+        WARNING, "picture whose decoder complains", "restore or re-encode the file; part of it may be damaged"
+    ),
+    "image-dark": Kind(
+        WARNING,
+        "image of more than 8 bits in a small part of the range",
+        "say how many bits the values have (INPUT.BIT_DEPTH), or stretch them",
+    ),
+    "depth-differs": Kind(
+        WARNING,
+        "images of more than 8 bits are read by different ranges",
+        "give all the same range: INPUT.BIT_DEPTH 12 or 16",
+    ),
+    "pages-unread": Kind(
+        WARNING, "file of several pages or frames", "only the first is read; write the others as files of their own"
+    ),
+    "label-transparent": Kind(
+        WARNING,
+        "annotation picture with transparent pixels",
+        "they count as unlabelled, in foreground masks as background; write the picture without alpha",
+    ),
     "image-mode": Kind(NOTE, "image is not 8-bit RGB or grey", "it is converted when read"),
     "png-mode": Kind(WARNING, "panoptic PNG is not plain 8-bit RGB", "write it as RGB; other tools misread it"),
     "duplicate-in-split": Kind(WARNING, "the same image twice in a split", "keep one"),
@@ -155,6 +181,10 @@ class Findings:
         finding.count += count
         if len(finding.places) < _PLACES_KEPT:
             finding.places.append(place)
+
+    def keeps(self, code: str, split: str) -> bool:
+        """Tells whether the place of the next fault of that kind will be shown."""
+        return (code, split) not in self._found or len(self._found[code, split].places) < _PLACES_KEPT
 
     def extend(self, split: str, faults: Iterable[tuple[str, str]]) -> None:
         """Counts (code, place) pairs."""

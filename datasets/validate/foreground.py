@@ -11,6 +11,7 @@ from ..formats.dlo_folders import background_files
 from ..prepare.parallel import run_parallel
 from ..records.split import Split
 from .findings import Findings
+from .pictures import Faults, check_photo, read_listening
 from .scan import Scan
 
 
@@ -22,9 +23,8 @@ def check_backgrounds(split: Split, findings: Findings, workers: int | None) -> 
         findings.add("folder-missing", split.name, str(error))
         return
     label = f"validate backgrounds of {split.name}" if files else ""
-    for fault in run_parallel(_fault, files, workers=workers, label=label):
-        if fault:
-            findings.add("background-unreadable", split.name, fault)
+    for faults in run_parallel(_faults, files, workers=workers, label=label):
+        findings.extend(split.name, faults)
 
 
 def check_content(split: Split, scans: Sequence[Scan], findings: Findings) -> None:
@@ -34,10 +34,12 @@ def check_content(split: Split, scans: Sequence[Scan], findings: Findings) -> No
         findings.add("foreground-none", split.name, f"{split.foreground}: {len(opened)} masks")
 
 
-def _fault(path: Path) -> str:
-    """Returns what is wrong with an image, or an empty text."""
+def _faults(path: Path) -> Faults:
+    """Returns what is wrong with an image."""
+    faults: Faults = []
     try:
-        read_image(path)
+        read_listening(path, read_image, faults)
+        check_photo(path, faults)
     except DataError as error:
-        return str(error)
-    return ""
+        faults.append(("background-unreadable", str(error)))
+    return faults

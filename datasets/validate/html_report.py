@@ -18,7 +18,7 @@ from ...utils.structures.category import Category
 from ...utils.structures.results import PanopticResult, Segment
 from ...utils.visualizer import draw_panoptic, draw_semantic
 from ..formats.foreground import read_foreground
-from ..formats.label_maps import read_label_map
+from ..formats.label_maps import read_label_map, unlabelled_value
 from ..formats.panoptic import read_panoptic_png
 from ..records.record import FOREGROUND
 from .scan import Target
@@ -96,7 +96,7 @@ def _draw(target: Target, categories: Sequence[Category]) -> np.ndarray | None:
         return draw_semantic(image, labels, [FOREGROUND]) if mask.shape == image.shape[:2] else None
     if target.semantic is None:
         return None
-    label = read_label_map(target.semantic)
+    label = read_label_map(target.semantic, void=unlabelled_value(target.semantic_coding))
     if target.semantic_coding is not None:
         label = target.semantic_coding.decode(label)
     if label.shape != image.shape[:2]:

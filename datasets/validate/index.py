@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from ...utils.errors import DataError
 from ...utils.image_io import IMAGE_SUFFIXES
+from ..formats.foreign_names import foreign_cause, shared_files
 from ..formats.listing import LABEL_SUFFIXES, Listing, NamePattern, read_image_list
 from ..formats.pairs import pair
 from ..formats.panoptic import read_panoptic_json
@@ -65,9 +67,10 @@ class _Index:
         self.findings.add(code, self.split.name, place)
 
     def check_paths(self) -> None:
-        root = self.record.root.resolve()
+        root = Path(os.path.realpath(self.record.root))
         for path in self.split.paths.values():
-            if root not in (path.resolve(), *path.resolve().parents):
+            real = Path(os.path.realpath(path))  # unlike Path.resolve it bears links that lead in a circle
+            if root not in (real, *real.parents):
                 self.add("path-outside-root", f"{path} (root {root})")
         for path in self.split.absent:
             self.add("file-absent", str(path))
@@ -110,7 +113,7 @@ class _Index:
         """Returns ``search(listing, *arguments)`` and reports what is wrong; a missing folder was reported already."""
         if listing is None:
             return None
-        if Path(name).is_absolute() or ".." in Path(name).parts:
+        if ".." in Path(name).parts:
             self.add("file-name-unsafe", f"{name!r}")
             return None
         try:
@@ -118,8 +121,14 @@ class _Index:
         except DataError as error:
             self.add("stem-ambiguous", str(error))
             return None
-        if path is None:
-            self.add(code, f"{listing.folder / name}")
+        cause = foreign_cause(name)
+        if path is not None and cause and listing.find(name) is None:
+            self.add("file-name-foreign", f"{name!r}: {cause}; read as {path}")
+        elif path is None and Path(name).is_absolute():
+            self.add("file-name-unsafe", f"{name!r}")
+        elif path is None:
+            hint = listing.explain(name) if self.findings.keeps(code, self.split.name) else ""
+            self.add(code, f"{listing.folder / name}{hint and f' ({hint})'}")
         return path
 
     def extras(self, listing: Listing | None, used: Collection[Path | None], code: str) -> None:
@@ -175,12 +184,15 @@ class _Index:
             phrases = read_phrases(self.record, self.split)
         except DataError:
             return []
-        targets = []
+        targets, named = [], []
         for image_id, info in (phrases.images if phrases else {}).items():
             name = str(info.get("file_name", image_id))
             image = self.find(images, name, "image-missing", find_coco_image, name)
             if image is not None:
                 targets.append(self.target(image, _size(info)))
+                named.append((name, image))
+        for names in shared_files(named):
+            self.add("file-name-duplicate", names)
         return targets
 
     def panoptic_targets(self, images: Listing, semantic: Listing | None, objects: Listing | None) -> list[Target]:
@@ -198,7 +210,7 @@ class _Index:
         check_panoptic_json(self.record, split, data, self.findings)
         infos = {info["id"]: info for info in data["images"]}
         used: tuple[set, ...] = (set(), set(), set(), set())
-        targets = []
+        targets, named = [], []
         for annotation in data["annotations"]:
             info = infos.get(annotation["image_id"], {})
             files = self._files((images, pngs, semantic, objects), annotation, info)
@@ -206,11 +218,14 @@ class _Index:
                 known.add(path)
             image, png, label, numbers = files
             if image is not None:
+                named.append((info.get("file_name", annotation["file_name"]), image))
                 segments = _indexed(annotation["segments_info"], self.record)
                 things = frozenset(i for i, c in enumerate(self.record.categories) if c.isthing)
                 target = self.target(image, _size(info))
                 target = replace(target, png=png, semantic=label, objects=numbers)
                 targets.append(replace(target, segments=segments, things=things))
+        for names in shared_files(named):
+            self.add("file-name-duplicate", names)
         codes = ("image-extra", "png-extra", "semantic-extra", "objects-extra")
         for listing, paths, code in zip((images, pngs, semantic, objects), used, codes, strict=True):
             self.extras(listing, paths, code)
@@ -227,7 +242,7 @@ class _Index:
         file = annotation["file_name"]
         wanted = info.get("file_name", file)
         image = self.find(images, wanted, "image-missing", find_image, pngs, annotation, info)
-        png = self.find(pngs, file, "png-missing", Listing.find, file)
+        png = self.find(pngs, file, "png-missing", Listing.find_entry, file)
         name = file if image is None else image.relative_to(images.folder).as_posix()
         label = self.find(semantic, file, "semantic-missing", semantic_match, file, name, images)
         return image, png, label, self.find(objects, name, "objects-missing", Listing.find_match, name, images)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,16 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import read_image, read_image_header
 from ..formats.foreground import read_mask_values, same_aspect
-from ..formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
+from ..formats.label_maps import (
+    MATLAB_SUFFIX,
+    ObjectCoding,
+    SemanticCoding,
+    read_label_map,
+    read_object_map,
+    unlabelled_value,
+)
 from ..formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
+from .pictures import check_label, check_photo, read_listening
 
 _VOID_LABEL = 255
 _ALIKE = 0.95  # IoU of boxes from which two segments look like one object annotated twice
@@ -82,6 +90,7 @@ class Scan:
     Attributes:
         faults: (code, place) pairs.
         digest: of the image's pixels, or None when it cannot be read.
+        bits: that the values of an image of more than 8 bits per channel are read as, else None.
         pixels: (K,) pixels per category index.
         counts: (K,) segments per category index.
         void: unlabelled pixels.
@@ -96,6 +105,7 @@ class Scan:
     pixels: np.ndarray
     counts: np.ndarray
     digest: str | None = None
+    bits: int | None = None
     void: int = 0
     objects: int = 0
     labelled: bool = False
@@ -126,24 +136,21 @@ def scan_image(target: Target) -> Scan:
 
 def _scan_photo(target: Target, scan: Scan) -> None:
     try:
-        pixels = read_image(target.image)
-        header = read_image_header(target.image)
+        pixels = read_listening(target.image, read_image, scan.faults)
+        scan.bits = check_photo(target.image, scan.faults)
     except DataError as error:
         scan.faults.append(("image-unreadable", str(error)))
         return
-    scan.sizes["image"] = (header.height, header.width)
+    scan.sizes["image"] = (pixels.shape[0], pixels.shape[1])
     scan.digest = hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=12).hexdigest()
-    if header.mode not in ("RGB", "L") or header.bits > 8:
-        scan.faults.append(("image-mode", f"{target.image}: mode {header.mode}, {header.bits} bits"))
-    if header.orientation != 1:
-        scan.faults.append(("exif-rotated", str(target.image)))
 
 
 def _scan_panoptic(target: Target, scan: Scan) -> np.ndarray | None:
     if target.png is None:
         return None
     try:
-        ids = read_panoptic_png(target.png)
+        ids = read_listening(target.png, read_panoptic_png, scan.faults)
+        check_label(target.png, scan.faults)
     except DataError as error:
         scan.faults.append(("png-unreadable", str(error)))
         return None
@@ -202,7 +209,8 @@ def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
     if target.semantic is None:
         return
     try:
-        label = read_label_map(target.semantic)
+        void = unlabelled_value(target.semantic_coding)
+        label = _read_map(target.semantic, lambda path: read_label_map(path, void=void), scan)
         if label.ndim != 2:
             raise DataError(f"{target.semantic}: a colour picture, expected one value per pixel (category index)")
     except DataError as error:
@@ -233,7 +241,7 @@ def _scan_objects(target: Target, scan: Scan) -> None:
     if target.objects is None:
         return
     try:
-        values = read_object_map(target.objects, target.object_coding)
+        values = _read_map(target.objects, lambda path: read_object_map(path, target.object_coding), scan)
     except DataError as error:
         scan.faults.append(("objects-unreadable", str(error)))
         return
@@ -245,7 +253,7 @@ def _scan_foreground(target: Target, scan: Scan) -> None:
     if target.foreground is None:
         return
     try:
-        values = read_mask_values(target.foreground)
+        values = _read_map(target.foreground, read_mask_values, scan)
     except DataError as error:
         scan.faults.append(("foreground-unreadable", str(error)))
         return
@@ -262,6 +270,13 @@ def _scan_foreground(target: Target, scan: Scan) -> None:
             f", ... {found[-1]}" if len(found) > _VALUES_SHOWN else ""
         )
         scan.faults.append(("foreground-values", f"{target.foreground}: {shown}"))
+
+
+def _read_map(path: Path, read: Callable[[Path], np.ndarray], scan: Scan) -> np.ndarray:
+    values = read_listening(path, read, scan.faults)
+    if path.suffix != MATLAB_SUFFIX:
+        check_label(path, scan.faults)
+    return values
 
 
 def _compare(target: Target, scan: Scan, ids: np.ndarray, label: np.ndarray) -> None:

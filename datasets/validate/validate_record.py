@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from . import foreground
 from .findings import ERROR, NOTE, WARNING, Finding, Findings
 from .image_annotations import check_by_image
 from .index import index_split
+from .pictures import check_depths
 from .scan import Limits, Scan, Target, scan_image
 
 
@@ -92,6 +94,7 @@ def validate_record(
     findings = Findings()
     summaries: list[SplitSummary] = []
     seen: dict[str, tuple[str, str]] = {}
+    depths: list[tuple[Path, int | None]] = []
     for split in splits:
         targets = index_split(record, split, findings, limits)
         scans = []
@@ -101,12 +104,14 @@ def validate_record(
             findings.extend(split.name, scan.faults)
             _check_duplicate(split, target, scan, seen, findings)
             scans.append(scan)
+            depths.append((target.image, scan.bits))
         summary = _summarize(record, split, targets, scans)
         summary.sentences = check_by_image(record, split, findings)
         _check_content(record, split, summary, limits, findings)
         foreground.check_content(split, scans, findings)
         foreground.check_backgrounds(split, findings, workers)
         summaries.append(summary)
+    check_depths(depths, findings)
     return Result(record, findings.sorted(), summaries)
 
 

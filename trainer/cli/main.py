@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         143 terminated.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file name need not be UTF-8
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"]
     if argv is None and signal.getsignal(signal.SIGINT) == signal.default_int_handler:

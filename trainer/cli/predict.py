@@ -154,8 +154,7 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     named += [ObjectToSegment(text=text) for text in args.text or ()]
     if not args.prompts:
         return lambda path: named
-    found = read_prompt_file(args.prompts)
-    found.check_names([file.path for file in inputs], args.prompts)
+    found = read_prompt_file(args.prompts).fitted_to([file.path for file in inputs], args.prompts)
     return lambda path: (*named, *found.objects(path))
 
 

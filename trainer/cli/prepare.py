@@ -208,6 +208,9 @@ def _report(summary, data_file: str = "") -> None:
         print(f"warning: no image shows {', '.join(absent)}")
     if summary.dropped:
         print(f"{summary.dropped} things below --min_area became unlabelled")
+    if summary.transparent:
+        count, first = len(summary.transparent), summary.transparent[0]
+        print(f"transparent pixels of {count} masks became unlabelled, whatever their colour (first: {first})")
     if summary.orphans:
         print(f"{len(summary.orphans)} files without a partner were left out")
     print(f"record: {summary.record}")

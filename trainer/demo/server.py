@@ -248,9 +248,10 @@ class Handler(BaseHTTPRequestHandler):
         limits, started = self.server.limits, time.perf_counter()
         data = self._body(limits.upload, "this file", "--max-upload")
         with self.server.working:
-            limit = min(limits.pixels, int(self.server.predictor.cfg.INPUT.MAX_PIXELS))
+            keys = self.server.predictor.cfg.INPUT
+            limit = min(limits.pixels, int(keys.MAX_PIXELS))
             try:
-                image = decode_image(data, name, limit)
+                image = decode_image(data, name, limit, str(keys.BIT_DEPTH))
             except DataError as error:
                 hint = "--max-pixels" if limit == limits.pixels else "INPUT.MAX_PIXELS"
                 raise UserError(str(error).replace("INPUT.MAX_PIXELS", hint)) from error

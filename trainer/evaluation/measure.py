@@ -74,7 +74,7 @@ def measure(
     kinds = evaluation_kinds(cfg, record, split, prompt_kinds(model), model.result_kinds)
     pipeline = find_pipeline(cfg)
     evaluators = build_evaluators(record, split, kinds, pipeline.evaluator_options(split, kinds))
-    worst = WorstPictures(record.categories, pictures if folder is not None else 0)
+    worst = WorstPictures(record.categories, pictures if folder is not None else 0, cfg.INPUT.BIT_DEPTH)
     consumers: list[Any] = [*evaluators.values(), worst]
     asked = tuple(find_task(kind).asks for kind in kinds)
     passes = EvaluationPasses(model, asked, pipeline.click_protocol(split), processes.device)

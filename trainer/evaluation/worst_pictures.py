@@ -17,6 +17,7 @@ import numpy as np
 
 from ...datasets.tasks.base import Comparison
 from ...datasets.tasks.registry import results_of
+from ...utils.image_files.bit_depth import AUTO
 from ...utils.image_io import read_image, write_png
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction
@@ -35,9 +36,10 @@ class _Entry:
     truth: Any = field(compare=False)
     kept: Any = field(compare=False)
 
-    def picture(self, categories: Sequence[Category]) -> np.ndarray:
+    def picture(self, categories: Sequence[Category], bit_depth: str) -> np.ndarray:
         """Returns the panels of truth and prediction."""
-        return self.comparison.picture(read_image(self.file_name), self.truth, self.kept, categories)
+        image = read_image(self.file_name, bit_depth=bit_depth)
+        return self.comparison.picture(image, self.truth, self.kept, categories)
 
 
 class WorstPictures:
@@ -48,11 +50,13 @@ class WorstPictures:
     Args:
         categories: the data set's categories, in index order.
         count: number of pictures kept; memory holds as many pairs of maps.
+        bit_depth: INPUT.BIT_DEPTH.
     """
 
-    def __init__(self, categories: Sequence[Category], count: int = 12) -> None:
+    def __init__(self, categories: Sequence[Category], count: int = 12, bit_depth: str = AUTO) -> None:
         self.categories = list(categories)
         self.count = count
+        self.bit_depth = bit_depth
         self._heap: list[_Entry] = []
 
     def process(self, sample: Sample, prediction: Prediction) -> None:
@@ -104,5 +108,5 @@ class WorstPictures:
         for rank, entry in enumerate(sorted(self._heap, reverse=True), 1):
             name = re.sub(r"[^\w.-]+", "_", entry.image_id)[-80:]
             written.append(target / f"{rank:03d}_{name}_wrong{100 * entry.error:.1f}.png")
-            write_png(written[-1], entry.picture(self.categories))
+            write_png(written[-1], entry.picture(self.categories, self.bit_depth))
         return written

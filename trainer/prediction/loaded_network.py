@@ -64,9 +64,9 @@ class LoadedNetwork:
         """Returns any picture as (H, W, 3) uint8 RGB.
 
         Raises:
-            UserError: it is unreadable, or has more pixels than INPUT.MAX_PIXELS.
+            UserError: it is unreadable, has more pixels than INPUT.MAX_PIXELS, or values above INPUT.BIT_DEPTH.
         """
-        return to_rgb(image, int(self.cfg.INPUT.MAX_PIXELS))
+        return to_rgb(image, int(self.cfg.INPUT.MAX_PIXELS), str(self.cfg.INPUT.BIT_DEPTH))
 
     @contextmanager
     def running(self) -> Iterator[None]:

@@ -14,12 +14,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...datasets.input_files import InputFile
+from ...datasets.input_files import InputFile, log_pages
 from ...datasets.tasks.registry import all_result_tasks, results_of
 from ...datasets.writers.predictions import PredictionWriter
 from ...utils.errors import DataError, UserError
 from ...utils.files import atomic_write
-from ...utils.image_io import image_size, read_image
+from ...utils.image_io import read_image, read_image_header
 from ...utils.logging import console, get_logger
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction
@@ -132,6 +132,7 @@ class _Work:
         self.batch_size = batch_size
         self.skip_corrupt = skip_corrupt
         self.max_pixels = int(predictor.cfg.INPUT.MAX_PIXELS)
+        self.bit_depth = str(predictor.cfg.INPUT.BIT_DEPTH)
         self.asked = predictor.result_tasks(tasks)
         self.summary = Summary()
 
@@ -141,7 +142,7 @@ class _Work:
         with ThreadPoolExecutor(_READERS) as pool:
 
             def start(group: list[tuple[int, InputFile]]) -> list[tuple[int, InputFile, Future[np.ndarray]]]:
-                return [(n, f, pool.submit(read_image, f.path, self.max_pixels)) for n, f in group]
+                return [(n, f, pool.submit(read_image, f.path, self.max_pixels, self.bit_depth)) for n, f in group]
 
             ahead = deque(map(start, islice(groups, 1)))
             while ahead:
@@ -155,7 +156,9 @@ class _Work:
         by_size: dict[tuple[int, int], list[tuple[int, InputFile]]] = {}
         for number, file in files:
             with self._reading(file):
-                by_size.setdefault(image_size(file.path, self.max_pixels), []).append((number, file))
+                header = read_image_header(file.path, self.max_pixels)
+                log_pages(file.path, header.pages)
+                by_size.setdefault((header.height, header.width), []).append((number, file))
         for size in by_size:
             check_result_memory(self.predictor.cfg, size, self.asked)
         for size, group in by_size.items():

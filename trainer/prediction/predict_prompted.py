@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ...datasets.formats.prompt_file import ObjectToSegment
-from ...datasets.input_files import InputFile
+from ...datasets.input_files import InputFile, log_pages
 from ...datasets.writers.prompted_objects import PromptedWriter
 from ...utils.errors import DataError, UserError
-from ...utils.image_io import image_size, read_image
+from ...utils.image_io import read_image_header
 from ...utils.logging import get_logger
 from ...utils.palette import distinct_color
 from ...utils.prompts import PromptError, check_prompt
@@ -37,9 +37,11 @@ def check_objects(inputs: Sequence[InputFile], objects_of: ObjectsOf) -> None:
         if file.is_video:
             raise UserError(f"{file.path}: prompts are for images; leave videos out")
         try:
-            size = image_size(file.path, np.iinfo(np.int64).max)
+            header = read_image_header(file.path, np.iinfo(np.int64).max)
         except DataError:
             continue
+        log_pages(file.path, header.pages)
+        size = header.height, header.width
         for asked in objects_of(file.path):
             for prompt in asked.prompts:
                 try:
@@ -100,7 +102,7 @@ def _image(
     skip_corrupt: bool,
 ) -> None:
     try:
-        image = read_image(file.path, int(predictor.cfg.INPUT.MAX_PIXELS))
+        image = predictor.read(file.path)
     except DataError as error:
         if not skip_corrupt:
             raise DataError(f"{error} (--skip-corrupt leaves unreadable files out)") from error

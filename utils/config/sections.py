@@ -66,6 +66,12 @@ class Input:
     PIXEL_MEAN: list[float] = key([123.675, 116.28, 103.53], "RGB mean subtracted from images, 0..255.")
     PIXEL_STD: list[float] = key([58.395, 57.12, 57.375], "RGB standard deviation that images are divided by, 0..255.")
     MAX_PIXELS: int = key(200_000_000, "Images with more pixels (read from the header) are refused.", minimum=1)
+    BIT_DEPTH: str = key(
+        "auto",
+        "How values of more than 8 bits per channel become 0..255: bits of which the largest value is white. auto: what "
+        "the file declares, else by its largest value; validate says where files differ.",
+        choices=("auto", "8", "12", "16"),
+    )
     ON_CORRUPT: str = key(
         "stop", "An unreadable training image stops the run, or is skipped and counted.", choices=("stop", "skip")
     )

@@ -292,9 +292,9 @@ def test_evaluate_with_the_image_itself(bright, tmp_path, monkeypatch):
     record, split = find_record(str(write_dataset(tmp_path / "data", val=3)), "val")
     asked = []
 
-    def recorded(path, max_pixels):
-        asked.append(max_pixels)
-        return read_image(path, max_pixels)
+    def recorded(path, *limits):
+        asked.append(limits)
+        return read_image(path, *limits)
 
     monkeypatch.setattr("segfoundry.datasets.stream.loaders.read_image", recorded)
     evaluate(Light(), record, split, monkeypatch)
@@ -302,9 +302,10 @@ def test_evaluate_with_the_image_itself(bright, tmp_path, monkeypatch):
     monkeypatch.setattr(type(bright), "needs_original", True)
     summary = evaluate(network := Looking(), record, split, monkeypatch)
     assert summary["bright"] == {"hits": 100.0, "images": 3}
-    assert asked == [predictor(network).cfg.INPUT.MAX_PIXELS] * 3
+    keys = predictor(network).cfg.INPUT
+    assert asked == [(keys.MAX_PIXELS, keys.BIT_DEPTH)] * 3
     assert all(image.shape == read_image(next(split.images.iterdir())).shape for image in network.originals)
-    monkeypatch.setattr("segfoundry.datasets.stream.loaders.read_image", lambda path, _: read_image(path)[1:])
+    monkeypatch.setattr("segfoundry.datasets.stream.loaders.read_image", lambda path, *_: read_image(path)[1:])
     with pytest.raises(UserError, match="measured at another size or with other pixels than its file has"):
         evaluate(Looking(), record, split, monkeypatch)
 

@@ -15,6 +15,7 @@ from segfoundry.utils.image_io import (
     read_image,
     read_image_header,
     read_label,
+    transparent_pixels,
     write_png,
 )
 
@@ -80,8 +81,57 @@ def test_labels_keep_values(tmp_path):
     index.save(tmp_path / "p.png")
     np.testing.assert_array_equal(read_label(tmp_path / "p.png"), [[0, 1], [2, 1]])
     np.testing.assert_array_equal(read_color_label(tmp_path / "p.png")[0, 1], [255, 0, 0])
-    Image.fromarray(np.dstack([RGB, RGB[..., :1]])).save(tmp_path / "rgba.png")
+    Image.fromarray(np.dstack([RGB, RGB[..., :1].clip(1)])).save(tmp_path / "rgba.png")
     np.testing.assert_array_equal(read_label(tmp_path / "rgba.png"), RGB)
+
+
+def test_transparent_label_pixels_are_void(tmp_path):
+    values = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
+    alpha = np.array([[255, 0, 1], [255, 255, 0]], np.uint8)
+    clear = alpha == 0
+    colors = np.dstack([values, values + 10, values + 20])
+    palette = Image.fromarray(values, "P")
+    palette.putpalette([channel for value in range(256) for channel in (value, value + 10 & 255, value + 20 & 255)])
+    palette.save(tmp_path / "p.png", transparency=2)
+    Image.fromarray(np.dstack([values, alpha]), "LA").save(tmp_path / "la.png")
+    Image.fromarray(np.dstack([colors, alpha])).save(tmp_path / "rgba.png")
+    Image.fromarray(colors).save(tmp_path / "rgb.png", transparency=(2, 12, 22))
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "deep.png", transparency=2)
+    for name, gone in (("la", clear), ("rgba", clear), ("p", values == 2), ("rgb", values == 2), ("deep", values == 2)):
+        path = tmp_path / f"{name}.png"
+        stored = colors if name.startswith("rgb") else values
+        for void in (0, 255):
+            mask = gone if stored.ndim == 2 else gone[..., None]
+            np.testing.assert_array_equal(read_label(path, void=void), np.where(mask, void, stored))
+        np.testing.assert_array_equal(transparent_pixels(path), gone)
+        if name != "deep":
+            grey = np.dstack([values] * 3) if name == "la" else colors
+            np.testing.assert_array_equal(read_color_label(path), np.where(gone[..., None], 0, grey))
+    np.testing.assert_array_equal(
+        read_label(tmp_path / "la.png", void=65535), np.where(clear, 65535, values.astype(int))
+    )
+    for name in ("rgba", "rgb"):  # a photograph shows its colours
+        np.testing.assert_array_equal(read_image(tmp_path / f"{name}.png"), colors)
+    Image.fromarray(np.dstack([colors, alpha | 1])).save(tmp_path / "seen.png")
+    Image.fromarray(values).save(tmp_path / "plain.png")
+    assert transparent_pixels(tmp_path / "seen.png") is None and transparent_pixels(tmp_path / "plain.png") is None
+
+
+def test_pages_are_counted_and_the_first_is_read(tmp_path):
+    first, second = Image.fromarray(RGB), Image.fromarray(255 - RGB)
+    for suffix, options in ((".tif", {}), (".webp", {"lossless": True}), (".png", {})):
+        path = tmp_path / f"a{suffix}"
+        first.save(path, save_all=True, append_images=[second], **options)
+        assert read_image_header(path).pages == 2
+        np.testing.assert_array_equal(read_image(path), RGB)
+        first.save(path)
+        assert read_image_header(path).pages == 1
+
+
+def test_names_that_no_system_has(tmp_path):
+    for read in (read_image, read_label, image_size, transparent_pixels):
+        with pytest.raises(DataError, match="cannot be read"):
+            read(tmp_path / "a\0.png")
 
 
 def test_truncated_files_name_themselves(tmp_path):

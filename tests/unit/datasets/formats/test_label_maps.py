@@ -5,7 +5,13 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from segfoundry.datasets.formats.label_maps import ObjectCoding, SemanticCoding, read_label_map, read_object_map
+from segfoundry.datasets.formats.label_maps import (
+    ObjectCoding,
+    SemanticCoding,
+    read_label_map,
+    read_object_map,
+    unlabelled_value,
+)
 from segfoundry.utils.errors import DataError
 
 
@@ -66,3 +72,19 @@ def test_broken_matlab_files(tmp_path):
         savemat(path, content)
         with pytest.raises(DataError, match="a.mat"):
             read_label_map(path)
+
+
+def test_transparent_pixels_are_unlabelled(tmp_path):
+    values, alpha = np.array([[0, 1, 2]], np.uint8), np.array([[255, 0, 255]], np.uint8)
+    Image.fromarray(np.dstack([values, alpha]), "LA").save(tmp_path / "a.png")
+    assert read_label_map(tmp_path / "a.png").tolist() == [[0, 255, 2]]
+    for coding in (
+        SemanticCoding(((0, 0), (1, 1), (2, 2)), (300,)),
+        SemanticCoding(((0, 0), (1, 1), (2, 2), (255, 3)), (255,), True),
+    ):
+        assert coding.decode(read_label_map(tmp_path / "a.png", void=unlabelled_value(coding))).tolist() == [
+            [0, 255, 2]
+        ]
+    assert read_object_map(tmp_path / "a.png", ObjectCoding()).tolist() == [[0, -1, 2]]
+    assert read_object_map(tmp_path / "a.png", ObjectCoding(union=True)).tolist() == [[0, -1, 1]]
+    assert read_object_map(tmp_path / "a.png", ObjectCoding(())).tolist() == [[0, 0, 2]]

@@ -63,9 +63,9 @@ def test_images_by_name(tmp_path):
     found = read_prompt_file(path)
     assert found.objects(Path("x/a.jpg"))[0].text == "cup" and found.objects(Path("x/sub/a.jpg"))[0].text == "dog"
     assert found.objects(Path("b.jpg")) == ()
-    found.check_names([Path("/d/a.jpg"), Path("/d/sub/a.jpg")], path)
+    assert found.fitted_to([Path("/d/a.jpg"), Path("/d/sub/a.jpg")], path) == found
     with pytest.raises(DataError, match=r"no input is named 'sub/a.jpg', did you mean 'a.jpg'"):
-        found.check_names([Path("a.jpg")], path)
+        found.fitted_to([Path("a.jpg")], path)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +92,17 @@ def test_faulty_files(tmp_path, text, message):
     with pytest.raises(DataError, match=message) as caught:
         read_prompt_file(path)
     assert str(caught.value).startswith(str(path))
+
+
+def test_names_of_other_machines(tmp_path):
+    path = tmp_path / "prompts.json"
+    names = ("C:\\scans\\a.jpg", "sub\\b.jpg", "my%20cup.jpg", "/srv/her/c%20d.jpg")
+    path.write_text(json.dumps({"images": {name: [{"text": f"cup {i}"}] for i, name in enumerate(names)}}))
+    files = [Path("in/a.jpg"), Path("in/sub/b.jpg"), Path("in/my cup.jpg"), Path("in/c d.jpg")]
+    found = read_prompt_file(path).fitted_to(files, path)
+    assert [found.objects(file)[0].text for file in files] == ["cup 0", "cup 1", "cup 2", "cup 3"]
+    with pytest.raises(DataError, match=r"no input is named 'C:/scans/a.jpg'"):
+        read_prompt_file(path).fitted_to([*files, Path("in/sub/a.jpg")], path)  # two files have that name
+    path.write_text(json.dumps({"images": {"a.jpg": [{"text": "cup"}], "C:\\scans\\a.jpg": [{"text": "cup"}]}}))
+    with pytest.raises(DataError, match=r"another name mean a.jpg"):
+        read_prompt_file(path).fitted_to([Path("a.jpg")], path)

@@ -322,3 +322,38 @@ def test_two_channel_equals_panopticapi(tmp_path):
         for x, y in pairs:
             assert names[0].get(x) == names[1].get(y)
             assert x == y or names[0][x] not in stuff, "stuff ids are the category's colour on both sides"
+
+
+def test_names_of_other_machines_give_paths_of_this_one(tmp_path):
+    masks = [(1, rect(0, 0, 5, 5), {})]
+    for name, png in (("images\\a.b.jpg", "images/a.b.png"), ("C:\\set\\a.jpg", "a.png"), ("/set/a.jpg", "a.png")):
+        source = instance_json(tmp_path / "i.json", masks, [{"id": 1, "file_name": name, "height": 20, "width": 30}])
+        detection_to_panoptic(source, tmp_path / "p.json", tmp_path / "p", FORCE)
+        assert load(tmp_path / "p.json")["annotations"][0]["file_name"] == png
+        assert [path.relative_to(tmp_path / "p").as_posix() for path in (tmp_path / "p").rglob("*.png")] == [png]
+    foreign = load(tmp_path / "p.json")
+    foreign["annotations"][0]["file_name"] = "D:\\masks\\a.png"
+    (tmp_path / "p.json").write_text(json.dumps(foreign))
+    panoptic_to_semantic_png(tmp_path / "p.json", tmp_path / "p", tmp_path / "s", FORCE)
+    assert [path.name for path in (tmp_path / "s").iterdir()] == ["a.png"]
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [
+        (["C:\\x\\a.jpg", "C:\\y\\a.jpg"], "would share the PNG a.png"),
+        (["..\\a.jpg"], "leads out"),
+        (["\ud800.jpg"], "none that a file can have"),
+    ],
+)
+def test_names_that_no_png_can_have(tmp_path, names, text):
+    images = [{"id": i, "file_name": name, "height": 20, "width": 30} for i, name in enumerate(names, 1)]
+    source = instance_json(tmp_path / "i.json", [(1, rect(0, 0, 5, 5), {})], images)
+    with pytest.raises(DataError, match=text):
+        detection_to_panoptic(source, tmp_path / "p.json", tmp_path / "p", OPTIONS)
+    (tmp_path / "none.json").write_text("[]")
+    with pytest.raises(DataError, match=text):
+        results = tmp_path / "none.json"
+        combine_predictions(
+            results, results, source, tmp_path / "p.json", tmp_path / "p", read_categories(source), OPTIONS
+        )

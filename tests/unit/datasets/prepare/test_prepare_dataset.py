@@ -279,3 +279,39 @@ def test_names_that_are_numbers_become_the_image_ids(raw, tmp_path):
     prepare(raw, tmp_path / "out", split=1.0)
     ids = {i["file_name"]: i["id"] for i in read(tmp_path / "out" / "train", "panoptic.json")["images"]}
     assert ids and all(int(name.split(".")[0]) == image_id for name, image_id in ids.items())
+
+
+def test_transparent_pixels_are_unlabelled_whatever_their_colour(raw, tmp_path):
+    mask = color_mask()
+    alpha = np.full(mask.shape[:2], 255, np.uint8)
+    alpha[:12, :12] = 0
+    mask[:12, :6] = (1, 2, 3)  # no colour of the table
+    Image.fromarray(np.dstack([mask, alpha])).save(raw / "masks" / "a.png")
+    summary = prepare(raw, tmp_path / "out", split=1)
+    assert summary.transparent == [str(raw / "masks" / "a.png")]
+    ids = read_panoptic_png(tmp_path / "out" / "train" / "panoptic" / "a.png")
+    np.testing.assert_array_equal(ids == 0, (alpha == 0) | (mask == VOID).all(axis=-1))
+    semantic = np.asarray(Image.open(tmp_path / "out" / "train" / "semantic" / "a.png"))
+    np.testing.assert_array_equal(semantic == 255, ids == 0)
+
+
+def test_names_that_are_no_utf8(raw, tmp_path):
+    for kind, suffix in (("images", "jpg"), ("masks", "png")):
+        os.rename(raw / kind / f"a.{suffix}", os.path.join(os.fsencode(raw / kind), b"caf\xe9." + suffix.encode()))
+    prepare(raw, tmp_path / "out", split=1)
+    names = [info["file_name"] for info in read(tmp_path / "out" / "train", "panoptic.json")["images"]]
+    assert os.fsdecode(b"caf\xe9.jpg") in names
+    assert all((tmp_path / "out" / "train" / "images" / name).is_file() for name in names)
+
+
+def test_sentences_for_names_of_other_machines(raw, tmp_path):
+    own = tmp_path / "own.json"
+    entry = [{"point": [10, 10], "sentences": ["the upper cup"]}]
+    own.write_text(json.dumps({"images": {"C:\\set\\images\\a.jpg": entry}}))
+    prepare(raw, tmp_path / "named", sentences=own, split=1)
+    rows = read(tmp_path / "named" / "train", "grounding.json")["annotations"]
+    assert [["the upper cup"]] == [
+        [s["raw"] for s in r["sentences"]] for r in rows if r["sentences"][0]["raw"].startswith("the upper")
+    ]
+    own.write_text(json.dumps({"images": {"C:\\set\\images\\aa.jpg": entry}}))
+    fails(raw, tmp_path, "it is an absolute path, did you mean", sentences=own)

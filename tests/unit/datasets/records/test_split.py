@@ -37,6 +37,13 @@ def test_first_path_that_exists(tmp_path):
     assert split.images == tmp_path / "b" and split.captions == tmp_path / "c.json" and split.absent == ()
 
 
+def test_paths_of_windows(tmp_path):
+    value = {"images": "left\\images", "semantic": "s"}
+    assert parse(tmp_path, val=value)["val"].images == tmp_path / "left\\images"  # as written, for the message
+    (tmp_path / "left" / "images").mkdir(parents=True)
+    assert parse(tmp_path, val=value)["val"].images == tmp_path / "left" / "images"
+
+
 @pytest.mark.parametrize(
     ("keys", "indices", "ignored"),
     [

@@ -22,6 +22,7 @@ from segfoundry.utils.config.engine import load_mapping
 from segfoundry.utils.errors import ConfigError, DataError
 from segfoundry.utils.image_io import write_png
 
+from ....support.cable_data import cable_config, write_backgrounds, write_cables
 from ....support.tiny_data import write_dataset
 from ....support.tiny_run import ROOT
 
@@ -301,3 +302,39 @@ next(batches)
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == (0 if end == "pass" else 1)
     assert "killed" not in done.stderr
+
+
+def deep(folder, largest=1000):
+    """Replaces the images of a folder by 16-bit ones with that value everywhere."""
+    for path in sorted(folder.iterdir()):
+        write_png(path, np.full(cv2.imread(str(path)).shape[:2], largest, np.uint16))
+
+
+def test_the_depth_of_images_reaches_training_and_evaluation(dataset, tmp_path):
+    record, split = dataset
+    deep(tmp_path / "img")
+    for bit_depth, value in (("auto", 62), ("12", 62), ("16", 4)):
+        cfg = config(INPUT__BIT_DEPTH=bit_depth, COCO__INPUT__MIN_SCALE=1.0, COCO__INPUT__MAX_SCALE=1.0)
+        batch = next(iter(eval_loader(cfg, record, split, rank=0, world=1)))
+        assert {value} == set(np.unique(batch.images[0].numpy()).tolist())
+    cfg = config(INPUT__BIT_DEPTH="8")
+    for loader in (
+        train_loader(cfg, [dataset], start_step=0, num_steps=1, rank=0, world=1),
+        eval_loader(cfg, record, split, rank=0, world=1),
+    ):
+        with pytest.raises(DataError, match=r"holds the value 1000, INPUT.BIT_DEPTH 8 allows 0..255"):
+            next(iter(loader))
+
+
+def test_the_depth_of_images_reaches_pictures_of_cables(tmp_path):
+    write_cables(tmp_path / "set")
+    deep(write_backgrounds(tmp_path / "backgrounds"))
+    entry = {"data_dir": str(tmp_path / "set"), "bg_paths": [str(tmp_path / "backgrounds")], "w_aug": True}
+    text = r"holds the value 1000, INPUT.BIT_DEPTH 8 allows 0..255"
+    for folder in ("backgrounds", "set/imgs"):  # a background is read first; plain images afterwards
+        deep(tmp_path / folder)
+        cfg = cable_config([entry], INPUT__BIT_DEPTH="8").cfg
+        data = find_pipeline(cfg).own_data().train
+        with pytest.raises(DataError, match=text):
+            next(iter(train_loader(cfg, data, start_step=0, num_steps=1, rank=0, world=1)))
+        entry = {"data_dir": str(tmp_path / "set")}

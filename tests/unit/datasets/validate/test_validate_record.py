@@ -166,6 +166,32 @@ def write_json(d, key, content):
     split_entry(d, f"{key}: train/{key}.json")
 
 
+def deep(d, number, largest):
+    """Replaces an image by a 16-bit one with values up to ``largest``."""
+    values = np.linspace(0, largest, 40 * 60).round().astype(np.uint16).reshape(40, 60)
+    Image.fromarray(values).save(d.image(number), format="TIFF")
+
+
+def garble(path):
+    """Puts 40 bytes of garbage into the middle of a JPEG."""
+    Image.fromarray(np.kron(photo(7), np.ones((4, 4, 1), np.uint8))).resize((60, 40)).save(path, format="JPEG")
+    data = path.read_bytes()
+    garbage = np.random.default_rng(1).integers(0, 255, 40, np.uint8).tobytes()
+    path.write_bytes(data[: -len(data) // 4] + garbage + data[-len(data) // 4 :])
+
+
+def pages(path):
+    first, second = Image.open(path).copy(), Image.fromarray(photo(8))
+    first.save(path, format="TIFF", save_all=True, append_images=[second])
+
+
+def clear(path):
+    """Makes the first rows of a semantic PNG transparent."""
+    values = np.array(Image.open(path))
+    alpha = np.where(np.arange(40)[:, None] < 3, 0, np.full_like(values, 255))
+    Image.fromarray(np.dstack([values, alpha]).astype(np.uint8), "LA").save(path)
+
+
 PLANTED = {
     # files
     "objects-missing": lambda d: (objects(d) / d.semantic(0).name).unlink(),
@@ -179,6 +205,7 @@ PLANTED = {
     "json-invalid": lambda d: d.json.pop("annotations"),
     "path-outside-root": lambda d: d.record_text("root: .", "root: ./val\naliases: {}") or reroot(d),
     "file-name-unsafe": lambda d: d.json["annotations"][0].update(file_name="../panoptic/x.png"),
+    "file-name-foreign": lambda d: d.json["images"][0].update(file_name=f"D:\\scans\\{d.names[0]}"),
     "image-missing": lambda d: d.image(0).unlink(),
     "png-missing": lambda d: d.png(0).unlink(),
     "semantic-missing": lambda d: d.semantic(0).unlink(),
@@ -193,6 +220,11 @@ PLANTED = {
     # pictures
     "size-differs": resize_json,
     "exif-rotated": exif,
+    "decoder-warning": lambda d: garble(d.image(0)),
+    "image-dark": lambda d: deep(d, 0, 900),
+    "depth-differs": lambda d: (deep(d, 0, 4095), deep(d, 1, 60_000)),
+    "pages-unread": lambda d: pages(d.image(0)),
+    "label-transparent": lambda d: clear(d.semantic(0)),
     "image-mode": lambda d: Image.open(d.image(0)).convert("CMYK").save(d.image(0)),
     "png-mode": lambda d: Image.open(d.png(0)).quantize(16).save(d.png(0)),
     "duplicate-in-split": lambda d: duplicate(d, d.image(1)),
@@ -305,6 +337,33 @@ def test_bombs_are_refused_by_their_header(data):
     bomb(data.image(0).with_suffix(".png"), 15_000)
     finding = next(f for f in data.check().findings if f.code == "image-unreadable")
     assert "225000000 pixels" in finding.places[0]
+
+
+def test_how_deep_images_are_read_is_said(data):
+    for number, largest in enumerate((4095, 60_000, 900)):
+        deep(data, number, largest)
+    found = {f.code: f.places for f in data.check().findings}
+    read = [place.partition("mode ")[2] for place in found["image-mode"]]
+    assert (
+        read[0] == "I;16, 16 bits (read as 12 bits: 4095 is white; the largest value is 4095, 99.9 % are at most 4092)"
+    )
+    assert "read as 16 bits: 65535 is white; the largest value is 60000" in read[1]
+    assert len(found["image-dark"]) == 1 and "at most 56 of 255" in found["image-dark"][0]
+    assert [place.partition(",")[0] for place in found["depth-differs"]] == [
+        "2 images as 12 bits",
+        "1 images as 16 bits",
+    ]
+
+
+def test_a_damaged_jpeg_is_told_with_the_words_of_its_decoder(data):
+    garble(data.image(0))
+    (place,) = next(f.places for f in data.check().findings if f.code == "decoder-warning")
+    assert place.startswith(f"{data.image(0)}: Corrupt JPEG data")
+
+
+def test_a_broken_colour_profile_is_no_damage(data):
+    Image.fromarray(photo(7)).save(data.image(0), format="PNG", icc_profile=bytes(200))
+    assert "decoder-warning" not in codes(data.check())
 
 
 def test_limits_are_options(data):

@@ -140,6 +140,14 @@ def test_files_that_are_no_image(server):
         assert status == 400 and "x.png" in json.loads(body)["error"] and text in json.loads(body)["error"]
 
 
+def test_the_depth_of_images_reaches_the_page(server, monkeypatch):
+    deep = np.full((40, 50), 1000, np.uint16)
+    opened(server, deep)
+    monkeypatch.setattr(server, "predictor", predictor(INPUT__BIT_DEPTH="8"))
+    status, _, body = ask(server, "POST", "/api/images?name=a.png", png(deep))
+    assert status == 400 and "INPUT.BIT_DEPTH 8 allows 0..255" in json.loads(body)["error"]
+
+
 def test_limits_of_upload_and_pixels(server):
     status, _, body = ask(server, "POST", "/api/images", b"\0" * 200_001)
     assert status == 413 and "0.2 MB" in json.loads(body)["error"]

@@ -99,6 +99,23 @@ def test_a_huge_image_is_refused_by_the_name_of_the_key(weights, huge, tmp_path,
     assert not (tmp_path / "out" / "overlay").exists()
 
 
+def test_the_depth_of_images_reaches_predictions(weights, tmp_path, capsys):
+    write_png(tmp_path / "deep.png", np.full((40, 50), 1000, np.uint16))
+    words = ["predict", "--weights", str(weights), "--input", str(tmp_path / "deep.png"), "--output"]
+    for prompts in ([], ["--point", "0,0"]):
+        assert main([*words, str(tmp_path / "out"), "--force", *prompts, "--overrides", "INPUT.BIT_DEPTH", "8"]) == 2
+        assert "holds the value 1000, INPUT.BIT_DEPTH 8 allows 0..255" in capsys.readouterr().err
+
+
+def test_pages_that_are_not_read_are_said(weights, tmp_path, capsys):
+    first = Image.fromarray(picture())
+    first.save(tmp_path / "stack.tif", save_all=True, append_images=[first, first])
+    for number, prompts in enumerate(([], ["--point", "0,0"])):
+        words = ["predict", "--weights", str(weights), "--input", str(tmp_path / "stack.tif"), *prompts]
+        assert main([*words, "--output", str(tmp_path / f"out{number}")]) == 0
+        assert "stack.tif has 3 pages or frames; only the first is read" in capsys.readouterr().err
+
+
 MEASURE = """
 import sys
 import numpy as np
