@@ -5,6 +5,7 @@ Format: https://cocodataset.org/#format-data (1). Masks go through pycocotools.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,45 +13,62 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
+from .coco_rows import AnnotationRow, annotation_row, listed
 from .json_file import read_json
 from .segmentation import decode_mask
 
 
-def read_detection_json(path: str | Path) -> dict[str, Any]:
+def read_detection_json(
+    path: str | Path, *, scored: bool = False, refuse: Callable[[DataError], None] | None = None
+) -> dict[str, Any]:
     """Reads a COCO instance or stuff JSON, or a bare list of results.
 
+    Args:
+        path: the file.
+        scored: its annotations are predictions with a ``score``.
+        refuse: takes the error of a faulty annotation, which is then left out; None: the first one is raised.
+
     Returns:
-        The mapping with the lists ``images`` and ``categories`` (empty when absent) and ``annotations``.
+        The mapping with the lists ``images`` and ``categories`` (empty when absent) and ``annotations``
+        (:class:`AnnotationRow`).
 
     Raises:
-        DataError: no JSON, another kind of JSON, or an annotation without image, category or segmentation.
+        DataError: no JSON, another kind of JSON, or a faulty annotation.
     """
     path = Path(path)
     data = read_json(path)
     data = {"annotations": data} if isinstance(data, list) else data
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path}: no list `annotations`; expected a COCO instance JSON")
+    rows: list[AnnotationRow] = []
     for number, annotation in enumerate(data["annotations"]):
         where = f"{path}: annotations[{number}]"
-        if not isinstance(annotation, dict):
-            raise DataError(f"{where} is no mapping")
-        if "segments_info" in annotation:
+        if isinstance(annotation, dict) and "segments_info" in annotation:
             raise DataError(f"{where} has `segments_info`: this is a panoptic JSON, expected a COCO instance JSON")
-        for name in ("image_id", "category_id", "segmentation"):
-            if name not in annotation:
-                hint = " (boxes alone cannot be turned into masks)" if name == "segmentation" else ""
-                raise DataError(f"{where} has no `{name}`{hint}")
-    for name in ("images", "categories"):
-        if not isinstance(data.setdefault(name, []), list):
-            raise DataError(f"{path}: `{name}` must be a list")
-    return data
+        try:
+            row = annotation_row(annotation, where, scored=scored)
+            _check_mask(row, annotation, where)
+            rows.append(row)
+        except DataError as error:
+            if refuse is None:
+                raise
+            refuse(error)
+    return data | {"annotations": rows} | {name: listed(data, path, name) for name in ("images", "categories")}
+
+
+def _check_mask(row: AnnotationRow, annotation: Mapping[str, Any], where: str) -> None:
+    """Refuses an object without a mask; one of no size at all, as annotators export them, is nothing to lose."""
+    if "segmentation" in row:
+        return
+    if "segmentation" not in annotation or any(row.get("bbox", ())[2:]) or row.get("area"):
+        raise DataError(f"{where} has no `segmentation` (boxes alone cannot be turned into masks)")
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
     """Turns polygons, or a run-length mask of either kind, into an (H, W) bool mask.
 
     Raises:
-        DataError: a polygon of fewer than 3 points or with non-finite numbers, or a mask of another size.
+        DataError: see :func:`~segfoundry.datasets.formats.segmentation.encode_segmentation`.
     """
     try:
         return decode_mask(segmentation, height, width)
