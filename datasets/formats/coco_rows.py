@@ -24,7 +24,7 @@ class AnnotationRow(TypedDict, total=False):
 
     id: int | str
     image_id: int | str
-    category_id: int | str
+    category_id: int
     segmentation: list[Any] | dict[str, Any]
     bbox: tuple[float, float, float, float]
     area: float
@@ -105,7 +105,7 @@ def annotation_row(value: Any, where: str, *, scored: bool = False) -> Annotatio
         DataError: a field is missing or of another kind.
     """
     row = JsonRow(value, where)
-    typed = AnnotationRow(image_id=row.identifier("image_id"), category_id=row.identifier("category_id"))
+    typed = AnnotationRow(image_id=row.identifier("image_id"), category_id=row.whole("category_id", None))
     if row.has("id"):
         typed["id"] = row.identifier("id")
     if has_mask(row.fields):

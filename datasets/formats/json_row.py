@@ -77,12 +77,13 @@ class JsonRow:
             raise self.wrong(name, "a whole number or a text")
         return found
 
-    def whole(self, name: str, lowest: int = 0, highest: int = LARGEST) -> int:
+    def whole(self, name: str, lowest: int | None = 0, highest: int = LARGEST) -> int:
         """Returns a whole number of a range; 3.0 is one."""
         found = _as_whole(self.get(name))
-        if found is None or not lowest <= found <= highest:
-            most = "" if highest == LARGEST else f" to {highest}"
-            raise self.wrong(name, f"a whole number from {lowest}{most}")
+        least = -LARGEST if lowest is None else lowest
+        if found is None or not least <= found <= highest:
+            limits = ("" if lowest is None else f" from {lowest}") + ("" if highest == LARGEST else f" to {highest}")
+            raise self.wrong(name, "a whole number" + limits)
         return found
 
     def number(self, name: str, lowest: float = -math.inf) -> float:

@@ -123,12 +123,14 @@ def _checked_runs(code: Mapping[str, Any], height: int, width: int) -> list[int]
         starts, lengths = rle_runs({"size": [height, width], "counts": counts})
     except ValueError as error:
         raise ValueError(f"broken run-length mask ({error})") from error
-    edges = np.stack([starts, starts + lengths], axis=1).ravel()
-    # Where one run begins at another's end they are one: codecs lose their place at runs of no pixel.
-    double = np.flatnonzero(edges[1:] == edges[:-1])
-    edges = np.delete(edges, np.concatenate([double, double + 1]))
-    runs = np.diff(edges, prepend=0, append=height * width)
-    return (runs if not len(edges) or edges[-1] < height * width else runs[:-1]).tolist()
+    edges = np.zeros(2 * len(starts) + 1, np.int64)
+    edges[1::2], edges[2::2] = starts, starts + lengths
+    double = np.flatnonzero(edges[2:-1] == edges[3:]) if len(starts) > 1 else edges[:0]
+    if len(double):  # codecs lose their place at runs of no pixel: where one run ends at the next's start they are one
+        edges = np.delete(edges, np.concatenate([double + 2, double + 3]))
+    runs = (edges[1:] - edges[:-1]).tolist()
+    rest = height * width - int(edges[-1])
+    return [*runs, rest] if rest else runs
 
 
 def _check_list(counts: list[Any], pixels: int) -> None:
