@@ -80,7 +80,7 @@ def read_instances(path: Path) -> dict[str, list[InstanceAnnotation]]:
     """
     instances: dict[str, list[InstanceAnnotation]] = {}
     for row in _rows(_read(path, "instance JSON"), path):
-        found = InstanceAnnotation(segmentation_of(row), row.box())
+        found = InstanceAnnotation(segmentation_of(row), row.box("bbox"))
         instances.setdefault(str(row.identifier("image_id")), []).append(found)
     return instances
 

@@ -78,7 +78,7 @@ def image_row(
     row = JsonRow(value, where)
     typed: dict[str, Any] = {**row.fields, "id": row.identifier("id")}
     if named or "file_name" in typed:
-        typed["file_name"] = row.file_name()
+        typed["file_name"] = row.file_name("file_name")
     for name in ("height", "width"):
         if row.has(name):
             typed[name] = row.whole(name, 1)
@@ -114,9 +114,9 @@ def annotation_row(value: Any, where: str, *, scored: bool = False) -> Annotatio
             raise row.wrong("segmentation", "polygons or a run-length mask {size, counts}")
         typed["segmentation"] = segmentation
     if row.fields.get("bbox") not in (None, []):
-        typed["bbox"] = row.box()
+        typed["bbox"] = row.box("bbox")
     if row.has("area"):
-        typed["area"] = row.number("area", 0)
+        typed["area"] = row.measure("area")
     typed["iscrowd"] = row.flag("iscrowd", False)
     if scored or "score" in row.fields:
         typed["score"] = row.number("score")

@@ -86,11 +86,18 @@ class JsonRow:
             raise self.wrong(name, "a whole number" + limits)
         return found
 
-    def number(self, name: str, lowest: float = -math.inf) -> float:
+    def number(self, name: str) -> float:
         """Returns a finite number."""
         value = self.get(name)
-        if not _is_number(value) or value < lowest:
-            raise self.wrong(name, "a finite number" + ("" if lowest == -math.inf else f" from {lowest:g}"))
+        if not _is_number(value):
+            raise self.wrong(name, "a finite number")
+        return value
+
+    def measure(self, name: str) -> float:
+        """Returns a finite number from 0."""
+        value = self.number(name)
+        if value < 0:
+            raise self.wrong(name, "a number from 0")
         return value
 
     def flag(self, name: str, default: bool) -> bool:
@@ -107,7 +114,7 @@ class JsonRow:
             raise self.wrong(name, "text")
         return value
 
-    def file_name(self, name: str = "file_name") -> str:
+    def file_name(self, name: str) -> str:
         """Returns a text that can be the path of a file."""
         value = self.text(name)
         try:
@@ -118,7 +125,7 @@ class JsonRow:
             raise self.wrong(name, "the name of a file")
         return value
 
-    def box(self, name: str = "bbox") -> tuple[float, float, float, float]:
+    def box(self, name: str) -> tuple[float, float, float, float]:
         """Returns a box x, y, width, height of finite numbers; width and height are not negative."""
         value = self.get(name)
         if not isinstance(value, list) or len(value) != 4 or not all(map(_is_number, value)) or min(value[2:]) < 0:

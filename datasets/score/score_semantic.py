@@ -153,7 +153,7 @@ class _JsonSource:
 
 
 def _join_key(row: JsonRow) -> str:
-    return Path(row.file_name()).stem if row.has("file_name") else str(row.identifier("image_id"))
+    return Path(row.file_name("file_name")).stem if row.has("file_name") else str(row.identifier("image_id"))
 
 
 def _label(path: Path) -> np.ndarray:
