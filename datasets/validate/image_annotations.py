@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...utils.errors import DataError
-from ..formats.by_image import PhraseFile, read_captions, read_instances, sentence_texts
+from ..formats.by_image import PhraseFile, grounding_phrase, images_by_id, read_captions, read_instances
 from ..formats.json_file import read_json
+from ..formats.json_row import JsonRow
 from ..formats.segmentation import decode_mask
 from ..records.list_items import read_phrases
 from ..records.record import Record
@@ -56,31 +57,28 @@ def _check_grounding(split: Split, findings: Findings) -> int:
         data = read_json(split.grounding)
         if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
             raise DataError(f"{split.grounding}: no list `annotations`")
+        images = images_by_id(data, split.grounding)
     except DataError as error:
         findings.add("grounding-invalid", split.name, str(error))
         return 0
-    images = {i.get("id"): i for i in data.get("images") or [] if isinstance(i, Mapping)}
     for number, annotation in enumerate(data["annotations"]):
-        problem = _problem(annotation, images)
+        where = f"{split.grounding}: annotations[{number}]"
+        try:
+            problem = _problem(JsonRow(annotation, where), images)
+        except DataError as error:
+            problem = str(error)
         if problem:
-            findings.add("grounding-invalid", split.name, f"{split.grounding}: annotations[{number}]: {problem}")
+            findings.add("grounding-invalid", split.name, problem if problem.startswith(where) else f"{where}: {problem}")
     return len(data["annotations"])
 
 
-def _problem(annotation: Any, images: Mapping[Any, Mapping[str, Any]]) -> str:
+def _problem(row: JsonRow, images: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns what is wrong with an annotation, or an empty string."""
-    if not isinstance(annotation, Mapping) or "image_id" not in annotation:
-        return "no mapping with an image_id"
-    if "segmentation" not in annotation and "segment_id" not in annotation:
-        return "needs a segmentation or a segment_id"
-    info = images.get(annotation["image_id"])
-    if images and info is None:
-        return f"image id {annotation['image_id']!r} is not in `images`"
-    try:
-        sentence_texts(annotation.get("sentences"), "sentences")
-    except DataError as error:
-        return str(error)
-    return _mask_problem(annotation.get("segmentation", 0), info or {})
+    image_id = row.identifier("image_id")
+    phrase = grounding_phrase(row, {})
+    if images and str(image_id) not in images:
+        return f"image id {image_id!r} is not in `images`"
+    return _mask_problem(phrase.mask, images.get(str(image_id), {}))
 
 
 def _mask_problem(segmentation: Any, info: Mapping[str, Any]) -> str:
