@@ -12,8 +12,9 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
+from ...utils.masks import Rle
 from .json_file import read_json
-from .segmentation import decode_mask
+from .segmentation import encode_segmentation
 
 
 def read_detection_json(path: str | Path) -> dict[str, Any]:
@@ -46,14 +47,14 @@ def read_detection_json(path: str | Path) -> dict[str, Any]:
     return data
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
-    """Turns polygons, or a run-length mask of either kind, into an (H, W) bool mask.
+def segmentation_code(segmentation: Any, height: int, width: int, where: str) -> Rle:
+    """Turns polygons, or a run-length mask of either kind, into a compressed run-length code.
 
     Raises:
         DataError: a polygon of fewer than 3 points or with non-finite numbers, or a mask of another size.
     """
     try:
-        return decode_mask(segmentation, height, width)
+        return encode_segmentation(segmentation, height, width)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 
