@@ -1,6 +1,7 @@
 """Masks as runs of pixels: a small object in a large image costs what it covers, not what the image holds.
 
-Runs go down the columns, as in COCO's run-length codes (https://cocodataset.org/#format-data): position ``x * height + y``.
+Runs go down the columns, as in COCO's run-length codes (https://cocodataset.org/#format-data): a pixel's position is
+``x * height + y``.
 """
 
 from __future__ import annotations
@@ -53,6 +54,37 @@ def overlapping_pixels(codes: Iterable[Rle]) -> int:
     order = np.argsort(events, kind="stable")
     covered = np.cumsum(np.repeat([1, -1], len(starts))[order])
     return int(np.diff(events[order])[covered[:-1] > 1].sum())
+
+
+def measure_labels(labels: np.ndarray) -> dict[int, tuple[int, tuple[int, int, int, int]]]:
+    """Measures every value of a map, in ascending order.
+
+    Works on horizontal runs of equal values, of which there are some hundred times fewer than pixels.
+
+    Args:
+        labels: (H, W) integers.
+
+    Returns:
+        Value -> area in pixels, and tight box x, y, width, height in pixels.
+    """
+    height, width = labels.shape
+    if labels.size == 0:
+        return {}
+    flat = np.ascontiguousarray(labels).ravel()
+    breaks = np.empty(flat.size, bool)
+    np.not_equal(flat[1:], flat[:-1], out=breaks[1:])
+    breaks[::width] = True  # also sets the first one
+    starts = np.flatnonzero(breaks)
+    lengths = np.diff(starts, append=flat.size)
+    values, inverse = np.unique(flat[starts], return_inverse=True)
+    order = np.argsort(inverse, kind="stable")
+    first = np.searchsorted(inverse[order], np.arange(len(values)))
+    y, x = np.divmod(starts[order], width)
+    area = np.add.reduceat(lengths[order], first)
+    x0, y0 = np.minimum.reduceat(x, first), np.minimum.reduceat(y, first)
+    x1, y1 = np.maximum.reduceat(x + lengths[order], first), np.maximum.reduceat(y, first) + 1
+    columns = (values, area, x0, y0, x1 - x0, y1 - y0)
+    return {v: (a, (bx, by, bw, bh)) for v, a, bx, by, bw, bh in zip(*(c.tolist() for c in columns), strict=True)}
 
 
 def encode_labels(labels: np.ndarray, values: Sequence[int]) -> list[Rle]:

@@ -13,9 +13,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
+from ...utils.masks import Rle
 from .coco_rows import AnnotationRow, annotation_row, listed
 from .json_file import read_json
-from .segmentation import decode_mask
+from .segmentation import encode_segmentation
 
 
 def read_detection_json(
@@ -64,14 +65,14 @@ def _check_mask(row: AnnotationRow, annotation: Mapping[str, Any], where: str) -
         raise DataError(f"{where} has no `segmentation` (boxes alone cannot be turned into masks)")
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
-    """Turns polygons, or a run-length mask of either kind, into an (H, W) bool mask.
+def segmentation_code(segmentation: Any, height: int, width: int, where: str) -> Rle:
+    """Turns polygons, or a run-length mask of either kind, into a compressed run-length code.
 
     Raises:
         DataError: see :func:`~segfoundry.datasets.formats.segmentation.encode_segmentation`.
     """
     try:
-        return decode_mask(segmentation, height, width)
+        return encode_segmentation(segmentation, height, width)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS, encode_png, read_color_label, read_label, write_png
+from ...utils.mask_runs import measure_labels
 from .coco_rows import image_row, listed
 from .json_file import read_json
 from .json_row import JsonRow
@@ -93,32 +94,10 @@ class SegmentStats(NamedTuple):
 def segment_stats(ids: np.ndarray) -> dict[int, SegmentStats]:
     """Measures every id of a map, VOID included, in ascending order of id.
 
-    Works on horizontal runs of equal ids, of which there are some hundred times fewer than pixels.
-
     Args:
         ids: (H, W) integers.
     """
-    height, width = ids.shape
-    if ids.size == 0:
-        return {}
-    flat = np.ascontiguousarray(ids).ravel()
-    breaks = np.empty(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=breaks[1:])
-    breaks[::width] = True  # also sets the first one
-    starts = np.flatnonzero(breaks)
-    lengths = np.diff(starts, append=flat.size)
-    values, inverse = np.unique(flat[starts], return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    first = np.searchsorted(inverse[order], np.arange(len(values)))
-    y, x = np.divmod(starts[order], width)
-    area = np.add.reduceat(lengths[order], first)
-    x0, y0 = np.minimum.reduceat(x, first), np.minimum.reduceat(y, first)
-    x1, y1 = np.maximum.reduceat(x + lengths[order], first), np.maximum.reduceat(y, first) + 1
-    columns = (values, area, x0, y0, x1 - x0, y1 - y0)
-    return {
-        v: SegmentStats(a, (bx, by, bw, bh))
-        for v, a, bx, by, bw, bh in zip(*(c.tolist() for c in columns), strict=True)
-    }
+    return {identifier: SegmentStats(area, box) for identifier, (area, box) in measure_labels(ids).items()}
 
 
 def check_ids(found: Collection[int], listed: Collection[int], png: Path, json_file: Path) -> None:

@@ -25,12 +25,10 @@ _LONGEST_TEXT = 7  # characters of one run in a compressed code
 
 
 def decode_mask(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Draws an annotation's ``segmentation``, (height, width) bool; arguments and errors of `encode_segmentation`.
+    """Draws an annotation's ``segmentation``: (height, width) bool.
 
-    An empty list, which annotators write for "no mask", is an empty mask.
+    Takes the arguments of :func:`encode_segmentation` and raises as it does.
     """
-    if isinstance(segmentation, list) and not segmentation:
-        return np.zeros((height, width), bool)
     return coco_mask.decode(encode_segmentation(segmentation, height, width)).astype(bool)
 
 
@@ -38,8 +36,8 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> Rle:
     """Turns an annotation's ``segmentation`` into a compressed run-length code, without drawing it.
 
     Args:
-        segmentation: list of polygons ``[x0, y0, x1, y1, ...]`` in pixels, which are united, or ``{"size": [height,
-            width], "counts": ...}`` with a list of run lengths or their compressed text.
+        segmentation: list of polygons ``[x0, y0, x1, y1, ...]`` in pixels, which are united (none: an empty mask), or
+            ``{"size": [height, width], "counts": ...}`` with a list of run lengths or their compressed text.
         height: rows of the image.
         width: columns of the image.
 
@@ -53,12 +51,12 @@ def encode_segmentation(segmentation: Any, height: int, width: int) -> Rle:
     """
     if not 0 < height * width <= MOST_PIXELS:
         raise ValueError(f"an image of {width} x {height} pixels cannot have a mask")
-    if isinstance(segmentation, Mapping):
-        counts = _checked_runs(segmentation, height, width)
-        code = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    else:
+    if isinstance(segmentation, list) and segmentation:
         polygons = _checked_polygons(segmentation, height, width)
         code = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    else:
+        counts = [height * width] if segmentation == [] else _checked_runs(segmentation, height, width)
+        code = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return {"size": [height, width], "counts": code["counts"].decode("ascii")}
 
 
@@ -69,9 +67,7 @@ def polygon_bounds(segmentation: Sequence[Sequence[float]]) -> tuple[float, floa
     return x0, y0, x1, y1
 
 
-def _checked_polygons(polygons: Any, height: int, width: int) -> list[list[float]]:
-    if not isinstance(polygons, list) or not polygons:
-        raise ValueError(f"it is neither a list of polygons nor a run-length mask {{size, counts}}: {shown(polygons)}")
+def _checked_polygons(polygons: list[Any], height: int, width: int) -> list[list[float]]:
     outline = 0.0
     for polygon in polygons:
         # Four numbers would be taken for a box by pycocotools.
@@ -106,10 +102,10 @@ def _points(polygon: list[Any]) -> np.ndarray:
     return points
 
 
-def _checked_runs(code: Mapping[str, Any], height: int, width: int) -> list[int]:
+def _checked_runs(code: Any, height: int, width: int) -> list[int]:
     """Returns the runs of a code, pixels outside, inside, outside ... down the columns; only the first may be 0."""
-    if not {"size", "counts"} <= code.keys():
-        raise ValueError("it is neither a list of polygons nor a run-length mask {size, counts}")
+    if not isinstance(code, Mapping) or not {"size", "counts"} <= code.keys():
+        raise ValueError(f"it is neither a list of polygons nor a run-length mask {{size, counts}}: {shown(code)}")
     size, counts = code["size"], code["counts"]
     if not isinstance(size, (list, tuple)) or any(isinstance(v, bool) for v in size) or list(size) != [height, width]:
         raise ValueError(f"RLE of size {shown(size)}, the image has {[height, width]}")

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataError
+from ...utils.mask_runs import rle_pixels
 from ...utils.structures.category import Category
-from ..formats.detection import decode_segmentation, read_detection_json
+from ..formats.detection import read_detection_json, segmentation_code
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.panoptic import encode_panoptic_png, segment_stats
 from .categories import coco_entry
@@ -98,26 +99,28 @@ def _combine_one(job: _Job) -> dict[str, Any]:
     index_of = {c.id: i for i, c in enumerate(job.categories)}
     name = png_name(job.image["file_name"])
     generator = SegmentIds(job.categories, job.seed, name)
-    ids = np.zeros((height, width), np.int32)
+    flat = np.zeros(width * height, np.int32)  # column by column, as codes count
     category_of: dict[int, int] = {}
     chosen = [i for i in job.instances if i["score"] >= job.rules.min_score]
     for annotation in sorted(chosen, key=lambda a: -a["score"]):
-        mask = decode_segmentation(annotation["segmentation"], height, width, f"{name}: instance")
-        free = mask & (ids == 0)
-        if not free.any() or 1 - free.sum() / mask.sum() > job.rules.max_hidden:
+        pixels = rle_pixels(segmentation_code(annotation["segmentation"], height, width, f"{name}: instance"))
+        free = pixels[flat[pixels] == 0]
+        if not len(free) or 1 - len(free) / len(pixels) > job.rules.max_hidden:
             continue
         segment = generator.take(index_of[annotation["category_id"]])
-        ids[free] = segment
+        flat[free] = segment
         category_of[segment] = annotation["category_id"]
     for annotation in job.semantic:
         index = index_of[annotation["category_id"]]
         if job.categories[index].isthing:
             continue
-        mask = decode_segmentation(annotation["segmentation"], height, width, f"{name}: stuff") & (ids == 0)
-        if mask.any() and mask.sum() >= job.rules.min_stuff_area:
+        pixels = rle_pixels(segmentation_code(annotation["segmentation"], height, width, f"{name}: stuff"))
+        free = pixels[flat[pixels] == 0]
+        if len(free) >= max(job.rules.min_stuff_area, 1):
             segment = generator.take(index)
-            ids[mask] = segment
+            flat[free] = segment
             category_of[segment] = annotation["category_id"]
+    ids = np.ascontiguousarray(flat.reshape(width, height).T)
     png = job.folder / name
     png.parent.mkdir(parents=True, exist_ok=True)
     png.write_bytes(encode_panoptic_png(ids))

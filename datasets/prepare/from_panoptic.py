@@ -11,6 +11,7 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import encode_png
+from ...utils.mask_runs import encode_labels
 from ...utils.structures.category import Category
 from ..formats.detection import encode_mask, mask_box
 from ..formats.json_file import write_json_stream
@@ -140,13 +141,13 @@ def replace_ids(ids: np.ndarray, values: Mapping[int, int], void: int) -> np.nda
 def _to_masks(job: _Job) -> list[dict[str, Any]]:
     ids = _load(job)
     stats = segment_stats(ids)
+    kept = [s for s in job.annotation["segments_info"] if s["category_id"] in job.values]
     rows = []
-    for segment in job.annotation["segments_info"]:
-        if segment["category_id"] in job.values:
-            area, box = stats[segment["id"]]
-            row = {"image_id": job.annotation["image_id"], "category_id": segment["category_id"], "area": area}
-            row |= {"bbox": list(box), "iscrowd": int(segment.get("iscrowd", 0))}
-            rows.append(row | {"segmentation": encode_mask(ids == segment["id"])})
+    for segment, code in zip(kept, encode_labels(ids, [s["id"] for s in kept]), strict=True):
+        area, box = stats[segment["id"]]
+        row = {"image_id": job.annotation["image_id"], "category_id": segment["category_id"], "area": area}
+        row |= {"bbox": list(box), "iscrowd": int(segment.get("iscrowd", 0))}
+        rows.append(row | {"segmentation": code})
     return rows
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.image_io import encode_png, read_color_label, read_image
+from ...utils.mask_runs import encode_labels
 from ..formats.color_table import ColorTable
-from ..formats.grounding import OwnSentences, own_segment_sentences, template_sentences
+from ..formats.grounding import OwnSentences, outermost_places, own_segment_sentences, template_sentences
 from ..formats.listing import list_images
 from ..formats.panoptic import encode_panoptic_png
 from ..records.record import category_mapping, write_record
@@ -294,16 +294,21 @@ def _ground(task: _Task, ids: np.ndarray, segments: list[dict[str, Any]]) -> lis
     own = own_segment_sentences(task.sentences.images.get(task.name, ()), ids, names, task.name)
     digest = hashlib.blake2b(f"{task.options.seed}/sentences/{task.name}".encode(), digest_size=16).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-    rows = []
+    alike: dict[int, list[dict[str, Any]]] = {}
     for segment in segments:
+        alike.setdefault(segment["category"], []).append(segment)
+    places: dict[int, str] = {}
+    for members in alike.values():
+        named = outermost_places([s["bbox"] for s in members])
+        places |= {s["id"]: place for s, place in zip(members, named, strict=True)}
+    rows = []
+    for segment, code in zip(segments, encode_labels(ids, list(names)), strict=True):
         category = categories[segment["category"]]
-        rivals = [s["bbox"] for s in segments if s["category"] == segment["category"] and s is not segment]
-        templates = template_sentences(category, segment["bbox"], rivals, rng)
+        templates = template_sentences(category, places[segment["id"]], rng)
         texts = own.get(segment["id"]) or task.sentences.categories.get(category.name) or templates
-        rle = coco_mask.encode(np.asfortranarray(ids == segment["id"], dtype=np.uint8))
         row = {"image_id": task.image_id, "category_id": category.id, "segment_id": segment["id"]}
         row |= {"area": segment["area"], "bbox": segment["bbox"]}
-        row["segmentation"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+        row["segmentation"] = code
         row["sentences"] = [{"sent_id": i, "raw": text} for i, text in enumerate(texts)]
         rows.append(row)
     return rows

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import read_label
+from ...utils.mask_runs import overlapping_pixels, rle_pixels
+from ...utils.masks import Rle, rle_areas
 from ...utils.structures.category import Category
-from ..formats.detection import decode_segmentation, read_detection_json
+from ..formats.detection import read_detection_json, segmentation_code
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.panoptic import encode_panoptic_png, segment_stats
 from .categories import coco_categories, coco_entry
@@ -44,6 +46,14 @@ class _Job:
     seed: int
     overlap: str = "error"
     void: int = 0
+
+
+class _Layer(NamedTuple):
+    """One annotation of an image with its category index and its mask."""
+
+    annotation: Mapping[str, Any]
+    index: int
+    code: Rle
 
 
 def png_name(file_name: str) -> str:
@@ -154,10 +164,6 @@ def _merge_masks(job: _Job) -> tuple[dict[str, Any], int]:
     """Draws the masks of one image over each other; runs in a worker."""
     height, width = _size(job)
     index_of = {c.id: i for i, c in enumerate(job.categories)}
-    ids = np.zeros((height, width), np.int32)
-    generator = SegmentIds(job.categories, job.seed, job.name)
-    crowded: dict[int, bool] = {}
-    category_of: dict[int, int] = {}
     layers = []
     for number, annotation in enumerate((*job.stuff, *job.annotations)):
         where = f"{job.source}: annotation {annotation.get('id', number)} of {job.image['file_name']}"
@@ -166,38 +172,47 @@ def _merge_masks(job: _Job) -> tuple[dict[str, Any], int]:
             raise DataError(
                 f"{where}: unknown category id {annotation['category_id']!r}; pass a file with --categories"
             )
-        mask = decode_segmentation(annotation["segmentation"], height, width, where)
-        layers.append((_height_of(job, annotation, index, mask, number), number, index, annotation, mask))
-    _check_overlap(job, [(layer[2], layer[3], layer[4]) for layer in layers if layer[1] >= len(job.stuff)])
-    new_ids = {number: generator.take(index) for _, number, index, _, _ in layers}
-    for _, number, index, annotation, mask in sorted(layers, key=lambda layer: layer[:2]):
-        segment = new_ids[number]
-        ids[mask] = segment
-        category_of[segment] = job.categories[index].id
-        crowded[segment] = bool(annotation.get("iscrowd", 0)) and job.categories[index].isthing
-    annotation = _finish(job, ids, category_of, crowded)
+        layers.append(_Layer(annotation, index, segmentation_code(annotation["segmentation"], height, width, where)))
+    _check_overlap(job, layers[len(job.stuff) :])
+    generator = SegmentIds(job.categories, job.seed, job.name)
+    new_ids = [generator.take(layer.index) for layer in layers]
+    # Codes count down the columns, so the map is drawn on its side.
+    flat = np.zeros(width * height, np.int32)
+    crowded: dict[int, bool] = {}
+    category_of: dict[int, int] = {}
+    for number in sorted(range(len(layers)), key=_heights(job, layers).__getitem__):
+        layer, segment = layers[number], new_ids[number]
+        flat[rle_pixels(layer.code)] = segment
+        category_of[segment] = job.categories[layer.index].id
+        crowded[segment] = _is_crowd(job, layer)
+    annotation = _finish(job, np.ascontiguousarray(flat.reshape(width, height).T), category_of, crowded)
     return annotation, len(category_of) - len(annotation["segments_info"])
 
 
-def _height_of(job: _Job, annotation: Mapping[str, Any], index: int, mask: np.ndarray, number: int) -> tuple:
-    """Returns a sort key: what is larger lies above. Separate stuff < crowds < the rest, by the overlap rule."""
-    if number < len(job.stuff):
-        return (0, 0.0)
-    if annotation.get("iscrowd", 0) and job.categories[index].isthing:
-        return (1, 0.0)
-    if job.overlap == "area":
-        return (2, -float(np.count_nonzero(mask)))
-    return (2, float(annotation.get("score", 0)) if job.overlap == "score" else 0.0)
+def _is_crowd(job: _Job, layer: _Layer) -> bool:
+    return bool(layer.annotation.get("iscrowd", 0)) and job.categories[layer.index].isthing
 
 
-def _check_overlap(job: _Job, layers: Sequence[tuple[int, Mapping[str, Any], np.ndarray]]) -> None:
+def _heights(job: _Job, layers: Sequence[_Layer]) -> list[tuple[int, float]]:
+    """Returns sort keys: what is larger lies above. Separate stuff < crowds < the rest, by the overlap rule."""
+    areas = rle_areas([layer.code for layer in layers]).tolist() if job.overlap == "area" else ()
+    heights = []
+    for number, layer in enumerate(layers):
+        if number < len(job.stuff):
+            heights.append((0, 0.0))
+        elif _is_crowd(job, layer):
+            heights.append((1, 0.0))
+        elif job.overlap == "area":
+            heights.append((2, -float(areas[number])))
+        else:
+            heights.append((2, float(layer.annotation.get("score", 0)) if job.overlap == "score" else 0.0))
+    return heights
+
+
+def _check_overlap(job: _Job, layers: Sequence[_Layer]) -> None:
     if job.overlap != "error":
         return
-    covered = np.zeros(_size(job), np.uint16)
-    for index, annotation, mask in layers:
-        if not (annotation.get("iscrowd", 0) and job.categories[index].isthing):
-            covered += mask
-    pixels = int((covered > 1).sum())
+    pixels = overlapping_pixels(layer.code for layer in layers if not _is_crowd(job, layer))
     if pixels:
         raise DataError(
             f"{job.source}: segments of {job.image['file_name']} overlap in {pixels} pixels; say what is on top with "
@@ -213,9 +228,10 @@ def _split_channels(job: _Job) -> dict[str, Any]:
     packed = label[..., 0].astype(np.int32) << 16 | label[..., 2].astype(np.int32) << 8 | label[..., 1]
     index_of = {c.id: i for i, c in enumerate(job.categories)}
     generator = SegmentIds(job.categories, job.seed, job.name)
-    ids = np.zeros(packed.shape, np.int32)
     category_of: dict[int, int] = {}
-    for value in np.unique(packed).tolist():
+    values, places = np.unique(packed, return_inverse=True)
+    segments = np.zeros(len(values), np.int32)
+    for place, value in enumerate(values.tolist()):
         category = value >> 16
         if category == job.void:
             continue
@@ -224,10 +240,9 @@ def _split_channels(job: _Job) -> dict[str, Any]:
             raise DataError(
                 f"{job.source}: R = {category} ({pixels} pixels) is no category id; unlabelled pixels: --void"
             )
-        segment = generator.take(index_of[category])
-        ids[packed == value] = segment
-        category_of[segment] = category
-    return _finish(job, ids, category_of, {})
+        segments[place] = generator.take(index_of[category])
+        category_of[int(segments[place])] = category
+    return _finish(job, segments[places.reshape(packed.shape)], category_of, {})
 
 
 def _finish(job: _Job, ids: np.ndarray, category_of: Mapping[int, int], crowded: Mapping[int, bool]) -> dict[str, Any]:

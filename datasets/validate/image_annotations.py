@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...utils.errors import DataError
+from ...utils.masks import rle_areas
 from ..formats.by_image import PhraseFile, grounding_phrase, images_by_id, read_captions, read_instances
 from ..formats.json_file import read_json
 from ..formats.json_row import JsonRow
-from ..formats.segmentation import decode_mask
+from ..formats.segmentation import encode_segmentation
 from ..records.list_items import read_phrases
 from ..records.record import Record
 from ..records.split import Split
@@ -38,7 +39,7 @@ def check_by_image(record: Record, split: Split, findings: Findings) -> int:
 
 
 def _check_masks(phrases: PhraseFile, split: Split, findings: Findings) -> int:
-    """Decodes the mask of every phrase; returns their number."""
+    """Checks the mask of every phrase; returns their number."""
     count = 0
     for image_id, found in phrases.phrases.items():
         for phrase in found:
@@ -86,7 +87,7 @@ def _mask_problem(segmentation: Any, info: Mapping[str, Any]) -> str:
     if isinstance(segmentation, int) or "height" not in info or "width" not in info:
         return ""
     try:
-        mask = decode_mask(segmentation, info["height"], info["width"])
+        code = encode_segmentation(segmentation, info["height"], info["width"])
     except ValueError as error:
         return str(error)
-    return "" if mask.any() else "its mask is empty"
+    return "" if rle_areas([code])[0] else "its mask is empty"

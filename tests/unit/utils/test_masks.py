@@ -64,7 +64,7 @@ def test_every_kind_of_segmentation_becomes_the_same_code():
     assert (decode_masks([{"size": [6, 8], "counts": runs}], (6, 8)) == mask).all()
 
 
-@pytest.mark.parametrize("wrong", [[], [[1, 2, 3]], "x", {"counts": "0"}, [[1, 2, 3, 4, 5, 6], [1]]])
+@pytest.mark.parametrize("wrong", [{}, [[1, 2, 3]], "x", {"counts": "0"}, [[1, 2, 3, 4, 5, 6], [1]]])
 def test_other_things_are_no_segmentation(wrong):
     with pytest.raises(ValueError, match="polygon"):
         encode_segmentation(wrong, 6, 8)

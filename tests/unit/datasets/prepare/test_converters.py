@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from segfoundry.datasets.formats.detection import decode_segmentation, encode_mask
+from segfoundry.datasets.formats.detection import encode_mask
 from segfoundry.datasets.formats.panoptic import read_panoptic_png, segment_stats, write_panoptic_png
+from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.prepare.categories import read_categories
 from segfoundry.datasets.prepare.combine import combine_predictions
 from segfoundry.datasets.prepare.from_panoptic import (
@@ -188,7 +189,7 @@ def test_semantic_json_and_things_other(tmp_path):
         areas = expected[str(row["image_id"])]
         other = sum(n for key, n in areas.items() if key in things)
         assert row["area"] == (other if row["category_id"] == 183 else areas[str(row["category_id"])])
-        assert decode_segmentation(row["segmentation"], *sizes[row["image_id"]], "row").sum() == row["area"]
+        assert decode_mask(row["segmentation"], *sizes[row["image_id"]]).sum() == row["area"]
     assert {c["id"] for c in data["categories"]} >= {183} and not {c["id"] for c in data["categories"]} & set(
         map(int, things)
     )
