@@ -17,11 +17,13 @@ from .segmentation import MOST_PIXELS
 class AnnotationRow(TypedDict, total=False):
     """One object of an instance, stuff or result file; keys that the file leaves out, or has as null, are absent.
 
-    ``image_id`` and ``category_id`` are always there. ``segmentation`` is a list or mapping that is not empty; its
+    ``image_id`` and ``category_id`` are always there, and in rows of a whole file ``entry``, the place in its list.
+    ``segmentation`` is a list or mapping that is not empty; its
     content is checked by :func:`~segfoundry.datasets.formats.segmentation.encode_segmentation`, which knows the image's
     size.
     """
 
+    entry: int
     id: int | str
     image_id: int | str
     category_id: int
@@ -35,7 +37,7 @@ class AnnotationRow(TypedDict, total=False):
 def image_rows(
     data: Mapping[str, Any], path: Path, *, named: bool = False, sized: bool = False, most_pixels: int = MOST_PIXELS
 ) -> list[dict[str, Any]]:
-    """Returns the list ``images`` of a file; each entry as it is, with ``id``, ``file_name``, ``height``, ``width`` typed.
+    """Returns the list ``images`` of a file: its entries, with ``id``, ``file_name``, ``height`` and ``width`` typed.
 
     Args:
         data: content of the file.

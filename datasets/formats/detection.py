@@ -49,7 +49,7 @@ def read_detection_json(
         try:
             row = annotation_row(annotation, where, scored=scored)
             _check_mask(row, annotation, where)
-            rows.append(row)
+            rows.append({"entry": number, **row})
         except DataError as error:
             if refuse is None:
                 raise

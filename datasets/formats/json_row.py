@@ -6,7 +6,6 @@ and no boolean for 0 or 1, except where the format itself writes flags as number
 
 from __future__ import annotations
 
-import math
 import os
 import reprlib
 from collections.abc import Mapping

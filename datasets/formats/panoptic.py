@@ -129,7 +129,7 @@ def read_panoptic_json(path: str | Path, *, categories: bool = False, numbers: b
     Args:
         path: the file.
         categories: also demand the ``categories`` list.
-        numbers: also check what the measures of segments (``area``, ``bbox``) are; ``validate`` lists such faults itself.
+        numbers: also check the measures of segments (``area``, ``bbox``); ``validate`` lists such faults itself.
 
     Returns:
         The mapping with lists ``images`` (empty when absent, as in predictions; entries as

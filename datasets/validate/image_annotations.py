@@ -69,7 +69,9 @@ def _check_grounding(split: Split, findings: Findings) -> int:
         except DataError as error:
             problem = str(error)
         if problem:
-            findings.add("grounding-invalid", split.name, problem if problem.startswith(where) else f"{where}: {problem}")
+            findings.add(
+                "grounding-invalid", split.name, problem if problem.startswith(where) else f"{where}: {problem}"
+            )
     return len(data["annotations"])
 
 

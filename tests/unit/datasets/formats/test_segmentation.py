@@ -44,7 +44,7 @@ def test_an_empty_list_is_an_empty_mask():
 
 @given(arrays(bool, st.tuples(st.integers(2, 6), st.integers(2, 6))), st.data())
 def test_runs_of_no_pixel_change_nothing(mask, data):
-    """pycocotools' overlap of two such codes ends at the first run of no pixel that both have."""
+    """The overlap of two such codes, as pycocotools has it, ends at the first run of no pixel in both."""
     (plain,) = encode_masks(mask[None])
     counts = rle_counts(plain)
     for _ in range(data.draw(st.integers(1, 2))):

@@ -90,7 +90,7 @@ def test_panoptic_to_detection_and_back(tmp_path, labels):
     source = tmp_path / "p.json"
     source.write_text(json.dumps({"images": [image], "categories": CATEGORIES, "annotations": [annotation]}))
     assert panoptic_to_detection(source, tmp_path / "p", tmp_path / "d.json", FORCE) == len(segments)
-    assert detection_to_panoptic(tmp_path / "d.json", tmp_path / "q.json", tmp_path / "q", FORCE) == 0
+    assert detection_to_panoptic(tmp_path / "d.json", tmp_path / "q.json", tmp_path / "q", FORCE) == []
     back = regions(load(tmp_path / "q.json"), tmp_path / "q")["a.b.png"]
     assert back == {(s["category_id"], (ids == s["id"]).tobytes()) for s in segments}
 
@@ -103,7 +103,7 @@ def test_overlap_rules(tmp_path):
     assert not (tmp_path / "p.json").exists() and not (tmp_path / "p").exists()
     top = {}
     for rule in ("area", "score", "order"):
-        hidden = detection_to_panoptic(source, tmp_path / "p.json", tmp_path / "p", FORCE, overlap=rule)
+        hidden = len(detection_to_panoptic(source, tmp_path / "p.json", tmp_path / "p", FORCE, overlap=rule))
         (annotation,) = load(tmp_path / "p.json")["annotations"]
         ids = read_panoptic_png(tmp_path / "p" / annotation["file_name"])
         top[rule] = (next(s["category_id"] for s in annotation["segments_info"] if s["id"] == ids[7, 7]), hidden)
