@@ -5,6 +5,7 @@ Format: https://cocodataset.org/#format-data and https://cocodataset.org/#format
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypedDict
@@ -93,6 +94,21 @@ def image_row(
             f"{where}: {typed.get('width')} x {typed.get('height')} pixels, at most {most_pixels} can be read"
         )
     return typed
+
+
+def passed_on(data: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Returns what a converter takes over as it is: ``info``, ``licenses`` and ``images``, as far as a file has them.
+
+    Raises:
+        DataError: something in them cannot be written as JSON again (NaN, Infinity).
+    """
+    kept = {name: data[name] for name in ("info", "licenses", "images") if name in data}
+    for name, value in kept.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{path}: `{name}` holds what no JSON file can hold ({error})") from error
+    return kept
 
 
 def annotation_row(value: Any, where: str, *, scored: bool = False) -> AnnotationRow:

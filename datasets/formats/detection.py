@@ -14,7 +14,7 @@ from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
 from ...utils.masks import Rle
-from .coco_rows import AnnotationRow, annotation_row, listed
+from .coco_rows import AnnotationRow, annotation_row, has_mask, listed
 from .json_file import read_json
 from .segmentation import encode_segmentation
 
@@ -42,13 +42,19 @@ def read_detection_json(
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path}: no list `annotations`; expected a COCO instance JSON")
     rows: list[AnnotationRow] = []
-    for number, annotation in enumerate(data["annotations"]):
+    values = data["annotations"]
+    boxes = sum(isinstance(value, dict) and not has_mask(value) for value in values)
+    for number, annotation in enumerate(values):
         where = f"{path}: annotations[{number}]"
         if isinstance(annotation, dict) and "segments_info" in annotation:
             raise DataError(f"{where} has `segments_info`: this is a panoptic JSON, expected a COCO instance JSON")
         try:
             row = annotation_row(annotation, where, scored=scored)
-            _check_mask(row, annotation, where)
+            if _lacks_mask(row, annotation):
+                about = (
+                    f"(id {row.get('id', 'not given')}, image {row['image_id']}; {boxes} of {len(values)} are like it)"
+                )
+                raise DataError(f"{where} has no `segmentation`: boxes alone cannot be turned into masks {about}")
             rows.append({"entry": number, **row})
         except DataError as error:
             if refuse is None:
@@ -57,12 +63,11 @@ def read_detection_json(
     return data | {"annotations": rows} | {name: listed(data, path, name) for name in ("images", "categories")}
 
 
-def _check_mask(row: AnnotationRow, annotation: Mapping[str, Any], where: str) -> None:
-    """Refuses an object without a mask; one of no size at all, as annotators export them, is nothing to lose."""
+def _lacks_mask(row: AnnotationRow, annotation: Mapping[str, Any]) -> bool:
+    """True if an object has no mask; one of no size at all, as annotators export them, is nothing to lose."""
     if "segmentation" in row:
-        return
-    if "segmentation" not in annotation or any(row.get("bbox", ())[2:]) or row.get("area"):
-        raise DataError(f"{where} has no `segmentation` (boxes alone cannot be turned into masks)")
+        return False
+    return "segmentation" not in annotation or any(row.get("bbox", ())[2:]) or bool(row.get("area"))
 
 
 def segmentation_code(segmentation: Any, height: int, width: int, where: str) -> Rle:

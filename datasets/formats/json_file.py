@@ -63,19 +63,12 @@ def write_json_stream(path: str | Path, head: Mapping[str, Any], name: str, rows
 
     Returns:
         Number of rows.
-
-    Raises:
-        DataError: an entry of ``head``, as another file had it, is nothing that JSON can hold.
     """
     count = 0
     with atomic_write(path, "w") as file:
         file.write("{")
         for entry, value in head.items():
-            try:
-                text = json.dumps(value, allow_nan=False)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}: cannot hold `{entry}` as the input has it ({error})") from error
-            file.write(f"{json.dumps(entry)}: {text},\n")
+            file.write(f"{json.dumps(entry)}: {json.dumps(value, allow_nan=False)},\n")
         file.write(f"{json.dumps(name)}: [")
         for row in rows:
             file.write(("\n" if count == 0 else ",\n") + json.dumps(row, allow_nan=False))

@@ -16,7 +16,7 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.mask_runs import rle_pixels
 from ...utils.structures.category import Category
-from ..formats.coco_rows import AnnotationRow
+from ..formats.coco_rows import AnnotationRow, passed_on
 from ..formats.detection import read_detection_json, segmentation_code
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.panoptic import encode_panoptic_png, segment_stats
@@ -118,7 +118,7 @@ def combine_predictions(
                 kept += len(annotation["segments_info"])
                 yield annotation
 
-        head = {"images": images, "categories": [coco_entry(c) for c in categories]}
+        head = passed_on({"images": images}, images_json) | {"categories": [coco_entry(c) for c in categories]}
         write_json_stream(path, head, "annotations", rows())
         refuse_empty(instance_json, lost, kept)
         if not kept and any(groups):

@@ -13,6 +13,7 @@ from ...utils.errors import DataError
 from ...utils.image_io import encode_png
 from ...utils.mask_runs import encode_labels
 from ...utils.structures.category import Category
+from ..formats.coco_rows import passed_on
 from ..formats.detection import encode_mask, mask_box
 from ..formats.json_file import write_json_stream
 from ..formats.panoptic import check_ids, read_panoptic_json, read_panoptic_png, segment_stats
@@ -48,16 +49,23 @@ def panoptic_to_detection(
         Number of annotations.
 
     Raises:
-        DataError: a PNG is missing or damaged, its ids differ from the JSON's, unknown category.
+        DataError: a PNG is missing or damaged, its ids differ from the JSON's, unknown category; nothing would be left.
     """
     check_output(output_json, force=options.force, inputs=[panoptic_json, png_folder])
     data, categories = _read(panoptic_json)
     kept = [c for c in categories if c.isthing or not things_only]
     jobs = _jobs(data, panoptic_json, png_folder, categories, {c.id: c.id for c in kept})
+    found = [segment["category_id"] for job in jobs for segment in job.annotation["segments_info"]]
+    if found and not {c.id for c in kept}.intersection(found):
+        raise DataError(
+            f"{panoptic_json}: nothing would be left of its {len(found)} segments, all are stuff (isthing 0)"
+        )
 
     with staged(output_json) as (path,):
         rows = run_parallel(_to_masks, jobs, workers=options.workers, label="to instances")
-        return write_json_stream(path, _head(data, map(coco_entry, kept)), "annotations", _numbered(rows))
+        return write_json_stream(
+            path, _head(data, panoptic_json, map(coco_entry, kept)), "annotations", _numbered(rows)
+        )
 
 
 def panoptic_to_semantic_png(
@@ -121,7 +129,7 @@ def panoptic_to_semantic_json(
     jobs = _jobs(data, panoptic_json, png_folder, categories, values)
     with staged(output_json) as (path,):
         rows = run_parallel(_to_category_masks, jobs, workers=options.workers, label="to semantic")
-        return write_json_stream(path, _head(data, listed), "annotations", _numbered(rows))
+        return write_json_stream(path, _head(data, panoptic_json, listed), "annotations", _numbered(rows))
 
 
 def replace_ids(ids: np.ndarray, values: Mapping[int, int], void: int) -> np.ndarray:
@@ -194,21 +202,27 @@ def _jobs(
     target: Path | None = None,
 ) -> list[_Job]:
     known = {c.id for c in categories}
-    jobs = []
+    jobs: dict[str, _Job] = {}
     for annotation in data["annotations"]:
         name = annotation["file_name"]
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise DataError(f"{json_file}: file name {name!r} leads out of the folder")
+        if name in jobs:
+            raise DataError(f"{json_file}: {name} has two annotations")
+        seen: set[int] = set()
         for segment in annotation["segments_info"]:
             if segment["category_id"] not in known:
                 raise DataError(f"{json_file}: {name} has category id {segment['category_id']!r}, not in `categories`")
+            if segment["id"] in seen:
+                raise DataError(f"{json_file}: {name} lists segment {segment['id']} twice")
+            seen.add(segment["id"])
         place = None if target is None else (target / name).with_suffix(".png")
-        jobs.append(_Job(annotation, png_folder / name, json_file, values, void, place))
-    return jobs
+        jobs[name] = _Job(annotation, png_folder / name, json_file, values, void, place)
+    return list(jobs.values())
 
 
-def _head(data: Mapping[str, Any], categories: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {k: data[k] for k in ("info", "licenses", "images") if k in data} | {"categories": list(categories)}
+def _head(data: Mapping[str, Any], path: Path, categories: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return passed_on(data, path) | {"categories": list(categories)}
 
 
 def _numbered(groups: Iterable[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ...utils.image_io import MAX_PIXELS, read_label
 from ...utils.mask_runs import overlapping_pixels, rle_pixels
 from ...utils.masks import Rle, rle_areas
 from ...utils.structures.category import Category
-from ..formats.coco_rows import AnnotationRow, image_rows
+from ..formats.coco_rows import AnnotationRow, image_rows, passed_on
 from ..formats.detection import read_detection_json, segmentation_code
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.json_row import JsonRow
@@ -142,7 +142,7 @@ def detection_to_panoptic(
         categories = _merged_categories(data["categories"], stuff["categories"], detection_json)
     by_image = _group(data["annotations"], images, detection_json, refuse)
     stuff_by_image = _group(stuff["annotations"], images, stuff_json or detection_json, refuse)
-    lost, kept = refuse.lost, 0
+    lost, kept, head = refuse.lost, 0, passed_on(data | {"images": images}, detection_json)
     with staged(output_json, png_folder) as (json_path, folder):
         jobs = [
             _Job(i, by_image[i["id"]], stuff_by_image[i["id"]], tuple(categories), detection_json, folder / name, name,
@@ -157,7 +157,7 @@ def detection_to_panoptic(
                 kept += len(annotation["segments_info"])
                 yield annotation
 
-        _write_panoptic(json_path, folder, data | {"images": images}, categories, rows())
+        _write_panoptic(json_path, folder, head, categories, rows())
         refuse_empty(detection_json, lost, kept)
     return lost
 
@@ -198,6 +198,7 @@ def two_channel_to_panoptic(
     _check_outputs(output_json, png_folder, [source, images_json], options)
     data = read_json(images_json)
     images = listed_images(data, images_json)
+    head = passed_on(data | {"images": images}, images_json)
     with staged(output_json, png_folder) as (json_path, folder):
         jobs = [
             _Job(i, (), (), tuple(categories), source / name, folder / name, name, options.seed, void=void)
@@ -211,7 +212,7 @@ def two_channel_to_panoptic(
                 kept += len(annotation["segments_info"])
                 yield annotation
 
-        _write_panoptic(json_path, folder, data | {"images": images}, categories, rows())
+        _write_panoptic(json_path, folder, head, categories, rows())
         if not kept:
             raise DataError(f"{source}: every pixel of its PNGs has R = {void}, unlabelled (--void)")
 
@@ -348,11 +349,10 @@ def _finish(job: _Job, ids: np.ndarray, category_of: Mapping[int, int], crowded:
 
 
 def _write_panoptic(
-    path: Path, folder: Path, data: Mapping[str, Any], categories: Sequence[Category], rows: Any
+    path: Path, folder: Path, head: Mapping[str, Any], categories: Sequence[Category], rows: Any
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    head = {k: data[k] for k in ("info", "licenses", "images") if k in data}
-    write_json_stream(path, head | {"categories": [coco_entry(c) for c in categories]}, "annotations", rows)
+    write_json_stream(path, {**head, "categories": [coco_entry(c) for c in categories]}, "annotations", rows)
 
 
 def _group(
