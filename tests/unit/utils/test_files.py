@@ -78,6 +78,12 @@ def test_json_is_the_same_text_however_it_is_written(tmp_path, value, indent):
     assert (tmp_path / "v.json").read_bytes() == expected.encode()
 
 
+def test_json_rows_of_an_iterator_are_a_list(tmp_path):
+    rows = [{"id": 1}, {"id": 2}]
+    atomic_write_json(tmp_path / "r.json", {"head": 1, "rows": iter(rows), "none": iter(())}, indent=None)
+    assert (tmp_path / "r.json").read_text() == json.dumps({"head": 1, "rows": rows, "none": []}) + "\n"
+
+
 def test_json_of_an_unknown_object_fails_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "m.json"
     path.write_text("{}")
