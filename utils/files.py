@@ -154,7 +154,10 @@ def _plain(value: Any) -> Any:
 
 
 def atomic_write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
-    """Writes ``value`` as UTF-8 JSON, atomically; numpy numbers and arrays, paths and sets are converted."""
+    """Writes ``value`` as UTF-8 JSON, atomically; numpy numbers and arrays, paths and sets are converted.
+
+    Without ``indent`` an entry of a mapping may be an iterator: it is written as a list, one row in memory at a time.
+    """
     encode = json.JSONEncoder(indent=indent, default=_plain, ensure_ascii=False).encode
     with atomic_write(path, "w") as file:
         file.writelines(_json_parts(value, encode) if indent is None else [encode(value)])
@@ -176,12 +179,14 @@ def _json_parts(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
 
 
 def _json_rows(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, (list, Iterator)):
         yield encode(value)
         return
-    for place, row in enumerate(value):
-        yield (", " if place else "[") + encode(row)
-    yield "]"
+    before = "["
+    for row in value:
+        yield before + encode(row)
+        before = ", "
+    yield "[]" if before == "[" else "]"
 
 
 def sha256(path: str | Path) -> str:

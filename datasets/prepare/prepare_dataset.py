@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .color_masks import MaskRules, UnknownColor, segment_mask, semantic_png
 from .mask_errors import describe_unknown, size_mismatch
 from .parallel import run_parallel
 from .segment_ids import SegmentIds
+from .spooled_results import SpooledResults
 from .staging import MANIFEST, check_output, count_files, made_by_prepare, staged
 
 _SHOWN = 20
@@ -212,26 +214,26 @@ def _convert_all(
         _Task(ids[name], name, images / name, masks / mask, folder / part_of[name], table, sentences, options)
         for name, mask in pairs.items()
     ]
-    collected: dict[str, list[_Done]] = {part: [] for part in parts}
-    faulty: list[_Done] = []
-    for task, done in zip(
-        tasks, run_parallel(_convert_one, tasks, workers=options.workers, label="prepare"), strict=True
-    ):
-        if done.problem or done.unknown:
-            faulty.append(done)
-        else:
-            collected[part_of[task.name]].append(done)
-    if faulty:
-        _raise_faults(faulty, table, len(tasks))
-    for part, results in collected.items():
-        _write_json(folder / part, results, table)
     counts = {category.name: 0 for category in table.categories}
     index_of = {category.id: category.name for category in table.categories}
-    for done in (d for results in collected.values() for d in results):
-        for segment in done.annotation["segments_info"]:
-            counts[index_of[segment["category_id"]]] += 1
-    dropped = sum(d.dropped for results in collected.values() for d in results)
-    return PrepareSummary(folder, {part: len(results) for part, results in collected.items()}, counts, dropped, [])
+    dropped = 0
+    faulty: list[_Done] = []
+    with ExitStack() as stack:
+        collected = {part: stack.enter_context(SpooledResults[_Done](folder)) for part in parts}
+        results = run_parallel(_convert_one, tasks, workers=options.workers, label="prepare")
+        for task, done in zip(tasks, results, strict=True):
+            if done.problem or done.unknown:
+                faulty.append(done)
+                continue
+            collected[part_of[task.name]].append(done)
+            dropped += done.dropped
+            for segment in done.annotation["segments_info"]:
+                counts[index_of[segment["category_id"]]] += 1
+        if faulty:
+            _raise_faults(faulty, table, len(tasks))
+        for part, spooled in collected.items():
+            _write_json(folder / part, spooled, table)
+        return PrepareSummary(folder, {part: len(spooled) for part, spooled in collected.items()}, counts, dropped, [])
 
 
 def _image_ids(names: Sequence[str]) -> dict[str, int]:
@@ -314,14 +316,12 @@ def _ground(task: _Task, ids: np.ndarray, segments: list[dict[str, Any]]) -> lis
     return rows
 
 
-def _write_json(folder: Path, results: list[_Done], table: ColorTable) -> None:
-    images = [done.info for done in results]
+def _write_json(folder: Path, results: Iterable[_Done], table: ColorTable) -> None:
     categories = [category_mapping(c) | {"isthing": int(c.isthing)} for c in table.categories]
-    head = {"images": images, "categories": categories}
-    atomic_write_json(
-        folder / "panoptic.json", head | {"annotations": [done.annotation for done in results]}, indent=None
-    )
-    rows = [{"id": i, **row} for i, row in enumerate((r for done in results for r in done.grounding), 1)]
+    head = {"images": [done.info for done in results], "categories": categories}
+    annotations = (done.annotation for done in results)
+    atomic_write_json(folder / "panoptic.json", head | {"annotations": annotations}, indent=None)
+    rows = ({"id": i, **row} for i, row in enumerate((r for done in results for r in done.grounding), 1))
     atomic_write_json(folder / "grounding.json", head | {"annotations": rows}, indent=None)
 
 

@@ -19,6 +19,7 @@ from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.prepare.color_masks import MaskRules, segment_mask
 from segfoundry.datasets.prepare.from_panoptic import panoptic_to_detection
 from segfoundry.datasets.prepare.segment_ids import SegmentIds
+from segfoundry.datasets.prepare.spooled_results import SpooledResults
 from segfoundry.datasets.prepare.to_panoptic import ConvertOptions, detection_to_panoptic
 from segfoundry.utils.errors import DataError
 from segfoundry.utils.structures.category import Category
@@ -239,3 +240,12 @@ def test_memory_is_that_of_the_picture_not_of_its_objects(tmp_path):
 
     assert peak(convert) < 80 * side**2
     assert len(json.loads(into[0].read_text())["annotations"][0]["segments_info"]) == len(squares) == 400
+
+
+def test_results_wait_on_the_disk_until_they_are_read(tmp_path):
+    with SpooledResults(tmp_path / "s") as results:
+        for number in range(3):
+            results.append({"row": [number]})
+        assert len(results) == 3
+        assert list(results) == list(results) == [{"row": [0]}, {"row": [1]}, {"row": [2]}]
+    assert list((tmp_path / "s").iterdir()) == []
