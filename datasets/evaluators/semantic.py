@@ -10,7 +10,8 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
-from ...utils.masks import encode_masks, pack_labels, unpack_labels
+from ...utils.mask_runs import encode_labels
+from ...utils.masks import pack_labels, unpack_labels
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction
 from ...utils.structures.samples import Sample
@@ -121,7 +122,7 @@ class SemanticEvaluator(Evaluator):
         for entry in sorted(self._predictions, key=lambda p: p["index"]):
             labels = unpack_labels(entry["labels"])
             present = np.unique(labels).tolist()
-            codes = encode_masks(np.stack([labels == c for c in present]))
+            codes = encode_labels(labels, present)
             results += [
                 {
                     "image_id": entry["image_id"],

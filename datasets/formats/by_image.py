@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError
-from ..records.image_item import InstanceAnnotation, Phrase
+from ..records.image_item import InstanceAnnotation, Phrase, Segmentation
+from .coco_rows import image_rows
 from .json_file import read_json
+from .json_row import JsonRow, shown
 
 
 @dataclass
@@ -41,13 +43,20 @@ def read_grounding(path: Path, index_of: Mapping[int, int]) -> PhraseFile:
     """
     data = _read(path, "grounding JSON")
     found = PhraseFile(images_by_id(data, path))
-    for where, row in _rows(data, path):
-        mask = row.get("segmentation", row.get("segment_id"))
-        if not isinstance(mask, (list, dict, int)) or isinstance(mask, bool):
-            raise DataError(f"{where} has neither a `segmentation` nor a `segment_id`")
-        phrase = Phrase(sentence_texts(row.get("sentences"), where), mask, category_index(row, index_of))
-        found.phrases.setdefault(str(row["image_id"]), []).append(phrase)
+    for row in _rows(data, path):
+        found.phrases.setdefault(str(row.identifier("image_id")), []).append(grounding_phrase(row, index_of))
     return found
+
+
+def grounding_phrase(row: JsonRow, index_of: Mapping[int, int]) -> Phrase:
+    """Returns what an annotation of a grounding JSON says; arguments and errors of :func:`read_grounding`."""
+    name = "segmentation" if "segmentation" in row.fields else "segment_id"
+    mask = row.fields.get(name)
+    if not isinstance(mask, (list, dict)):
+        if isinstance(mask, bool) or not isinstance(mask, (int, float)):
+            raise DataError(f"{row.where} has neither a `segmentation` nor a `segment_id`")
+        mask = row.whole(name)
+    return Phrase(sentence_texts(row.fields.get("sentences"), row.where), mask, category_index(row, index_of))
 
 
 def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
@@ -57,11 +66,9 @@ def read_captions(path: Path) -> dict[str, tuple[str, ...]]:
         DataError: no such JSON, or an annotation without ``caption``; names file and annotation.
     """
     captions: dict[str, tuple[str, ...]] = {}
-    for where, row in _rows(_read(path, "caption JSON"), path):
-        if not isinstance(row.get("caption"), str):
-            raise DataError(f"{where} has no `caption`")
-        image = str(row["image_id"])
-        captions[image] = (*captions.get(image, ()), row["caption"].strip())
+    for row in _rows(_read(path, "caption JSON"), path):
+        image = str(row.identifier("image_id"))
+        captions[image] = (*captions.get(image, ()), row.text("caption").strip())
     return captions
 
 
@@ -72,15 +79,22 @@ def read_instances(path: Path) -> dict[str, list[InstanceAnnotation]]:
         DataError: no such JSON, or an annotation without ``segmentation`` or ``bbox``; names file and annotation.
     """
     instances: dict[str, list[InstanceAnnotation]] = {}
-    for where, row in _rows(_read(path, "instance JSON"), path):
-        segmentation, box = row.get("segmentation"), row.get("bbox")
-        if not isinstance(segmentation, (list, dict)):
-            raise DataError(f"{where} has no `segmentation`")
-        if not isinstance(box, list) or len(box) != 4 or not all(isinstance(v, (int, float)) for v in box):
-            raise DataError(f"{where}: `bbox` is {box!r}, expected [x, y, width, height]")
-        found = InstanceAnnotation(segmentation, (box[0], box[1], box[2], box[3]))
-        instances.setdefault(str(row["image_id"]), []).append(found)
+    for row in _rows(_read(path, "instance JSON"), path):
+        found = InstanceAnnotation(segmentation_of(row), row.box("bbox"))
+        instances.setdefault(str(row.identifier("image_id")), []).append(found)
     return instances
+
+
+def segmentation_of(row: JsonRow) -> Segmentation:
+    """Returns the mask of an annotation as it stands there; it is checked when it is drawn, at its image's size.
+
+    Raises:
+        DataError: it has none.
+    """
+    segmentation = row.get("segmentation")
+    if not isinstance(segmentation, (list, dict)):
+        raise row.wrong("segmentation", "polygons or a run-length mask {size, counts}")
+    return segmentation
 
 
 def sentence_texts(sentences: Any, where: str) -> tuple[str, ...]:
@@ -95,14 +109,18 @@ def sentence_texts(sentences: Any, where: str) -> tuple[str, ...]:
     for sentence in sentences:
         text = sentence.get("raw", sentence.get("sent")) if isinstance(sentence, dict) else sentence
         if not isinstance(text, str) or not text.strip():
-            raise DataError(f"{where}: a sentence is {text!r}, expected text")
+            raise DataError(f"{where}: a sentence is {shown(text)}, expected text")
         texts.append(text.strip().lower())
     return tuple(texts)
 
 
-def category_index(row: Mapping[str, Any], index_of: Mapping[int, int]) -> int | None:
-    """Returns the category index of an annotation, None when it names no known category."""
-    category = row.get("category_id")
+def category_index(row: JsonRow, index_of: Mapping[int, int]) -> int | None:
+    """Returns the category index of an annotation, None when it names no known category.
+
+    Raises:
+        DataError: its ``category_id`` is no id.
+    """
+    category = row.identifier("category_id") if row.has("category_id") else None
     return index_of.get(category) if isinstance(category, int) else None
 
 
@@ -110,12 +128,9 @@ def images_by_id(data: Mapping[str, Any], path: Path) -> dict[str, dict[str, Any
     """Returns the entries of ``images`` by id as text.
 
     Raises:
-        DataError: ``images`` is no list of mappings with ``id``.
+        DataError: see :func:`~segfoundry.datasets.formats.coco_rows.image_rows`.
     """
-    images = data.get("images") or []
-    if not isinstance(images, list) or not all(isinstance(i, dict) and "id" in i for i in images):
-        raise DataError(f"{path}: `images` must be a list of mappings, each with an `id`")
-    return {str(info["id"]): info for info in images}
+    return {str(info["id"]): info for info in image_rows(data, path)}
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
@@ -125,10 +140,6 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     return data
 
 
-def _rows(data: Mapping[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Gives each annotation with the start of its error messages."""
+def _rows(data: Mapping[str, Any], path: Path) -> Iterator[JsonRow]:
     for number, row in enumerate(data["annotations"]):
-        where = f"{path}: annotations[{number}]"
-        if not isinstance(row, dict) or "image_id" not in row:
-            raise DataError(f"{where} is no mapping with an `image_id`")
-        yield where, row
+        yield JsonRow(row, f"{path}: annotations[{number}]")

@@ -5,6 +5,7 @@ Format: https://cocodataset.org/#format-data (1). Masks go through pycocotools.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +13,71 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
+from ...utils.masks import Rle
+from .coco_rows import AnnotationRow, annotation_row, has_mask, listed
 from .json_file import read_json
-from .segmentation import decode_mask
+from .segmentation import encode_segmentation
 
 
-def read_detection_json(path: str | Path) -> dict[str, Any]:
+def read_detection_json(
+    path: str | Path, *, scored: bool = False, refuse: Callable[[DataError], None] | None = None
+) -> dict[str, Any]:
     """Reads a COCO instance or stuff JSON, or a bare list of results.
 
+    Args:
+        path: the file.
+        scored: its annotations are predictions with a ``score``.
+        refuse: takes the error of a faulty annotation, which is then left out; None: the first one is raised.
+
     Returns:
-        The mapping with the lists ``images`` and ``categories`` (empty when absent) and ``annotations``.
+        The mapping with the lists ``images`` and ``categories`` (empty when absent) and ``annotations``
+        (:class:`AnnotationRow`).
 
     Raises:
-        DataError: no JSON, another kind of JSON, or an annotation without image, category or segmentation.
+        DataError: no JSON, another kind of JSON, or a faulty annotation.
     """
     path = Path(path)
     data = read_json(path)
     data = {"annotations": data} if isinstance(data, list) else data
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path}: no list `annotations`; expected a COCO instance JSON")
-    for number, annotation in enumerate(data["annotations"]):
+    rows: list[AnnotationRow] = []
+    values = data["annotations"]
+    boxes = sum(isinstance(value, dict) and not has_mask(value) for value in values)
+    for number, annotation in enumerate(values):
         where = f"{path}: annotations[{number}]"
-        if not isinstance(annotation, dict):
-            raise DataError(f"{where} is no mapping")
-        if "segments_info" in annotation:
+        if isinstance(annotation, dict) and "segments_info" in annotation:
             raise DataError(f"{where} has `segments_info`: this is a panoptic JSON, expected a COCO instance JSON")
-        for name in ("image_id", "category_id", "segmentation"):
-            if name not in annotation:
-                hint = " (boxes alone cannot be turned into masks)" if name == "segmentation" else ""
-                raise DataError(f"{where} has no `{name}`{hint}")
-    for name in ("images", "categories"):
-        if not isinstance(data.setdefault(name, []), list):
-            raise DataError(f"{path}: `{name}` must be a list")
-    return data
+        try:
+            row = annotation_row(annotation, where, scored=scored)
+            if _lacks_mask(row, annotation):
+                about = (
+                    f"(id {row.get('id', 'not given')}, image {row['image_id']}; {boxes} of {len(values)} are like it)"
+                )
+                raise DataError(f"{where} has no `segmentation`: boxes alone cannot be turned into masks {about}")
+            rows.append({"entry": number, **row})
+        except DataError as error:
+            if refuse is None:
+                raise
+            refuse(error)
+    return data | {"annotations": rows} | {name: listed(data, path, name) for name in ("images", "categories")}
 
 
-def decode_segmentation(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
-    """Turns polygons, or a run-length mask of either kind, into an (H, W) bool mask.
+def _lacks_mask(row: AnnotationRow, annotation: Mapping[str, Any]) -> bool:
+    """True if an object has no mask; one of no size at all, as annotators export them, is nothing to lose."""
+    if "segmentation" in row:
+        return False
+    return "segmentation" not in annotation or any(row.get("bbox", ())[2:]) or bool(row.get("area"))
+
+
+def segmentation_code(segmentation: Any, height: int, width: int, where: str) -> Rle:
+    """Turns polygons, or a run-length mask of either kind, into a compressed run-length code.
 
     Raises:
-        DataError: a polygon of fewer than 3 points or with non-finite numbers, or a mask of another size.
+        DataError: see :func:`~segfoundry.datasets.formats.segmentation.encode_segmentation`.
     """
     try:
-        return decode_mask(segmentation, height, width)
+        return encode_segmentation(segmentation, height, width)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from error
 

@@ -108,16 +108,13 @@ def own_segment_sentences(
     return found
 
 
-def template_sentences(
-    category: Category, box: Sequence[int], rivals: Sequence[Sequence[int]], rng: np.random.Generator, count: int = 2
-) -> list[str]:
+def template_sentences(category: Category, place: str, rng: np.random.Generator, count: int = 2) -> list[str]:
     """Writes sentences for a segment that has none.
 
     Args:
         category: of the segment.
-        box: its x, y, width, height.
-        rivals: boxes of the other segments of the category in the image; if there are some, one more sentence says
-            which of them is meant, as far as its place tells.
+        place: which of the category's segments in the image is meant (:func:`outermost_places`); one more sentence
+            says it, unless it is empty.
         rng: draws the templates.
         count: how many plain sentences.
     """
@@ -126,20 +123,29 @@ def template_sentences(
     article = "an" if name[0] in "aeiou" else "a"
     chosen = rng.permutation(len(templates))[:count]
     sentences = [templates[i].format(name=name, a=article) for i in chosen]
-    place = _place(box, rivals) if rivals else ""
     return [f"the {name} {place}", *sentences] if place else sentences
 
 
-def _place(box: Sequence[int], rivals: Sequence[Sequence[int]]) -> str:
-    """Says where a box lies when it is the outermost one in a direction; empty when it is not."""
-    center = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-    others = np.array([[b[0] + b[2] / 2, b[1] + b[3] / 2] for b in rivals])
-    for axis, low, high in ((0, "on the left", "on the right"), (1, "at the top", "at the bottom")):
-        if (center[axis] < others[:, axis]).all():
-            return low
-        if (center[axis] > others[:, axis]).all():
-            return high
-    return ""
+def outermost_places(boxes: Sequence[Sequence[int]]) -> list[str]:
+    """Says of each box where it lies if its centre is the outermost one in a direction; empty where it is not.
+
+    Args:
+        boxes: x, y, width, height of all segments of a category in an image; a single one needs no place.
+    """
+    places = [""] * len(boxes)
+    if len(boxes) < 2:
+        return places
+    corners = np.array(boxes, float)
+    centers = corners[:, :2] + corners[:, 2:] / 2
+    directions = (("on the left", "on the right"), ("at the top", "at the bottom"))
+    for axis in (1, 0):  # left and right are said before top and bottom
+        ranked = np.argsort(centers[:, axis], kind="stable")
+        values = centers[ranked, axis]
+        if values[-1] > values[-2]:
+            places[ranked[-1]] = directions[axis][1]
+        if values[0] < values[1]:
+            places[ranked[0]] = directions[axis][0]
+    return places
 
 
 def _check_entry(entry: Any, where: str) -> None:

@@ -15,9 +15,13 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import MAX_PIXELS, encode_png, read_color_label, read_label, write_png
+from ...utils.mask_runs import measure_labels
+from .coco_rows import image_row, listed
 from .json_file import read_json
+from .json_row import JsonRow
 
 VOID = 0
+LARGEST_ID = 0xFFFFFF
 
 
 def rgb_to_id(rgb: np.ndarray) -> np.ndarray:
@@ -43,7 +47,7 @@ def id_to_rgb(ids: np.ndarray | int) -> np.ndarray:
         ValueError: an id is outside 0..16777215.
     """
     ids = np.asarray(ids)
-    if ids.size and (ids.min() < 0 or ids.max() > 0xFFFFFF):
+    if ids.size and (ids.min() < 0 or ids.max() > LARGEST_ID):
         raise ValueError(f"ids must lie in 0..16777215, found {ids.min()}..{ids.max()}")
     return np.stack([ids & 255, ids >> 8 & 255, ids >> 16], axis=-1).astype(np.uint8)
 
@@ -90,32 +94,10 @@ class SegmentStats(NamedTuple):
 def segment_stats(ids: np.ndarray) -> dict[int, SegmentStats]:
     """Measures every id of a map, VOID included, in ascending order of id.
 
-    Works on horizontal runs of equal ids, of which there are some hundred times fewer than pixels.
-
     Args:
         ids: (H, W) integers.
     """
-    height, width = ids.shape
-    if ids.size == 0:
-        return {}
-    flat = np.ascontiguousarray(ids).ravel()
-    breaks = np.empty(flat.size, bool)
-    np.not_equal(flat[1:], flat[:-1], out=breaks[1:])
-    breaks[::width] = True  # also sets the first one
-    starts = np.flatnonzero(breaks)
-    lengths = np.diff(starts, append=flat.size)
-    values, inverse = np.unique(flat[starts], return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    first = np.searchsorted(inverse[order], np.arange(len(values)))
-    y, x = np.divmod(starts[order], width)
-    area = np.add.reduceat(lengths[order], first)
-    x0, y0 = np.minimum.reduceat(x, first), np.minimum.reduceat(y, first)
-    x1, y1 = np.maximum.reduceat(x + lengths[order], first), np.maximum.reduceat(y, first) + 1
-    columns = (values, area, x0, y0, x1 - x0, y1 - y0)
-    return {
-        v: SegmentStats(a, (bx, by, bw, bh))
-        for v, a, bx, by, bw, bh in zip(*(c.tolist() for c in columns), strict=True)
-    }
+    return {identifier: SegmentStats(area, box) for identifier, (area, box) in measure_labels(ids).items()}
 
 
 def check_ids(found: Collection[int], listed: Collection[int], png: Path, json_file: Path) -> None:
@@ -141,54 +123,69 @@ def check_ids(found: Collection[int], listed: Collection[int], png: Path, json_f
     raise DataError(f"{png}: {'; '.join(parts)}. Run `validate` on the data set for the full list.")
 
 
-def read_panoptic_json(path: str | Path, *, categories: bool = False) -> dict[str, Any]:
+def read_panoptic_json(path: str | Path, *, categories: bool = False, numbers: bool = True) -> dict[str, Any]:
     """Reads a panoptic JSON and checks its shape.
 
     Args:
         path: the file.
         categories: also demand the ``categories`` list.
+        numbers: also check the measures of segments (``area``, ``bbox``); ``validate`` lists such faults itself.
 
     Returns:
-        The mapping with lists ``images`` (empty when absent, as in predictions), ``annotations`` (each with
-        ``image_id``, ``file_name``, ``segments_info`` of ``id`` and ``category_id``) and ``categories`` if present.
+        The mapping with lists ``images`` (empty when absent, as in predictions; entries as
+        :func:`~segfoundry.datasets.formats.coco_rows.image_row` gives them, ids may occur twice), ``annotations`` (each
+        with ``image_id``, ``file_name``, ``segments_info`` of ``id``, ``category_id``, ``iscrowd`` and perhaps ``area``
+        and ``bbox``) and ``categories`` if present.
 
     Raises:
-        DataError: no JSON, or JSON of another kind (names the kind found and the converter to use).
+        DataError: no JSON, or JSON of another kind (names the kind found and the converter to use); a field of another
+            type.
     """
     path = Path(path)
     data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path}: no list `annotations`; expected a COCO panoptic JSON")
-    data.setdefault("images", [])
-    if not isinstance(data["images"], list) or not all(isinstance(i, dict) and "id" in i for i in data["images"]):
-        raise DataError(f"{path}: `images` must be a list of mappings, each with an `id`")
-    if categories and not data.get("categories"):
+    data["images"] = [image_row(v, f"{path}: images[{n}]") for n, v in enumerate(listed(data, path))]
+    if not listed(data, path, "categories") and categories:
         raise DataError(f"{path}: no list `categories` (id, name, isthing, color)")
-    for number, annotation in enumerate(data["annotations"]):
-        _check_annotation(path, number, annotation)
+    data["annotations"] = [
+        _annotation(JsonRow(annotation, f"{path}: annotations[{number}]"), numbers)
+        for number, annotation in enumerate(data["annotations"])
+    ]
     return data
 
 
-def _check_annotation(path: Path, number: int, annotation: Any) -> None:
-    where = f"{path}: annotations[{number}]"
-    if not isinstance(annotation, dict):
-        raise DataError(f"{where} is no mapping")
-    if "segments_info" not in annotation:
-        if "segmentation" in annotation:
+def _annotation(row: JsonRow, numbers: bool) -> dict[str, Any]:
+    if "segments_info" not in row.fields:
+        if "segmentation" in row.fields:
             raise DataError(
-                f"{where} has `segmentation` and no `segments_info`: this is a COCO instance JSON "
+                f"{row.where} has `segmentation` and no `segments_info`: this is a COCO instance JSON "
                 "(convert it: prepare --convert detection2panoptic)"
             )
-        raise DataError(f"{where} has no `segments_info`; expected a COCO panoptic JSON")
-    for name in ("image_id", "file_name"):
-        if name not in annotation:
-            raise DataError(f"{where} has no `{name}`")
-    segments = annotation["segments_info"]
+        raise DataError(f"{row.where} has no `segments_info`; expected a COCO panoptic JSON")
+    ids: dict[str, Any] = {"image_id": row.identifier("image_id"), "file_name": row.file_name("file_name")}
+    segments = row.get("segments_info")
     if not isinstance(segments, list):
-        raise DataError(f"{where}: `segments_info` must be a list")
-    for segment in segments:
-        if not isinstance(segment, dict) or not isinstance(segment.get("id"), int) or "category_id" not in segment:
-            raise DataError(f"{where} ({annotation['file_name']}): a segment lacks an integer `id` or a `category_id`")
+        raise DataError(f"{row.where}: `segments_info` must be a list")
+    where = f"{row.where} ({ids['file_name']}): segments_info"
+    typed = [_segment(JsonRow(segment, f"{where}[{n}]"), numbers) for n, segment in enumerate(segments)]
+    return {**row.fields, **ids, "segments_info": typed}
+
+
+def _segment(row: JsonRow, numbers: bool) -> dict[str, Any]:
+    if not {"id", "category_id"} <= row.fields.keys():
+        raise DataError(f"{row.where}: a segment lacks an integer `id` or a `category_id`")
+    typed: dict[str, Any] = {
+        **row.fields,
+        "id": row.whole("id", None),
+        "category_id": row.whole("category_id", None),
+        "iscrowd": int(row.flag("iscrowd", False)),
+    }
+    if numbers:
+        typed |= {"area": row.measure("area")} if row.has("area") else {}
+        typed |= {"bbox": list(row.box("bbox"))} if row.has("bbox") else {}
+        typed = {name: value for name, value in typed.items() if value is not None}
+    return typed
 
 
 def _some(values: Collection[int], count: int = 5) -> str:

@@ -16,8 +16,9 @@ from typing import Any, NoReturn
 
 from ...utils.errors import DataError, did_you_mean
 from ..records.image_item import Phrase
-from .by_image import PhraseFile, category_index, images_by_id, sentence_texts
+from .by_image import PhraseFile, category_index, images_by_id, segmentation_of, sentence_texts
 from .json_file import read_bytes, read_json
+from .json_row import JsonRow, shown
 
 INSTANCES = "instances.json"
 _KEYS = ("image_id", "ann_id", "split", "sentences")
@@ -56,9 +57,9 @@ def read_refs(path: Path, split: str, index_of: Mapping[int, int]) -> PhraseFile
         place[row["ann_id"]] = str(row["image_id"])
     found = PhraseFile()
     for annotation, image in place.items():
-        row = masks[annotation]
+        mask = masks[annotation]
         found.images.setdefault(image, infos[image])
-        phrase = Phrase(tuple(dict.fromkeys(texts[annotation])), row["segmentation"], category_index(row, index_of))
+        phrase = Phrase(tuple(dict.fromkeys(texts[annotation])), segmentation_of(mask), category_index(mask, index_of))
         found.phrases.setdefault(image, []).append(phrase)
     return found
 
@@ -78,10 +79,15 @@ def read_ref_list(path: Path) -> list[dict[str, Any]]:
         raise DataError(f"{path}: not a readable list of expressions ({error})") from error
     if not isinstance(rows, list):
         raise DataError(f"{path}: expected a list of expressions, found {type(rows).__name__}")
-    for number, row in enumerate(rows):
-        if not isinstance(row, dict) or not all(key in row for key in _KEYS):
-            raise DataError(f"{path}: expression {number} lacks one of {', '.join(_KEYS)}")
-    return rows
+    return [_expression(row, f"{path}: expression {number}") for number, row in enumerate(rows)]
+
+
+def _expression(value: Any, where: str) -> dict[str, Any]:
+    row = JsonRow(value, where)
+    if not all(key in row.fields for key in _KEYS):
+        raise DataError(f"{where} lacks one of {', '.join(_KEYS)}")
+    ids = {name: row.identifier(name) for name in ("image_id", "ann_id")}
+    return {**ids, "split": row.text("split"), "sentences": row.get("sentences")}
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -91,15 +97,19 @@ class _PlainUnpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}; only plain data is read")
 
 
-def _read_masks(path: Path, wanted: set[int]) -> tuple[dict[int, dict[str, Any]], dict[str, dict[str, Any]]]:
+def _read_masks(path: Path, wanted: set[int]) -> tuple[dict[int | str, JsonRow], dict[str, dict[str, Any]]]:
     """Returns the annotations ``wanted`` by id, and all images by id as text."""
     data = read_json(path)
     if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
         raise DataError(f"{path}: no list `annotations`; expected COCO instances")
-    masks = {}
-    for number, row in enumerate(data["annotations"]):
-        if not isinstance(row, dict) or "id" not in row or "segmentation" not in row:
-            raise DataError(f"{path}: annotations[{number}] lacks `id` or `segmentation`")
-        if row["id"] in wanted:
-            masks[row["id"]] = row
+    masks: dict[int | str, JsonRow] = {}
+    for number, value in enumerate(data["annotations"]):
+        row = JsonRow(value, f"{path}: annotations[{number}]")
+        if "id" not in row.fields or "segmentation" not in row.fields:
+            raise DataError(f"{row.where} lacks `id` or `segmentation`")
+        identifier = row.identifier("id")
+        if identifier in masks:
+            raise DataError(f"{row.where} has the id {shown(identifier)}, as an earlier annotation has")
+        if identifier in wanted:
+            masks[identifier] = row
     return masks, images_by_id(data, path)

@@ -59,37 +59,56 @@ def read_objects(item: ImageItem, sample: Sample, max_pixels: int = MAX_PIXELS) 
     if values.shape != sample.output_size:
         raise DataError(f"{item.objects}: {values.shape} pixels, its image {item.image} has {sample.output_size}")
     found, inverse = np.unique(values, return_inverse=True)
-    table, categories = np.zeros(len(found), np.int16), list[int | None]()
-    for place, value in enumerate(found.tolist()):
-        if value < 0:
-            table[place] = -1
-        elif value > 0:
-            categories.append(_majority(sample.semantic, values == value))
-            table[place] = len(categories)
-    return table[inverse.reshape(values.shape)], categories
+    table = np.full(len(found), -1, np.int16)
+    table[found >= 0] = np.cumsum(found[found >= 0] > 0)
+    labels = table[inverse.reshape(values.shape)]
+    return labels, _majorities(sample.semantic, labels, int(table.max(initial=0)))
 
 
-def _majority(semantic: np.ndarray | None, mask: np.ndarray) -> int | None:
-    """Returns the category index of most pixels of a mask, None where no pixel has one."""
-    inside = np.zeros(0, np.int64) if semantic is None else semantic[mask]
-    inside = inside[inside != IGNORED]
-    return int(np.bincount(inside).argmax()) if inside.size else None
+def _majorities(semantic: np.ndarray | None, labels: np.ndarray, count: int) -> list[int | None]:
+    """Returns the category index of most pixels of each object 1..count, None where no pixel has one."""
+    categories: list[int | None] = [None] * count
+    if semantic is None:
+        return categories
+    inside = (labels > 0) & (semantic != IGNORED)
+    pairs, pixels = np.unique(labels[inside].astype(np.int64) << 32 | semantic[inside], return_counts=True)
+    # The last one written stays: of an object's categories the one of most pixels, of equal ones the first.
+    for pair in pairs[np.lexsort((-pairs, pixels))].tolist():
+        categories[(pair >> 32) - 1] = pair & 0xFFFFFFFF
+    return categories
 
 
 def resize_labels(labels: np.ndarray, size: tuple[int, int], count: int) -> np.ndarray:
     """Resizes a map of objects 1..count to ``size`` (height, width) by the nearest pixel; every object keeps one."""
     small = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     sizes = np.bincount(small[small > 0], minlength=count + 1)
-    for number in np.flatnonzero(sizes[1:] == 0) + 1:
-        row, column, _ = innermost_pixel(labels == number)
-        row, column = row * size[0] // labels.shape[0], column * size[1] // labels.shape[1]
-        free = (small <= 0) | (sizes[np.maximum(small, 0)] > 1)
-        rows, columns = np.nonzero(free)
-        nearest = np.argmin((rows - row) ** 2 + (columns - column) ** 2)
-        place = (rows[nearest], columns[nearest])
+    boxes = find_objects(np.maximum(labels, 0), count)
+    for number in (np.flatnonzero(sizes[1:] == 0) + 1).tolist():
+        rows, columns = boxes[number - 1]
+        row, column, _ = innermost_pixel(labels[rows, columns] == number)
+        row, column = (
+            (row + rows.start) * size[0] // labels.shape[0],
+            (column + columns.start) * size[1] // labels.shape[1],
+        )
+        place = _nearest_free(small, sizes, row, column)
         sizes[max(int(small[place]), 0)] -= 1
         small[place], sizes[number] = number, 1
     return small
+
+
+def _nearest_free(small: np.ndarray, sizes: np.ndarray, row: int, column: int) -> tuple[int, int]:
+    """Returns the pixel nearest to a place that no object needs: of no object, or of one of several pixels."""
+    reach = 8
+    while True:
+        top, left = max(row - reach, 0), max(column - reach, 0)
+        window = small[top : row + reach + 1, left : column + reach + 1]
+        rows, columns = np.nonzero((window <= 0) | (sizes[np.maximum(window, 0)] > 1))
+        distances = (rows + top - row) ** 2 + (columns + left - column) ** 2
+        # What lies outside of the window is farther away than its reach.
+        if window.size == small.size or (len(distances) and distances.min() <= reach**2):
+            nearest = int(np.argmin(distances))
+            return int(rows[nearest]) + top, int(columns[nearest]) + left
+        reach *= 2
 
 
 def first_strokes(labels: np.ndarray, count: int, sampler: StrokeSampler, key: Sequence[int]) -> list[np.ndarray]:

@@ -35,11 +35,11 @@ def refine_masks(placed: Placed, item: ImageItem, threshold: float) -> None:
     boxes = np.array([_box(spans[placed.present[row] - 1]) for row in rows], float)
     others = np.array([instance.bbox for instance in item.instances], float)
     others[:, 2:] += others[:, :2]
-    overlaps = box_overlaps(boxes, others)
-    best = overlaps.argmax(axis=1)
-    for row, instance, overlap in zip(rows, best, overlaps.max(axis=1), strict=True):
-        if overlap > threshold:
-            mask = placed.geometry.labels(_decode(item, int(instance), placed.numbers.shape)).view(bool)
+    for row, box in zip(rows, boxes, strict=True):
+        overlaps = box_overlaps(box[None], others)[0]
+        best = int(overlaps.argmax())
+        if overlaps[best] > threshold:
+            mask = placed.geometry.labels(_decode(item, best, placed.numbers.shape)).view(bool)
             if mask.any():
                 placed.sample.targets.masks[row] = mask
 

@@ -15,7 +15,7 @@ from ..records.record import Record
 from ..strokes.base import StrokeSampler
 from .click_objects import first_strokes, panoptic_objects, read_objects, resize_labels
 from .panoptic import PanopticEvalMapper
-from .phrase_masks import phrase_mask, phrase_truth
+from .phrase_masks import phrase_pixels, phrase_truth
 
 _BARE = TEMPLATES.index("{}.")  # nothing but the name and a full stop
 
@@ -106,8 +106,10 @@ class InteractiveEvalMapper:
         """Returns a phrase of each object where the data set has one, else the bare sentence of its category."""
         names = [None if c is None else training_prompt(self.record.categories[c].name, _BARE) for c in categories]
         ids = None if sample.panoptic is None else sample.panoptic.ids
+        columns = labels.T.ravel()
         for phrase in item.phrases:
-            inside = labels[phrase_mask(phrase, item, sample.output_size, ids) & (labels > 0)]
+            inside = columns[phrase_pixels(phrase, item, sample.output_size, ids)]
+            inside = inside[inside > 0]
             if inside.size:
                 names[int(np.bincount(inside).argmax()) - 1] = phrase.texts[0]
         if None in names:

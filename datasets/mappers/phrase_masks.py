@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ...utils.errors import DataError
+from ...utils.mask_runs import rle_pixels
 from ...utils.structures.samples import PhraseTruth
-from ..formats.segmentation import decode_mask
+from ..formats.segmentation import encode_segmentation
 from ..records.image_item import ImageItem, Phrase
 
 
@@ -35,11 +36,18 @@ def phrase_truth(
 
 def phrase_mask(phrase: Phrase, item: ImageItem, size: tuple[int, int], ids: np.ndarray | None) -> np.ndarray:
     """Returns the mask (H, W) bool of a phrase; arguments as of :func:`phrase_truth`."""
+    mask = np.zeros(size[0] * size[1], bool)
+    mask[phrase_pixels(phrase, item, size, ids)] = True
+    return np.ascontiguousarray(mask.reshape(size[::-1]).T)
+
+
+def phrase_pixels(phrase: Phrase, item: ImageItem, size: tuple[int, int], ids: np.ndarray | None) -> np.ndarray:
+    """Returns the pixels of a phrase's mask as positions (P,) in the image that is flattened column by column."""
     if not isinstance(phrase.mask, int):
         try:
-            return decode_mask(phrase.mask, *size)
+            return rle_pixels(encode_segmentation(phrase.mask, *size))
         except ValueError as error:
             raise DataError(f"{item.image}: the mask of {phrase.texts[0]!r}: {error}") from error
     if ids is None:
         raise DataError(f"{item.image}: {phrase.texts[0]!r} names segment {phrase.mask}, but there is no panoptic map")
-    return ids == phrase.mask
+    return np.flatnonzero(ids.T == phrase.mask)

@@ -29,7 +29,7 @@ def average_precision(
         images: id (positive integers), height, width.
         truth: COCO annotations: image_id, category_id, segmentation (RLE), bbox, area, iscrowd.
         detections: COCO results: image_id, category_id, score, bbox, and for masks segmentation and area.
-        categories: category ids.
+        categories: category ids; rows of others do not count.
         iou_type: "segm" or "bbox".
         accelerate: use hotcoco when it is installed.
 
@@ -62,11 +62,16 @@ def average_precision(
 
 
 def _document(images: Sequence[dict], rows: Sequence[dict], categories: Sequence[int]) -> dict[str, Any]:
+    # Both engines sort categories by id: numbers in the order of the list keep figures and categories together.
+    numbers = {category: number for number, category in enumerate(categories, 1)}
     return {
         "info": {},
         "images": list(images),
-        "annotations": [{"iscrowd": 0, **row, "id": number} for number, row in enumerate(rows, 1)],
-        "categories": [{"id": c, "name": str(c)} for c in categories],
+        "annotations": [
+            {"iscrowd": 0, **row, "id": number, "category_id": numbers[row["category_id"]]}
+            for number, row in enumerate((row for row in rows if row["category_id"] in numbers), 1)
+        ],
+        "categories": [{"id": number, "name": str(c)} for c, number in numbers.items()],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,21 +88,27 @@ def segment_mask(
     semantic = meaning[inverse]
     exact = shade[inverse]
     result = MaskSegments(np.zeros(packed.shape, np.int32), semantic)
-    for index in np.unique(meaning[meaning != VOID_INDEX]).tolist():
+    for index, (_, (x, y, width, height)) in segment_stats(semantic).items():
+        if index == VOID_INDEX:
+            continue
+        # Work in the category's box: many categories of a few pixels each cost what they cover.
+        box = np.s_[y : y + height, x : x + width]
         category, coding = table.categories[index], table.codings[index]
         rule = (coding.instances or rules.instances) if category.isthing else None
-        for part in _parts(semantic == index, exact, rule):
-            if rule is not None and np.count_nonzero(part) < rules.min_area:
-                result.dropped += 1
-                semantic[part] = VOID_INDEX
-                continue
-            segment_id = new_ids.take(index)
-            result.ids[part] = segment_id
-            result.segments.append({"id": segment_id, "category": index})
+        parts, areas = _parts(semantic[box] == index, exact[box], rule)
+        kept = areas >= (1 if rule is None else rules.min_area)
+        ids_of = np.zeros(len(areas) + 1, np.int32)
+        for number in np.flatnonzero(kept).tolist():
+            ids_of[number + 1] = new_ids.take(index)
+            result.segments.append({"id": int(ids_of[number + 1]), "category": index})
+        result.ids[box] += ids_of[parts]
+        if not kept.all():
+            result.dropped += int(np.count_nonzero(~kept))
+            semantic[box][np.append(False, ~kept)[parts]] = VOID_INDEX
     stats = segment_stats(result.ids)
     for segment in result.segments:
-        area, box = stats[segment["id"]]
-        segment |= {"area": area, "bbox": list(box), "iscrowd": 0}
+        area, bounds = stats[segment["id"]]
+        segment |= {"area": area, "bbox": list(bounds), "iscrowd": 0}
     return result
 
 
@@ -112,15 +117,26 @@ def semantic_png(semantic: np.ndarray) -> np.ndarray:
     return np.where(semantic == VOID_INDEX, SEMANTIC_VOID, semantic).astype(np.uint8)
 
 
-def _parts(mask: np.ndarray, exact: np.ndarray, rule: str | None) -> Sequence[np.ndarray]:
-    """Splits the (H, W) bool mask of a category into its segments, in reading order of their first pixels."""
+def _parts(mask: np.ndarray, exact: np.ndarray, rule: str | None) -> tuple[np.ndarray, np.ndarray]:
+    """Splits the pixels of a category into its segments.
+
+    Args:
+        mask: (H, W) bool, not empty.
+        exact: (H, W) the listed colour of each pixel.
+        rule: of :class:`MaskRules`; None: a single segment.
+
+    Returns:
+        (H, W) integers, 0 outside and 1..N in reading order of the segments' first pixels; pixels of each, (N,) int64.
+    """
     if rule is None:
-        return [mask]
-    if rule == "color":
-        colors, first = np.unique(exact[mask], return_index=True)
-        return [mask & (exact == color) for color in colors[np.argsort(first)]]
-    labels, count = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
-    return [labels == number for number in range(1, count + 1)]
+        parts = mask.astype(np.int32)
+    elif rule == "color":
+        parts = np.zeros(mask.shape, np.int32)
+        _, first, inverse = np.unique(exact[mask], return_index=True, return_inverse=True)
+        parts[mask] = np.argsort(np.argsort(first))[inverse] + 1
+    else:
+        parts, _ = ndimage.label(mask, structure=_EIGHT_NEIGHBOURS)
+    return parts, np.bincount(parts.ravel())[1:]
 
 
 def _unknown(meaning: np.ndarray, colors: np.ndarray, inverse: np.ndarray) -> list[UnknownColor]:

@@ -6,7 +6,7 @@ Source: Kirillov et al., Panoptic Segmentation (CVPR 2019), section 7 ("PQ for c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,18 @@ from typing import Any
 import numpy as np
 
 from ...utils.errors import DataError
+from ...utils.mask_runs import rle_pixels
 from ...utils.structures.category import Category
-from ..formats.detection import decode_segmentation, read_detection_json
+from ..formats.coco_rows import AnnotationRow, passed_on
+from ..formats.detection import read_detection_json, segmentation_code
 from ..formats.json_file import read_json, write_json_stream
 from ..formats.panoptic import encode_panoptic_png, segment_stats
 from .categories import coco_entry
+from .left_out import OTHER_IMAGE, LostRow, Refusals, refuse_empty
 from .parallel import run_parallel
 from .segment_ids import SegmentIds
 from .staging import check_output, holds_only_png, staged
-from .to_panoptic import ConvertOptions, check_png_names, png_name
+from .to_panoptic import ConvertOptions, listed_images, png_names
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,14 @@ class CombineRules:
 @dataclass(frozen=True)
 class _Job:
     image: Mapping[str, Any]
-    instances: Sequence[Mapping[str, Any]]
-    semantic: Sequence[Mapping[str, Any]]
+    name: str
+    instances: Sequence[AnnotationRow]
+    semantic: Sequence[AnnotationRow]
     categories: tuple[Category, ...]
     rules: CombineRules
     folder: Path
     seed: int
+    skip_bad: bool
 
 
 def combine_predictions(
@@ -60,66 +65,109 @@ def combine_predictions(
     categories: Sequence[Category],
     options: ConvertOptions,
     rules: CombineRules = CombineRules(),  # noqa: B008 (frozen)
-) -> None:
+    *,
+    skip_bad: bool = False,
+) -> list[LostRow]:
     """Writes panoptic predictions; arguments are COCO stuff results, COCO instance results and a JSON with ``images``.
 
+    Args:
+        semantic_json: COCO stuff results.
+        instance_json: COCO instance results.
+        images_json: any JSON with ``images``.
+        output_json: panoptic JSON to write.
+        png_folder: folder of PNGs to write.
+        categories: of both.
+        options: see there.
+        rules: thresholds.
+        skip_bad: leave faulty results out.
+
+    Returns:
+        Results that the rules did not judge: faulty ones, and those of images that are not listed.
+
     Raises:
-        DataError: faulty JSON, unknown category, an instance without a score.
+        DataError: faulty JSON, unknown category, an instance without a score; nothing would be left.
     """
     inputs = [semantic_json, instance_json, images_json]
     check_output(output_json, force=options.force, inputs=inputs)
     check_output(png_folder, force=options.force, inputs=inputs, replaceable=holds_only_png)
-    images = read_json(images_json)
-    if not isinstance(images, dict) or not isinstance(images.get("images"), list) or not images["images"]:
-        raise DataError(f"{images_json}: no list `images` with id, file_name, height and width")
-    known = {c.id: c for c in categories}
-    check_png_names((i["file_name"] for i in images["images"]), images_json)
-    groups = [_by_image(path, known, scores) for path, scores in ((instance_json, True), (semantic_json, False))]
+    images = listed_images(read_json(images_json), images_json, sized=True)
+    known, refuse = {c.id: c for c in categories}, Refusals(skip_bad)
+    groups = [_by_image(p, known, scores, refuse) for p, scores in ((instance_json, True), (semantic_json, False))]
+    lost, kept = refuse.lost + _elsewhere(groups, images), 0
     with staged(output_json, png_folder) as (path, folder):
         folder.mkdir(parents=True)
         jobs = [
             _Job(
                 i,
+                name,
                 groups[0].get(i["id"], ()),
                 groups[1].get(i["id"], ()),
                 tuple(categories),
                 rules,
                 folder,
                 options.seed,
+                skip_bad,
             )
-            for i in images["images"]
+            for i, name in zip(images, png_names(images, images_json), strict=True)
         ]
-        rows = run_parallel(_combine_one, jobs, workers=options.workers, label="combine")
-        head = {"images": images["images"], "categories": [coco_entry(c) for c in categories]}
-        write_json_stream(path, head, "annotations", rows)
+
+        def rows() -> Iterator[dict[str, Any]]:
+            nonlocal kept
+            for annotation, found in run_parallel(_combine_one, jobs, workers=options.workers, label="combine"):
+                lost.extend(found)
+                kept += len(annotation["segments_info"])
+                yield annotation
+
+        head = passed_on({"images": images}, images_json) | {"categories": [coco_entry(c) for c in categories]}
+        write_json_stream(path, head, "annotations", rows())
+        refuse_empty(instance_json, lost, kept)
+        if not kept and any(groups):
+            raise DataError(
+                f"{instance_json}: nothing would be left of its results and those of {semantic_json}: no instance has "
+                f"a score of at least {rules.min_score:g}, no stuff {rules.min_stuff_area} pixels"
+            )
+    return lost
 
 
-def _combine_one(job: _Job) -> dict[str, Any]:
-    height, width = int(job.image["height"]), int(job.image["width"])
+def _elsewhere(
+    groups: Sequence[Mapping[int | str, Sequence[Any]]], images: Sequence[Mapping[str, Any]]
+) -> list[LostRow]:
+    listed = {image["id"] for image in images}
+    return [
+        LostRow(f"{len(rows)} results of image {image}", OTHER_IMAGE)
+        for group in groups
+        for image, rows in group.items()
+        if image not in listed
+    ]
+
+
+def _combine_one(job: _Job) -> tuple[dict[str, Any], list[LostRow]]:
+    height, width = job.image["height"], job.image["width"]
     index_of = {c.id: i for i, c in enumerate(job.categories)}
-    name = png_name(job.image["file_name"])
-    generator = SegmentIds(job.categories, job.seed, name)
-    ids = np.zeros((height, width), np.int32)
+    generator, refuse = SegmentIds(job.categories, job.seed, job.name), Refusals(job.skip_bad)
+    flat = np.zeros(width * height, np.int32)  # column by column, as codes count
     category_of: dict[int, int] = {}
     chosen = [i for i in job.instances if i["score"] >= job.rules.min_score]
     for annotation in sorted(chosen, key=lambda a: -a["score"]):
-        mask = decode_segmentation(annotation["segmentation"], height, width, f"{name}: instance")
-        free = mask & (ids == 0)
-        if not free.any() or 1 - free.sum() / mask.sum() > job.rules.max_hidden:
+        pixels = _pixels(job, annotation, "instance", refuse)
+        free = pixels[flat[pixels] == 0]
+        if not len(free) or 1 - len(free) / len(pixels) > job.rules.max_hidden:
             continue
         segment = generator.take(index_of[annotation["category_id"]])
-        ids[free] = segment
+        flat[free] = segment
         category_of[segment] = annotation["category_id"]
     for annotation in job.semantic:
         index = index_of[annotation["category_id"]]
         if job.categories[index].isthing:
             continue
-        mask = decode_segmentation(annotation["segmentation"], height, width, f"{name}: stuff") & (ids == 0)
-        if mask.any() and mask.sum() >= job.rules.min_stuff_area:
+        pixels = _pixels(job, annotation, "stuff", refuse)
+        free = pixels[flat[pixels] == 0]
+        if len(free) >= max(job.rules.min_stuff_area, 1):
             segment = generator.take(index)
-            ids[mask] = segment
+            flat[free] = segment
             category_of[segment] = annotation["category_id"]
-    png = job.folder / name
+    ids = np.ascontiguousarray(flat.reshape(width, height).T)
+    png = job.folder / job.name
     png.parent.mkdir(parents=True, exist_ok=True)
     png.write_bytes(encode_panoptic_png(ids))
     stats = segment_stats(ids)
@@ -127,18 +175,28 @@ def _combine_one(job: _Job) -> dict[str, Any]:
         {"id": s, "category_id": c, "area": stats[s].area, "bbox": list(stats[s].bbox), "iscrowd": 0}
         for s, c in category_of.items()
     ]
-    return {"image_id": job.image["id"], "file_name": name, "segments_info": segments}
+    return {"image_id": job.image["id"], "file_name": job.name, "segments_info": segments}, refuse.lost
 
 
-def _by_image(path: Path, known: Mapping[int, Category], scores: bool) -> dict[Any, list[dict[str, Any]]]:
-    groups: dict[Any, list[dict[str, Any]]] = {}
-    for number, annotation in enumerate(read_detection_json(path)["annotations"]):
-        category = known.get(annotation["category_id"])
+def _pixels(job: _Job, annotation: AnnotationRow, kind: str, refuse: Refusals) -> np.ndarray:
+    where = f"{job.name}: {kind} result {annotation['entry']}"
+    try:
+        code = segmentation_code(annotation.get("segmentation", []), job.image["height"], job.image["width"], where)
+    except DataError as error:
+        refuse(error)
+        return np.zeros(0, np.int32)
+    return rle_pixels(code)
+
+
+def _by_image(
+    path: Path, known: Mapping[int, Category], scored: bool, refuse: Refusals
+) -> dict[int | str, list[AnnotationRow]]:
+    groups: dict[int | str, list[AnnotationRow]] = {}
+    for annotation in read_detection_json(path, scored=scored, refuse=refuse)["annotations"]:
         # COCO stuff results call all things together "other"; it is skipped like any thing category.
-        if category is None and scores:
-            raise DataError(f"{path}: annotations[{number}] has the unknown category id {annotation['category_id']!r}")
-        if scores and not isinstance(annotation.get("score"), (int, float)):
-            raise DataError(f"{path}: annotations[{number}] has no `score`")
-        if category is not None:
+        if annotation["category_id"] in known:
             groups.setdefault(annotation["image_id"], []).append(annotation)
+        elif scored:
+            where = f"{path}: annotations[{annotation['entry']}]"
+            refuse(DataError(f"{where} has the unknown category id {annotation['category_id']}"))
     return groups

@@ -11,7 +11,9 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import encode_png
+from ...utils.mask_runs import encode_labels
 from ...utils.structures.category import Category
+from ..formats.coco_rows import passed_on
 from ..formats.detection import encode_mask, mask_box
 from ..formats.foreign_names import find_file
 from ..formats.json_file import write_json_stream
@@ -48,16 +50,23 @@ def panoptic_to_detection(
         Number of annotations.
 
     Raises:
-        DataError: a PNG is missing or damaged, its ids differ from the JSON's, unknown category.
+        DataError: a PNG is missing or damaged, its ids differ from the JSON's, unknown category; nothing would be left.
     """
     check_output(output_json, force=options.force, inputs=[panoptic_json, png_folder])
     data, categories = _read(panoptic_json)
     kept = [c for c in categories if c.isthing or not things_only]
     jobs = _jobs(data, panoptic_json, png_folder, categories, {c.id: c.id for c in kept})
+    found = [segment["category_id"] for job in jobs for segment in job.annotation["segments_info"]]
+    if found and not {c.id for c in kept}.intersection(found):
+        raise DataError(
+            f"{panoptic_json}: nothing would be left of its {len(found)} segments, all are stuff (isthing 0)"
+        )
 
     with staged(output_json) as (path,):
         rows = run_parallel(_to_masks, jobs, workers=options.workers, label="to instances")
-        return write_json_stream(path, _head(data, map(coco_entry, kept)), "annotations", _numbered(rows))
+        return write_json_stream(
+            path, _head(data, panoptic_json, map(coco_entry, kept)), "annotations", _numbered(rows)
+        )
 
 
 def panoptic_to_semantic_png(
@@ -121,7 +130,7 @@ def panoptic_to_semantic_json(
     jobs = _jobs(data, panoptic_json, png_folder, categories, values)
     with staged(output_json) as (path,):
         rows = run_parallel(_to_category_masks, jobs, workers=options.workers, label="to semantic")
-        return write_json_stream(path, _head(data, listed), "annotations", _numbered(rows))
+        return write_json_stream(path, _head(data, panoptic_json, listed), "annotations", _numbered(rows))
 
 
 def replace_ids(ids: np.ndarray, values: Mapping[int, int], void: int) -> np.ndarray:
@@ -141,13 +150,13 @@ def replace_ids(ids: np.ndarray, values: Mapping[int, int], void: int) -> np.nda
 def _to_masks(job: _Job) -> list[dict[str, Any]]:
     ids = _load(job)
     stats = segment_stats(ids)
+    kept = [s for s in job.annotation["segments_info"] if s["category_id"] in job.values]
     rows = []
-    for segment in job.annotation["segments_info"]:
-        if segment["category_id"] in job.values:
-            area, box = stats[segment["id"]]
-            row = {"image_id": job.annotation["image_id"], "category_id": segment["category_id"], "area": area}
-            row |= {"bbox": list(box), "iscrowd": int(segment.get("iscrowd", 0))}
-            rows.append(row | {"segmentation": encode_mask(ids == segment["id"])})
+    for segment, code in zip(kept, encode_labels(ids, [s["id"] for s in kept]), strict=True):
+        area, box = stats[segment["id"]]
+        row = {"image_id": job.annotation["image_id"], "category_id": segment["category_id"], "area": area}
+        row |= {"bbox": list(box), "iscrowd": int(segment.get("iscrowd", 0))}
+        rows.append(row | {"segmentation": code})
     return rows
 
 
@@ -195,19 +204,25 @@ def _jobs(
 ) -> list[_Job]:
     known = {c.id for c in categories}
     check_png_names(dict.fromkeys(a["file_name"] for a in data["annotations"]), json_file)
-    jobs = []
+    jobs: dict[str, _Job] = {}
     for annotation in data["annotations"]:
         name = annotation["file_name"]
+        if name in jobs:
+            raise DataError(f"{json_file}: {name} has two annotations")
+        seen: set[int] = set()
         for segment in annotation["segments_info"]:
             if segment["category_id"] not in known:
                 raise DataError(f"{json_file}: {name} has category id {segment['category_id']!r}, not in `categories`")
+            if segment["id"] in seen:
+                raise DataError(f"{json_file}: {name} lists segment {segment['id']} twice")
+            seen.add(segment["id"])
         place = None if target is None else target / png_name(name)
-        jobs.append(_Job(annotation, find_file(png_folder, name), json_file, values, void, place))
-    return jobs
+        jobs[name] = _Job(annotation, find_file(png_folder, name), json_file, values, void, place)
+    return list(jobs.values())
 
 
-def _head(data: Mapping[str, Any], categories: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    return {k: data[k] for k in ("info", "licenses", "images") if k in data} | {"categories": list(categories)}
+def _head(data: Mapping[str, Any], path: Path, categories: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    return passed_on(data, path) | {"categories": list(categories)}
 
 
 def _numbered(groups: Iterable[list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:

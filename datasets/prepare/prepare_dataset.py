@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write_json
 from ...utils.image_io import encode_png, read_color_label, read_image, transparent_pixels
+from ...utils.mask_runs import encode_labels
 from ..formats.color_table import ColorTable
 from ..formats.foreign_names import KnownNames
-from ..formats.grounding import OwnSentences, own_segment_sentences, template_sentences
+from ..formats.grounding import OwnSentences, outermost_places, own_segment_sentences, template_sentences
 from ..formats.listing import list_images
 from ..formats.panoptic import encode_panoptic_png
 from ..records.record import category_mapping, write_record
@@ -26,6 +27,7 @@ from .color_masks import MaskRules, UnknownColor, segment_mask, semantic_png
 from .mask_errors import describe_unknown, size_mismatch
 from .parallel import run_parallel
 from .segment_ids import SegmentIds
+from .spooled_results import SpooledResults
 from .staging import MANIFEST, check_output, count_files, made_by_prepare, staged
 
 _SHOWN = 20
@@ -231,28 +233,28 @@ def _convert_all(
         _Task(ids[name], name, images / name, masks / mask, folder / part_of[name], table, sentences, options)
         for name, mask in pairs.items()
     ]
-    collected: dict[str, list[_Done]] = {part: [] for part in parts}
-    faulty: list[_Done] = []
-    for task, done in zip(
-        tasks, run_parallel(_convert_one, tasks, workers=options.workers, label="prepare"), strict=True
-    ):
-        if done.problem or done.unknown:
-            faulty.append(done)
-        else:
-            collected[part_of[task.name]].append(done)
-    if faulty:
-        _raise_faults(faulty, table, len(tasks))
-    for part, results in collected.items():
-        _write_json(folder / part, results, table)
     counts = {category.name: 0 for category in table.categories}
     index_of = {category.id: category.name for category in table.categories}
-    for done in (d for results in collected.values() for d in results):
-        for segment in done.annotation["segments_info"]:
-            counts[index_of[segment["category_id"]]] += 1
-    dropped = sum(d.dropped for results in collected.values() for d in results)
-    images_of = {part: len(results) for part, results in collected.items()}
-    transparent = [str(masks / pairs[d.info["file_name"]]) for r in collected.values() for d in r if d.transparent]
-    return PrepareSummary(folder, images_of, counts, dropped, [], transparent)
+    dropped, transparent = 0, []
+    faulty: list[_Done] = []
+    with ExitStack() as stack:
+        collected = {part: stack.enter_context(SpooledResults[_Done](folder)) for part in parts}
+        results = run_parallel(_convert_one, tasks, workers=options.workers, label="prepare")
+        for task, done in zip(tasks, results, strict=True):
+            if done.problem or done.unknown:
+                faulty.append(done)
+                continue
+            collected[part_of[task.name]].append(done)
+            dropped += done.dropped
+            transparent += [str(task.mask)] if done.transparent else []
+            for segment in done.annotation["segments_info"]:
+                counts[index_of[segment["category_id"]]] += 1
+        if faulty:
+            _raise_faults(faulty, table, len(tasks))
+        for part, spooled in collected.items():
+            _write_json(folder / part, spooled, table)
+        images_of = {part: len(spooled) for part, spooled in collected.items()}
+        return PrepareSummary(folder, images_of, counts, dropped, [], transparent)
 
 
 def _image_ids(names: Sequence[str]) -> dict[str, int]:
@@ -318,29 +320,32 @@ def _ground(task: _Task, ids: np.ndarray, segments: list[dict[str, Any]]) -> lis
         f"{task.options.seed}/sentences/{task.name}".encode("utf-8", "surrogatepass"), digest_size=16
     ).digest()
     rng = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
-    rows = []
+    alike: dict[int, list[dict[str, Any]]] = {}
     for segment in segments:
+        alike.setdefault(segment["category"], []).append(segment)
+    places: dict[int, str] = {}
+    for members in alike.values():
+        named = outermost_places([s["bbox"] for s in members])
+        places |= {s["id"]: place for s, place in zip(members, named, strict=True)}
+    rows = []
+    for segment, code in zip(segments, encode_labels(ids, list(names)), strict=True):
         category = categories[segment["category"]]
-        rivals = [s["bbox"] for s in segments if s["category"] == segment["category"] and s is not segment]
-        templates = template_sentences(category, segment["bbox"], rivals, rng)
+        templates = template_sentences(category, places[segment["id"]], rng)
         texts = own.get(segment["id"]) or task.sentences.categories.get(category.name) or templates
-        rle = coco_mask.encode(np.asfortranarray(ids == segment["id"], dtype=np.uint8))
         row = {"image_id": task.image_id, "category_id": category.id, "segment_id": segment["id"]}
         row |= {"area": segment["area"], "bbox": segment["bbox"]}
-        row["segmentation"] = {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+        row["segmentation"] = code
         row["sentences"] = [{"sent_id": i, "raw": text} for i, text in enumerate(texts)]
         rows.append(row)
     return rows
 
 
-def _write_json(folder: Path, results: list[_Done], table: ColorTable) -> None:
-    images = [done.info for done in results]
+def _write_json(folder: Path, results: Iterable[_Done], table: ColorTable) -> None:
     categories = [category_mapping(c) | {"isthing": int(c.isthing)} for c in table.categories]
-    head = {"images": images, "categories": categories}
-    atomic_write_json(
-        folder / "panoptic.json", head | {"annotations": [done.annotation for done in results]}, indent=None
-    )
-    rows = [{"id": i, **row} for i, row in enumerate((r for done in results for r in done.grounding), 1)]
+    head = {"images": [done.info for done in results], "categories": categories}
+    annotations = (done.annotation for done in results)
+    atomic_write_json(folder / "panoptic.json", head | {"annotations": annotations}, indent=None)
+    rows = ({"id": i, **row} for i, row in enumerate((r for done in results for r in done.grounding), 1))
     atomic_write_json(folder / "grounding.json", head | {"annotations": rows}, indent=None)
 
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...utils.structures.category import Category
-from ..formats.panoptic import rgb_to_id
 
 _SPREAD = 30
 _TRIES = 1000
@@ -39,10 +38,11 @@ class SegmentIds:
         """Returns an id for a segment of category ``index``; for stuff the same one each time."""
         if index in self._stuff:
             return self._stuff[index]
-        base = np.array(self._categories[index].color)
+        base = self._categories[index].color
         segment_id, spread, tries = _id_of(base), _SPREAD, 0
         while segment_id in self._taken:
-            segment_id = _id_of((base + self._rng.integers(-spread, spread + 1, size=3)).clip(0, 255))
+            drawn = self._rng.integers(-spread, spread + 1, size=3).tolist()
+            segment_id = _id_of([min(max(b + d, 0), 255) for b, d in zip(base, drawn, strict=True)])
             tries += 1
             if tries % _TRIES == 0:  # a dark or bright colour has used up its neighbourhood
                 spread = min(2 * spread, 255)
@@ -55,12 +55,13 @@ def stuff_ids(categories: Sequence[Category]) -> dict[int, int]:
 
     A black category cannot have the id of its colour, 0: it gets the first free one above.
     """
-    ids = {i: _id_of(np.array(c.color)) for i, c in enumerate(categories) if not c.isthing}
+    ids = {i: _id_of(c.color) for i, c in enumerate(categories) if not c.isthing}
     for index in (i for i, value in ids.items() if value == 0):
         used = set(ids.values())
         ids[index] = next(value for value in range(1, len(ids) + 2) if value not in used)
     return ids
 
 
-def _id_of(color: np.ndarray) -> int:
-    return int(rgb_to_id(color))
+def _id_of(color: Sequence[int]) -> int:
+    red, green, blue = color
+    return red + 256 * green + 65536 * blue

@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...utils.errors import DataError
-from ...utils.image_io import read_label
+from ...utils.image_io import MAX_PIXELS, read_label
+from ...utils.mask_runs import overlapping_pixels, rle_pixels
+from ...utils.masks import Rle, rle_areas
 from ...utils.structures.category import Category
-from ..formats.detection import decode_segmentation, read_detection_json
+from ..formats.coco_rows import AnnotationRow, image_rows, passed_on
+from ..formats.detection import read_detection_json, segmentation_code
 from ..formats.foreign_names import find_file, portable_name, storable
 from ..formats.json_file import read_json, write_json_stream
+from ..formats.json_row import JsonRow
 from ..formats.panoptic import encode_panoptic_png, segment_stats
 from .categories import coco_categories, coco_entry
+from .left_out import NO_MASK, LostRow, Refusals, in_shares, refuse_empty, why_invisible
 from .parallel import run_parallel
 from .segment_ids import SegmentIds
 from .staging import check_output, holds_only_png, staged
@@ -36,8 +41,8 @@ class _Job:
     """One image of a conversion."""
 
     image: Mapping[str, Any]
-    annotations: Sequence[Mapping[str, Any]]
-    stuff: Sequence[Mapping[str, Any]]
+    annotations: Sequence[AnnotationRow]
+    stuff: Sequence[AnnotationRow]
     categories: tuple[Category, ...]
     source: Path
     png: Path
@@ -45,6 +50,21 @@ class _Job:
     seed: int
     overlap: str = "error"
     void: int = 0
+    skip_bad: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of an image that says it."""
+        return self.image["height"], self.image["width"]
+
+
+class _Layer(NamedTuple):
+    """One annotation of an image with its category index, its mask and its name in messages."""
+
+    annotation: AnnotationRow
+    category: int
+    code: Rle
+    place: str
 
 
 def png_name(file_name: str) -> str:
@@ -53,6 +73,29 @@ def png_name(file_name: str) -> str:
     A name that another machine wrote gives a path of this one, see :func:`.foreign_names.portable_name`.
     """
     return Path(portable_name(file_name)).with_suffix(".png").as_posix()
+
+
+def png_names(images: Sequence[Mapping[str, Any]], path: Path) -> list[str]:
+    """Returns the PNG of each image of a file.
+
+    Raises:
+        DataError: two images would share one, or a name leads out of the folder.
+    """
+    names = [image["file_name"] for image in images]
+    check_png_names(names, path)
+    return [png_name(name) for name in names]
+
+
+def listed_images(data: Any, path: Path, sized: bool = False) -> list[dict[str, Any]]:
+    """Returns the entries of ``images`` of a file, with names, and with sizes if they must be ``sized``.
+
+    Raises:
+        DataError: there is none, or a faulty one.
+    """
+    rows = image_rows(data, path, named=True, sized=sized, most_pixels=MAX_PIXELS) if isinstance(data, dict) else []
+    if not rows:
+        raise DataError(f"{path}: no list `images` with id, file_name, height and width")
+    return rows
 
 
 def detection_to_panoptic(
@@ -64,7 +107,8 @@ def detection_to_panoptic(
     stuff_json: Path | None = None,
     categories: Sequence[Category] | None = None,
     overlap: str = "error",
-) -> int:
+    skip_bad: bool = False,
+) -> list[LostRow]:
     """Turns instance masks into panoptic annotations.
 
     Args:
@@ -76,44 +120,53 @@ def detection_to_panoptic(
         categories: default: those of the JSON files (instance JSON: things unless it says otherwise; the other: stuff).
         overlap: what is on top where segments overlap: "error" refuses, "area" the smaller, "score" the higher score,
             "order" the later one. Crowds lie below other things in any case.
+        skip_bad: leave faulty annotations out.
 
     Returns:
-        Number of segments that were left out because nothing of them is visible.
+        What was left out: segments of which nothing is visible, and faulty annotations.
 
     Raises:
-        DataError: faulty JSON, unknown category or image, overlaps under "error".
+        DataError: faulty JSON, unknown category or image, overlaps under "error"; nothing would be left.
     """
     inputs = [p for p in (detection_json, stuff_json) if p is not None]
     _check_outputs(output_json, png_folder, inputs, options)
-    data = read_detection_json(detection_json)
-    stuff = {"annotations": [], "categories": []} if stuff_json is None else read_detection_json(stuff_json)
-    if not data["images"]:
-        raise DataError(f"{detection_json}: no list `images` with id, file_name, height and width")
+    refuse = Refusals(skip_bad)
+    data = read_detection_json(detection_json, refuse=refuse)
+    images = listed_images(data, detection_json, sized=True)
+    stuff: dict[str, Any] = {"annotations": [], "categories": []}
+    if stuff_json is not None:
+        stuff = read_detection_json(stuff_json, refuse=refuse)
     if categories is None:
-        listed = coco_categories(data["categories"], f"{detection_json}: categories", isthing=True)
-        known = {c.id for c in listed}
-        extra = [v for v in stuff["categories"] if v.get("id") not in known]
-        merged = [coco_entry(c) for c in listed] + [{"isthing": 0} | dict(v) for v in extra]
-        categories = coco_categories(merged, f"{detection_json}: categories", isthing=None)
-    by_image = _group(data["annotations"], data["images"], detection_json)
-    stuff_by_image = _group(stuff["annotations"], data["images"], stuff_json or detection_json)
+        categories = _merged_categories(data["categories"], stuff["categories"], detection_json)
+    by_image = _group(data["annotations"], images, detection_json, refuse)
+    stuff_by_image = _group(stuff["annotations"], images, stuff_json or detection_json, refuse)
+    lost, kept, head = refuse.lost, 0, passed_on(data | {"images": images}, detection_json)
     with staged(output_json, png_folder) as (json_path, folder):
         jobs = [
             _Job(i, by_image[i["id"]], stuff_by_image[i["id"]], tuple(categories), detection_json, folder / name, name,
-                 options.seed, overlap=overlap)
-            for i in data["images"] for name in (png_name(i["file_name"]),)
+                 options.seed, overlap=overlap, skip_bad=skip_bad)
+            for i, name in zip(images, png_names(images, detection_json), strict=True)
         ]  # fmt: skip
-        check_png_names((i["file_name"] for i in data["images"]), detection_json)
-        hidden = 0
 
         def rows() -> Iterator[dict[str, Any]]:
-            nonlocal hidden
-            for annotation, count in run_parallel(_merge_masks, jobs, workers=options.workers, label="to panoptic"):
-                hidden += count
+            nonlocal kept
+            for annotation, found in run_parallel(_merge_masks, jobs, workers=options.workers, label="to panoptic"):
+                lost.extend(found)
+                kept += len(annotation["segments_info"])
                 yield annotation
 
-        _write_panoptic(json_path, folder, data, categories, rows())
-    return hidden
+        _write_panoptic(json_path, folder, head, categories, rows())
+        refuse_empty(detection_json, lost, kept)
+    return lost
+
+
+def _merged_categories(things: Sequence[Any], stuff: Sequence[Any], path: Path) -> tuple[Category, ...]:
+    """Joins the categories of both files; ids that both have are those of the first."""
+    listed = coco_categories(things, f"{path}: categories", isthing=True)
+    known = {c.id for c in listed}
+    rows = [JsonRow(value, f"{path}: categories of the stuff[{n}]") for n, value in enumerate(stuff)]
+    extra = [{"isthing": 0, **row.fields} for row in rows if row.whole("id") not in known]
+    return coco_categories([*map(coco_entry, listed), *extra], f"{path}: categories", isthing=None)
 
 
 def two_channel_to_panoptic(
@@ -142,66 +195,112 @@ def two_channel_to_panoptic(
     """
     _check_outputs(output_json, png_folder, [source, images_json], options)
     data = read_json(images_json)
-    if not isinstance(data, dict) or not isinstance(data.get("images"), list) or not data["images"]:
-        raise DataError(f"{images_json}: no list `images` with id and file_name")
+    images = listed_images(data, images_json)
+    head = passed_on(data | {"images": images}, images_json)
     with staged(output_json, png_folder) as (json_path, folder):
         jobs = [
             _Job(i, (), (), tuple(categories), find_file(source, name), folder / name, name, options.seed, void=void)
-            for i in data["images"] for name in (png_name(i["file_name"]),)
+            for i, name in zip(images, png_names(images, images_json), strict=True)
         ]  # fmt: skip
-        check_png_names((i["file_name"] for i in data["images"]), images_json)
-        rows = run_parallel(_split_channels, jobs, workers=options.workers, label="to panoptic")
-        _write_panoptic(json_path, folder, data, categories, rows)
+        kept = 0
+
+        def rows() -> Iterator[dict[str, Any]]:
+            nonlocal kept
+            for annotation in run_parallel(_split_channels, jobs, workers=options.workers, label="to panoptic"):
+                kept += len(annotation["segments_info"])
+                yield annotation
+
+        _write_panoptic(json_path, folder, head, categories, rows())
+        if not kept:
+            raise DataError(f"{source}: every pixel of its PNGs has R = {void}, unlabelled (--void)")
 
 
-def _merge_masks(job: _Job) -> tuple[dict[str, Any], int]:
+def _merge_masks(job: _Job) -> tuple[dict[str, Any], list[LostRow]]:
     """Draws the masks of one image over each other; runs in a worker."""
-    height, width = _size(job)
-    index_of = {c.id: i for i, c in enumerate(job.categories)}
-    ids = np.zeros((height, width), np.int32)
+    height, width = job.size
+    refuse = Refusals(job.skip_bad)
+    layers = _layers(job, job.stuff, refuse)
+    stuff = len(layers)
+    layers += _layers(job, job.annotations, refuse)
+    _check_overlap(job, layers[stuff:])
     generator = SegmentIds(job.categories, job.seed, job.name)
+    new_ids = [generator.take(layer.category) for layer in layers]
+    # Codes count down the columns, so the map is drawn on its side.
+    flat = np.zeros(width * height, np.int32)
     crowded: dict[int, bool] = {}
     category_of: dict[int, int] = {}
+    for number in sorted(range(len(layers)), key=_heights(job, layers, stuff).__getitem__):
+        layer, segment = layers[number], new_ids[number]
+        flat[rle_pixels(layer.code)] = segment
+        category_of[segment] = job.categories[layer.category].id
+        crowded[segment] = _is_crowd(job, layer)
+    annotation = _finish(job, np.ascontiguousarray(flat.reshape(width, height).T), category_of, crowded)
+    return annotation, [*refuse.lost, *_invisible(job, annotation, new_ids, layers)]
+
+
+def _layers(job: _Job, annotations: Sequence[AnnotationRow], refuse: Refusals) -> list[_Layer]:
+    """Reads the masks of annotations."""
+    height, width = job.size
+    index_of = {c.id: i for i, c in enumerate(job.categories)}
     layers = []
-    for number, annotation in enumerate((*job.stuff, *job.annotations)):
-        where = f"{job.source}: annotation {annotation.get('id', number)} of {job.image['file_name']}"
-        index = index_of.get(annotation["category_id"])
-        if index is None:
-            raise DataError(
-                f"{where}: unknown category id {annotation['category_id']!r}; pass a file with --categories"
-            )
-        mask = decode_segmentation(annotation["segmentation"], height, width, where)
-        layers.append((_height_of(job, annotation, index, mask, number), number, index, annotation, mask))
-    _check_overlap(job, [(layer[2], layer[3], layer[4]) for layer in layers if layer[1] >= len(job.stuff)])
-    new_ids = {number: generator.take(index) for _, number, index, _, _ in layers}
-    for _, number, index, annotation, mask in sorted(layers, key=lambda layer: layer[:2]):
-        segment = new_ids[number]
-        ids[mask] = segment
-        category_of[segment] = job.categories[index].id
-        crowded[segment] = bool(annotation.get("iscrowd", 0)) and job.categories[index].isthing
-    annotation = _finish(job, ids, category_of, crowded)
-    return annotation, len(category_of) - len(annotation["segments_info"])
+    for annotation in annotations:
+        place = f"annotation {annotation.get('id', annotation['entry'])} of {job.image['file_name']}"
+        index, where = index_of.get(annotation["category_id"]), f"{job.source}: {place}"
+        try:
+            if index is None:
+                category = annotation["category_id"]
+                raise DataError(f"{where}: unknown category id {category}; pass a file with --categories")
+            code = segmentation_code(annotation.get("segmentation", []), height, width, where)
+        except DataError as error:
+            refuse(error)
+            continue
+        layers.append(_Layer(annotation, index, code, place))
+    areas = rle_areas([layer.code for layer in layers]).tolist()
+    nothing = segmentation_code([], height, width, "")
+    return [
+        layer._replace(code=nothing) if in_shares(layer.annotation.get("segmentation"), area) else layer
+        for layer, area in zip(layers, areas, strict=True)
+    ]
 
 
-def _height_of(job: _Job, annotation: Mapping[str, Any], index: int, mask: np.ndarray, number: int) -> tuple:
-    """Returns a sort key: what is larger lies above. Separate stuff < crowds < the rest, by the overlap rule."""
-    if number < len(job.stuff):
-        return (0, 0.0)
-    if annotation.get("iscrowd", 0) and job.categories[index].isthing:
-        return (1, 0.0)
-    if job.overlap == "area":
-        return (2, -float(np.count_nonzero(mask)))
-    return (2, float(annotation.get("score", 0)) if job.overlap == "score" else 0.0)
+def _invisible(
+    job: _Job, annotation: Mapping[str, Any], new_ids: Sequence[int], layers: Sequence[_Layer]
+) -> Iterator[LostRow]:
+    """Yields segments that are not to be seen, and masks without a pixel that should have been part of one."""
+    visible = {segment["id"] for segment in annotation["segments_info"]}
+    areas = rle_areas([layer.code for layer in layers]).tolist()
+    said = set(visible)
+    for segment, layer, area in zip(new_ids, layers, areas, strict=True):
+        cause = "" if segment in visible and area else why_invisible(layer.annotation, area, *job.size)
+        if cause and (segment not in said or (segment in visible and cause != NO_MASK)):
+            yield LostRow(layer.place, cause)
+        said.add(segment)
 
 
-def _check_overlap(job: _Job, layers: Sequence[tuple[int, Mapping[str, Any], np.ndarray]]) -> None:
+def _is_crowd(job: _Job, layer: _Layer) -> bool:
+    return bool(layer.annotation.get("iscrowd", 0)) and job.categories[layer.category].isthing
+
+
+def _heights(job: _Job, layers: Sequence[_Layer], stuff: int) -> list[tuple[int, float]]:
+    """Returns sort keys: what is larger lies above. The first ones, stuff < crowds < the rest, by the overlap rule."""
+    areas = rle_areas([layer.code for layer in layers]).tolist() if job.overlap == "area" else ()
+    heights = []
+    for number, layer in enumerate(layers):
+        if number < stuff:
+            heights.append((0, 0.0))
+        elif _is_crowd(job, layer):
+            heights.append((1, 0.0))
+        elif job.overlap == "area":
+            heights.append((2, -float(areas[number])))
+        else:
+            heights.append((2, float(layer.annotation.get("score", 0)) if job.overlap == "score" else 0.0))
+    return heights
+
+
+def _check_overlap(job: _Job, layers: Sequence[_Layer]) -> None:
     if job.overlap != "error":
         return
-    covered = np.zeros(_size(job), np.uint16)
-    for index, annotation, mask in layers:
-        if not (annotation.get("iscrowd", 0) and job.categories[index].isthing):
-            covered += mask
-    pixels = int((covered > 1).sum())
+    pixels = overlapping_pixels(layer.code for layer in layers if not _is_crowd(job, layer))
     if pixels:
         raise DataError(
             f"{job.source}: segments of {job.image['file_name']} overlap in {pixels} pixels; say what is on top with "
@@ -217,9 +316,10 @@ def _split_channels(job: _Job) -> dict[str, Any]:
     packed = label[..., 0].astype(np.int32) << 16 | label[..., 2].astype(np.int32) << 8 | label[..., 1]
     index_of = {c.id: i for i, c in enumerate(job.categories)}
     generator = SegmentIds(job.categories, job.seed, job.name)
-    ids = np.zeros(packed.shape, np.int32)
     category_of: dict[int, int] = {}
-    for value in np.unique(packed).tolist():
+    values, places = np.unique(packed, return_inverse=True)
+    segments = np.zeros(len(values), np.int32)
+    for place, value in enumerate(values.tolist()):
         category = value >> 16
         if category == job.void:
             continue
@@ -228,10 +328,9 @@ def _split_channels(job: _Job) -> dict[str, Any]:
             raise DataError(
                 f"{job.source}: R = {category} ({pixels} pixels) is no category id; unlabelled pixels: --void"
             )
-        segment = generator.take(index_of[category])
-        ids[packed == value] = segment
-        category_of[segment] = category
-    return _finish(job, ids, category_of, {})
+        segments[place] = generator.take(index_of[category])
+        category_of[int(segments[place])] = category
+    return _finish(job, segments[places.reshape(packed.shape)], category_of, {})
 
 
 def _finish(job: _Job, ids: np.ndarray, category_of: Mapping[int, int], crowded: Mapping[int, bool]) -> dict[str, Any]:
@@ -247,29 +346,24 @@ def _finish(job: _Job, ids: np.ndarray, category_of: Mapping[int, int], crowded:
     return {"image_id": job.image["id"], "file_name": job.name, "segments_info": segments}
 
 
-def _size(job: _Job) -> tuple[int, int]:
-    try:
-        return int(job.image["height"]), int(job.image["width"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{job.source}: image {job.image.get('file_name')} has no height or width") from error
-
-
 def _write_panoptic(
-    path: Path, folder: Path, data: Mapping[str, Any], categories: Sequence[Category], rows: Any
+    path: Path, folder: Path, head: Mapping[str, Any], categories: Sequence[Category], rows: Any
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    head = {k: data[k] for k in ("info", "licenses", "images") if k in data}
-    write_json_stream(path, head | {"categories": [coco_entry(c) for c in categories]}, "annotations", rows)
+    write_json_stream(path, {**head, "categories": [coco_entry(c) for c in categories]}, "annotations", rows)
 
 
-def _group(annotations: Sequence[dict], images: Sequence[dict], path: Path) -> dict[Any, list[dict]]:
-    groups: dict[Any, list[dict]] = {image["id"]: [] for image in images}
-    for number, annotation in enumerate(annotations):
-        if annotation["image_id"] not in groups:
-            raise DataError(
-                f"{path}: annotations[{number}] belongs to image {annotation['image_id']!r}, not in `images`"
-            )
-        groups[annotation["image_id"]].append(annotation)
+def _group(
+    annotations: Sequence[AnnotationRow], images: Sequence[Mapping[str, Any]], path: Path, refuse: Refusals
+) -> dict[int | str, list[AnnotationRow]]:
+    groups: dict[int | str, list[AnnotationRow]] = {image["id"]: [] for image in images}
+    for annotation in annotations:
+        image = annotation["image_id"]
+        if image in groups:
+            groups[image].append(annotation)
+        else:
+            where = f"{path}: annotations[{annotation['entry']}]"
+            refuse(DataError(f"{where} belongs to image {image!r}, not in `images`"))
     return groups
 
 

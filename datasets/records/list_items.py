@@ -152,6 +152,8 @@ def _panoptic_items(record: Record, split: Split, folders: Folders) -> list[Imag
     pngs = Listing(split.panoptic, "panoptic PNG", split.panoptic_names)
     index_of = record.index_of
     infos = {info["id"]: info for info in data["images"]}
+    if len(infos) < len(data["images"]):
+        raise DataError(f"{split.panoptic_json}: `images` lists an id twice; `validate` names it")
     items: list[ImageItem] = []
     named: list[tuple[str, Path]] = []
     faults: dict[str, list[str]] = {"image": [], "png": [], "semantic": [], "objects": [], "info": []}

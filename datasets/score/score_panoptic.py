@@ -13,7 +13,8 @@ from ...utils.errors import DataError
 from ...utils.masks import hotcoco
 from ..evaluators.base import METRIC_VERSION, combined_sha256
 from ..formats.foreign_names import find_file, portable_name
-from ..formats.panoptic import read_panoptic_json, read_panoptic_png
+from ..formats.json_row import JsonRow
+from ..formats.panoptic import LARGEST_ID, read_panoptic_json, read_panoptic_png
 from ..metrics.panoptic_quality import (
     CategoryCounts,
     ImageMatch,
@@ -132,12 +133,12 @@ def _percents(group: Mapping[str, Any]) -> list[float | None]:
 def _categories(path: Path, entries: list[dict[str, Any]]) -> dict[int, bool]:
     """Returns category id -> countable, in file order."""
     things: dict[int, bool] = {}
-    for entry in entries:
-        if not isinstance(entry, dict) or "id" not in entry:
-            raise DataError(f"{path}: an entry of `categories` has no `id`")
-        if entry["id"] in things:
-            raise DataError(f"{path}: category id {entry['id']} is listed twice")
-        things[entry["id"]] = entry.get("isthing") == 1
+    for number, entry in enumerate(entries):
+        row = JsonRow(entry, f"{path}: categories[{number}]")
+        identifier = row.whole("id", None)
+        if identifier in things:
+            raise DataError(f"{path}: category id {identifier} is listed twice")
+        things[identifier] = row.flag("isthing", False)
     return things
 
 
@@ -196,9 +197,11 @@ def _segments(path: Path, annotation: Mapping[str, Any], categories: Mapping[int
         where = f"{path}: image {annotation['image_id']}: segment {entry['id']}"
         if entry["id"] in segments:
             raise DataError(f"{where} is listed twice")
+        if not 1 <= entry["id"] <= LARGEST_ID:
+            raise DataError(f"{where}: ids of segments are colours, 1 to {LARGEST_ID}")
         if entry["category_id"] not in categories:
             raise DataError(f"{where} has category {entry['category_id']}, which the ground truth does not define")
-        segments[entry["id"]] = SegmentInfo(entry["category_id"], bool(entry.get("iscrowd", 0)), entry.get("area"))
+        segments[entry["id"]] = SegmentInfo(entry["category_id"], bool(entry["iscrowd"]), entry.get("area"))
     return segments
 
 

@@ -9,18 +9,20 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import image_size
-from ...utils.masks import decode_masks, segmentation_to_rle
 from ...utils.structures.samples import PhraseTruth
 from ..evaluators.base import METRIC_VERSION, combined_sha256
 from ..evaluators.interactive import click_summary
 from ..evaluators.referring import phrase_overlap, referring_options, referring_summary
 from ..formats.json_file import read_json
+from ..formats.json_row import JsonRow, shown
 from ..formats.panoptic import read_panoptic_png
+from ..formats.segmentation import decode_mask
 from ..mappers.phrase_masks import phrase_truth
 from ..records.catalog import find_record
 from ..records.image_item import ImageItem
 from ..records.list_items import list_items
 
+_MOST_CLICKS = 10_000
 _KEYS = {"image_id", "object", "text", "segmentation"}
 
 
@@ -69,22 +71,31 @@ def score_interactive(prediction: str | Path) -> dict[str, Any]:
     data = read_json(prediction)
     if not isinstance(data, dict) or not isinstance(data.get("objects"), list):
         raise DataError(f"{prediction}: expected the file interactive_clicks.json of an evaluation (key `objects`)")
-    clicks = data.get("max_clicks", 20)
-    rows = [row.get("iou") if isinstance(row, dict) else None for row in data["objects"]]
-    for number, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != clicks:
-            raise DataError(f"{prediction}: objects[{number}].iou: expected {clicks} numbers, one per click")
-    try:
-        ious = np.array(rows, np.float64).reshape(len(rows), clicks)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{prediction}: overlaps must be numbers 0..1 ({error})") from error
-    images = len({row.get("image_id") for row in data["objects"]})
-    protocol = {key: value for key, value in data.items() if key not in ("objects", "metric_version")}
-    return click_summary(ious, images, int(data.get("iou_click", 1))) | {
+    head = JsonRow(data, str(prediction))
+    clicks = head.whole("max_clicks", 1, _MOST_CLICKS) if "max_clicks" in data else 20
+    click = head.whole("iou_click", 1, clicks) if "iou_click" in data else 1
+    rows = [JsonRow(row, f"{prediction}: objects[{number}]") for number, row in enumerate(data["objects"])]
+    ious = np.array([_overlaps(row, clicks) for row in rows], np.float64).reshape(len(rows), clicks)
+    images = len({row.identifier("image_id") if row.has("image_id") else None for row in rows})
+    protocol = {key: _option(head, key) for key in data if key not in ("objects", "metric_version")}
+    return click_summary(ious, images, click) | {
         "unit": "percent",
         "metric_version": METRIC_VERSION,
         "protocol": protocol,
     }
+
+
+def _option(head: JsonRow, name: str) -> str | float:
+    return head.text(name) if isinstance(head.get(name), str) else head.number(name)
+
+
+def _overlaps(row: JsonRow, clicks: int) -> list[float]:
+    values = row.fields.get("iou")
+    if not isinstance(values, list) or len(values) != clicks:
+        raise DataError(f"{row.where}.iou: expected {clicks} numbers, one per click")
+    if not set(map(type, values)) <= {int, float} or not all(0 <= v <= 1 for v in values):
+        raise DataError(f"{row.where}.iou: overlaps must be numbers 0..1, found {shown(values)}")
+    return values
 
 
 def _truth(item: ImageItem, sentences: str) -> PhraseTruth:
@@ -103,24 +114,26 @@ class _Results:
         rows = read_json(path)
         if not isinstance(rows, list):
             raise DataError(f"{path}: expected a list of results (image_id, object, text, segmentation)")
-        for number, row in enumerate(rows):
-            if not isinstance(row, dict) or not _KEYS <= row.keys():
-                raise DataError(f"{path}: result {number} lacks image_id, object, text or segmentation")
-            key = (str(row["image_id"]), int(row["object"]), str(row["text"]))
-            if key in self._masks and self._masks[key] != row["segmentation"]:
-                raise DataError(f"{path}: result {number}: {key[2]!r} of image {key[0]} has two different masks")
-            self._masks[key] = row["segmentation"]
+        for number, value in enumerate(rows):
+            row = JsonRow(value, f"{path}: result {number}")
+            if not _KEYS <= row.fields.keys():
+                raise DataError(f"{row.where} lacks image_id, object, text or segmentation")
+            key = (str(row.identifier("image_id")), row.whole("object"), row.text("text"))
+            mask = row.get("segmentation")
+            if key in self._masks and self._masks[key] != mask:
+                raise DataError(f"{row.where}: {key[2]!r} of image {key[0]} has two different masks")
+            self._masks[key] = mask
 
     def masks(self, item: ImageItem, truth: PhraseTruth) -> np.ndarray:
         """Returns the masks (T, H, W) bool of an image's phrases."""
         height, width = truth.masks.shape[1:]
-        codes = []
-        for text, owner in zip(truth.texts, truth.owner.tolist(), strict=True):
-            code = self._masks.get((str(item.image_id), owner, text))
-            if code is None:
+        masks = np.zeros((len(truth.texts), height, width), bool)
+        for place, (text, owner) in enumerate(zip(truth.texts, truth.owner.tolist(), strict=True)):
+            key = (str(item.image_id), owner, text)
+            if key not in self._masks:
                 raise DataError(f"{self.path}: no mask of {text!r} (object {owner} of image {item.image_id})")
             try:
-                codes.append(segmentation_to_rle(code, height, width))
+                masks[place] = decode_mask(self._masks[key], height, width)
             except ValueError as error:
                 raise DataError(f"{self.path}: {text!r} of image {item.image_id}: {error}") from error
-        return decode_masks(codes, (height, width))
+        return masks

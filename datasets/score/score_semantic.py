@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ import numpy as np
 
 from ...utils.errors import DataError
 from ...utils.image_io import read_label
-from ...utils.masks import decode_masks, segmentation_to_rle
 from ...utils.structures.category import Category
 from ..evaluators.base import METRIC_VERSION, category_labels, combined_sha256
 from ..evaluators.semantic import PER_CLASS, SCALARS, counts_per_class
 from ..formats.json_file import read_json
+from ..formats.json_row import JsonRow
+from ..formats.segmentation import decode_mask
 from ..metrics.semantic_iou import (
     IGNORED,
     boundary_iou_scores,
@@ -120,17 +121,18 @@ class _JsonSource:
     def __init__(self, path: Path, categories: Sequence[Category]) -> None:
         self.path = path
         self._index = {c.id: i for i, c in enumerate(categories)}
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._rows: dict[str, list[tuple[int, int, Any]]] = {}
         rows = read_json(path)
         if not isinstance(rows, list):
             raise DataError(f"{path}: expected a list of results (image_id, category_id, segmentation)")
-        for number, row in enumerate(rows):
-            if not isinstance(row, dict) or not {"category_id", "segmentation"} <= row.keys():
-                raise DataError(f"{path}: result {number} has no category_id or no segmentation")
-            if row["category_id"] not in self._index:
-                raise DataError(f"{path}: result {number} has category {row['category_id']}, which is not defined")
-            for key in _join_keys(row):
-                self._rows.setdefault(key, []).append(row)
+        for number, value in enumerate(rows):
+            row = JsonRow(value, f"{path}: result {number}")
+            if not {"category_id", "segmentation"} <= row.fields.keys():
+                raise DataError(f"{row.where} has no category_id or no segmentation")
+            index = self._index.get(row.whole("category_id", None))
+            if index is None:
+                raise DataError(f"{row.where} has category {row.get('category_id')}, which is not defined")
+            self._rows.setdefault(_join_key(row), []).append((number, index, row.get("segmentation")))
 
     def describe(self, name: str) -> str:
         return f"{self.path} (image {name})"
@@ -140,19 +142,18 @@ class _JsonSource:
         if rows is None:
             raise DataError(f"{self.path}: no results for image {name}")
         labels = np.full(size, _UNLABELLED, np.int32)
-        for row in rows:
-            code = segmentation_to_rle(row["segmentation"], *size)
-            labels[decode_masks([code], size)[0]] = self._index[row["category_id"]]
+        for number, index, segmentation in rows:
+            try:
+                labels[decode_mask(segmentation, *size)] = index
+            except ValueError as error:
+                raise ValueError(f"result {number}: {error}") from error
         if (labels == _UNLABELLED).any():
             raise ValueError(f"{np.count_nonzero(labels == _UNLABELLED)} pixels have no predicted category")
         return labels
 
 
-def _join_keys(row: dict[str, Any]) -> Iterator[str]:
-    if "file_name" in row:
-        yield Path(str(row["file_name"])).stem
-    elif "image_id" in row:
-        yield str(row["image_id"])
+def _join_key(row: JsonRow) -> str:
+    return Path(row.file_name("file_name")).stem if row.has("file_name") else str(row.identifier("image_id"))
 
 
 def _label(path: Path) -> np.ndarray:

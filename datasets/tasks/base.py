@@ -287,8 +287,6 @@ class ResultTask(Task):
         """Yields the parts of the image that the page shows."""
 
 
-def category_region(mask: np.ndarray, category: Category, score: float | None = None) -> Region:
-    """Returns the pixels (H, W) bool of a category as the page shows them."""
-    from ...utils.masks import encode_masks
-
-    return Region(category.name, category.color, category.isthing, score, encode_masks(mask[None])[0])
+def category_region(mask: Rle, category: Category, score: float | None = None) -> Region:
+    """Returns the pixels of a category as the page shows them."""
+    return Region(category.name, category.color, category.isthing, score, mask)

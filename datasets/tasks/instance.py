@@ -99,9 +99,11 @@ class Instance(ResultTask):
         return draw_instances(image, result, categories)
 
     def regions(self, result: InstanceResult, categories: Sequence[Category]) -> Iterator[Region]:
+        from ...utils.masks import encode_masks
+
         for mask, category, score in zip(result.masks, result.categories, result.scores, strict=True):
             if score >= _MIN_SCORE:
-                yield category_region(mask, categories[int(category)], float(score))
+                yield category_region(encode_masks(mask[None])[0], categories[int(category)], float(score))
 
 
 TASK = Instance()

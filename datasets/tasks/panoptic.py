@@ -150,8 +150,11 @@ class Panoptic(ResultTask):
         return draw_panoptic(image, result, categories)
 
     def regions(self, result: PanopticResult, categories: Sequence[Category]) -> Iterator[Region]:
-        for segment in result.segments:
-            yield category_region(result.ids == segment.id, categories[segment.category], segment.score)
+        from ...utils.mask_runs import encode_labels
+
+        codes = encode_labels(result.ids, [segment.id for segment in result.segments])
+        for segment, code in zip(result.segments, codes, strict=True):
+            yield category_region(code, categories[segment.category], segment.score)
 
 
 TASK = Panoptic()

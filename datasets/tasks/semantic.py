@@ -125,8 +125,11 @@ class Semantic(ResultTask):
     def regions(self, result: np.ndarray, categories: Sequence[Category]) -> Iterator[Region]:
         import numpy as np
 
-        for index in np.unique(result):
-            yield category_region(result == index, categories[int(index)])
+        from ...utils.mask_runs import encode_labels
+
+        present = np.unique(result).tolist()
+        for index, code in zip(present, encode_labels(result, present), strict=True):
+            yield category_region(code, categories[index])
 
 
 TASK = Semantic()

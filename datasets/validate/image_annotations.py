@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...utils.errors import DataError
-from ..formats.by_image import PhraseFile, read_captions, read_instances, sentence_texts
+from ...utils.masks import rle_areas
+from ..formats.by_image import PhraseFile, grounding_phrase, images_by_id, read_captions, read_instances
 from ..formats.json_file import read_json
-from ..formats.segmentation import decode_mask
+from ..formats.json_row import JsonRow
+from ..formats.segmentation import encode_segmentation
 from ..records.list_items import read_phrases
 from ..records.record import Record
 from ..records.split import Split
@@ -37,7 +39,7 @@ def check_by_image(record: Record, split: Split, findings: Findings) -> int:
 
 
 def _check_masks(phrases: PhraseFile, split: Split, findings: Findings) -> int:
-    """Decodes the mask of every phrase; returns their number."""
+    """Checks the mask of every phrase; returns their number."""
     count = 0
     for image_id, found in phrases.phrases.items():
         for phrase in found:
@@ -56,31 +58,30 @@ def _check_grounding(split: Split, findings: Findings) -> int:
         data = read_json(split.grounding)
         if not isinstance(data, dict) or not isinstance(data.get("annotations"), list):
             raise DataError(f"{split.grounding}: no list `annotations`")
+        images = images_by_id(data, split.grounding)
     except DataError as error:
         findings.add("grounding-invalid", split.name, str(error))
         return 0
-    images = {i.get("id"): i for i in data.get("images") or [] if isinstance(i, Mapping)}
     for number, annotation in enumerate(data["annotations"]):
-        problem = _problem(annotation, images)
+        where = f"{split.grounding}: annotations[{number}]"
+        try:
+            problem = _problem(JsonRow(annotation, where), images)
+        except DataError as error:
+            problem = str(error)
         if problem:
-            findings.add("grounding-invalid", split.name, f"{split.grounding}: annotations[{number}]: {problem}")
+            findings.add(
+                "grounding-invalid", split.name, problem if problem.startswith(where) else f"{where}: {problem}"
+            )
     return len(data["annotations"])
 
 
-def _problem(annotation: Any, images: Mapping[Any, Mapping[str, Any]]) -> str:
+def _problem(row: JsonRow, images: Mapping[str, Mapping[str, Any]]) -> str:
     """Returns what is wrong with an annotation, or an empty string."""
-    if not isinstance(annotation, Mapping) or "image_id" not in annotation:
-        return "no mapping with an image_id"
-    if "segmentation" not in annotation and "segment_id" not in annotation:
-        return "needs a segmentation or a segment_id"
-    info = images.get(annotation["image_id"])
-    if images and info is None:
-        return f"image id {annotation['image_id']!r} is not in `images`"
-    try:
-        sentence_texts(annotation.get("sentences"), "sentences")
-    except DataError as error:
-        return str(error)
-    return _mask_problem(annotation.get("segmentation", 0), info or {})
+    image_id = row.identifier("image_id")
+    phrase = grounding_phrase(row, {})
+    if images and str(image_id) not in images:
+        return f"image id {image_id!r} is not in `images`"
+    return _mask_problem(phrase.mask, images.get(str(image_id), {}))
 
 
 def _mask_problem(segmentation: Any, info: Mapping[str, Any]) -> str:
@@ -88,7 +89,7 @@ def _mask_problem(segmentation: Any, info: Mapping[str, Any]) -> str:
     if isinstance(segmentation, int) or "height" not in info or "width" not in info:
         return ""
     try:
-        mask = decode_mask(segmentation, info["height"], info["width"])
+        code = encode_segmentation(segmentation, info["height"], info["width"])
     except ValueError as error:
         return str(error)
-    return "" if mask.any() else "its mask is empty"
+    return "" if rle_areas([code])[0] else "its mask is empty"

@@ -201,7 +201,7 @@ class _Index:
         assert split.panoptic_json is not None
         pngs = self.listing(split.panoptic, "panoptic PNG", split.panoptic_names)
         try:
-            data = read_panoptic_json(split.panoptic_json)
+            data = read_panoptic_json(split.panoptic_json, numbers=False)
         except DataError as error:
             self.add("json-invalid", str(error))
             return []

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...utils.errors import DataError
 from ...utils.structures.category import Category
+from ..formats.json_row import JsonRow
 from ..records.record import Record
 from ..records.split import Split
 from .findings import Findings
@@ -61,7 +63,7 @@ def _check_segments(record: Record, annotation: Mapping[str, Any], place: str, a
         for name in ("area", "bbox"):
             values = segment.get(name, 0)
             values = values if isinstance(values, list) else [values]
-            if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
+            if not all(type(v) in (int, float) and math.isfinite(v) for v in values):
                 add("number-invalid", f"{here}: {name} {segment[name]!r}")
     for identifier, count in seen.items():
         if count > 1:
@@ -73,20 +75,25 @@ def _check_segments(record: Record, annotation: Mapping[str, Any], place: str, a
 
 def _check_categories(ours: Iterable[Category], theirs: Iterable[Any], add: Any) -> None:
     by_id = {category.id: category for category in ours}
-    seen: Counter[Any] = Counter(entry.get("id") for entry in theirs if isinstance(entry, Mapping))
-    for entry in theirs:
-        if not isinstance(entry, Mapping) or "id" not in entry:
-            add("category-differs", f"JSON category {entry!r} has no id")
+    seen: Counter[int] = Counter()
+    for number, entry in enumerate(theirs):
+        try:
+            row = JsonRow(entry, f"JSON category {number}")
+            identifier, category = row.whole("id", None), by_id.get(row.whole("id", None))
+            isthing = row.flag("isthing", category is not None and category.isthing)
+        except DataError as error:
+            add("category-differs", str(error))
             continue
-        if seen[entry["id"]] > 1:
-            add("category-differs", f"JSON lists the category id {entry['id']} {seen[entry['id']]} times")
-        category = by_id.get(entry["id"])
+        seen[identifier] += 1
         if category is None:
             continue  # reported where a segment uses it
         if category.name not in _synonyms(entry.get("name", category.name)):
             add("category-differs", f"id {category.id}: {category.name!r} in the record, {entry['name']!r} in the JSON")
-        if bool(entry.get("isthing", category.isthing)) != category.isthing:
+        if isthing != category.isthing:
             add("category-differs", f"id {category.id} ({category.name}): isthing differs")
+    for identifier, count in seen.items():
+        if count > 1:
+            add("category-differs", f"JSON lists the category id {identifier} {count} times")
 
 
 def _synonyms(name: Any) -> list[Any]:

@@ -22,10 +22,10 @@ from ..formats.label_maps import (
     unlabelled_value,
 )
 from ..formats.panoptic import SegmentStats, read_panoptic_png, segment_stats
+from .alike_boxes import alike_boxes
 from .pictures import check_label, check_photo, read_listening
 
 _VOID_LABEL = 255
-_ALIKE = 0.95  # IoU of boxes from which two segments look like one object annotated twice
 _VALUES_SHOWN = 6
 _BOX_SLACK = 1.5  # pixels; boxes drawn around polygons differ from pixel boxes by rounding
 
@@ -199,10 +199,10 @@ def _scan_alike(target: Target, scan: Scan, stats: Mapping[int, SegmentStats]) -
         if segment["id"] in stats and target.things is not None and segment["index"] in target.things:
             boxes.setdefault(segment["index"], []).append((segment["id"], stats[segment["id"]].bbox))
     for members in boxes.values():
-        for number, (first, box) in enumerate(members):
-            for second, other in members[number + 1 :]:
-                if first != second and _box_iou(box, other) >= _ALIKE:
-                    scan.faults.append(("boxes-alike", f"{target.png}: ids {first} and {second}"))
+        for first, second in alike_boxes([box for _, box in members]):
+            one, other = members[first][0], members[second][0]
+            if one != other:
+                scan.faults.append(("boxes-alike", f"{target.png}: ids {one} and {other}"))
 
 
 def _scan_semantic(target: Target, scan: Scan, ids: np.ndarray | None) -> None:
@@ -287,10 +287,3 @@ def _compare(target: Target, scan: Scan, ids: np.ndarray, label: np.ndarray) -> 
     if wrong:
         share = 100 * wrong / label.size
         scan.faults.append(("semantic-differs", f"{target.semantic}: {wrong} pixels ({share:.1f} %)"))
-
-
-def _box_iou(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> float:
-    w = min(a[0] + a[2], b[0] + b[2]) - max(a[0], b[0])
-    h = min(a[1] + a[3], b[1] + b[3]) - max(a[1], b[1])
-    inner = max(w, 0) * max(h, 0)
-    return inner / (a[2] * a[3] + b[2] * b[3] - inner)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...utils.errors import UserError, did_you_mean
 from .common import count_option
+
+if TYPE_CHECKING:
+    from ...datasets.prepare.left_out import LostRow
 
 HELP = "Turn masks or COCO annotations into a data set (record, panoptic and semantic PNGs, sentences)."
 EXAMPLES = """
@@ -27,11 +32,11 @@ _MASKS |= {"mask_suffix", "copy", "skip_orphans", "alias"}
 _MODES: dict[str, tuple[set[str], set[str]]] = {
     "masks": ({"images", "masks", "colors", "output"}, _MASKS | _COMMON),
     "--embedded": ({"output"}, {"embedded", "name", "alias"} | _COMMON),
-    "detection2panoptic": ({"input", "output"}, {"stuff", "categories", "overlap"} | _COMMON),
+    "detection2panoptic": ({"input", "output"}, {"stuff", "categories", "overlap", "skip_bad"} | _COMMON),
     "panoptic2detection": ({"input", "output"}, {"masks", "things_only"} | _COMMON - {"seed"}),
     "panoptic2semantic": ({"input", "output"}, {"masks", "dataset_ids", "things_other"} | _COMMON - {"seed"}),
     "2channels2panoptic": ({"input", "masks", "categories", "output"}, {"void"} | _COMMON),
-    "combine": ({"input", "stuff", "image_list", "categories", "output"}, _COMMON),
+    "combine": ({"input", "stuff", "image_list", "categories", "output"}, {"skip_bad"} | _COMMON),
 }
 
 
@@ -105,6 +110,7 @@ def _add_converter_options(parser: argparse.ArgumentParser) -> None:
         choices=("error", "area", "score", "order"),
         help="what lies on top: refuse (default), the smaller, the higher score, the later",
     )
+    _option(convert, "--skip_bad", action="store_true", help="leave faulty annotations out, and name them")
     _option(convert, "--things_only", action="store_true", help="leave stuff out")
     _option(convert, "--things_other", action="store_true", help="all things become one category")
     _option(convert, "--dataset_ids", action="store_true", help="semantic PNGs hold category ids, 0 = unlabelled")
@@ -274,11 +280,17 @@ def _to_panoptic(kind: str, given: dict, output: Path, options) -> None:
 
         stuff = Path(given["stuff"]) if "stuff" in given else None
         rule = given.get("overlap", "error")
-        hidden = detection_to_panoptic(
-            source, output, folder, options, stuff_json=stuff, categories=categories or None, overlap=rule
+        lost = detection_to_panoptic(
+            source,
+            output,
+            folder,
+            options,
+            stuff_json=stuff,
+            categories=categories or None,
+            overlap=rule,
+            skip_bad=given.get("skip_bad", False),
         )
-        if hidden:
-            print(f"{hidden} segments were left out: nothing of them is visible")
+        _print_lost(lost)
     elif kind == "2channels2panoptic":
         from ...datasets.prepare.to_panoptic import two_channel_to_panoptic
 
@@ -288,5 +300,14 @@ def _to_panoptic(kind: str, given: dict, output: Path, options) -> None:
         from ...datasets.prepare.combine import combine_predictions
 
         semantic, images = Path(given["stuff"]), Path(given["image_list"])
-        combine_predictions(semantic, source, images, output, folder, categories, options)
+        skip = given.get("skip_bad", False)
+        lost = combine_predictions(semantic, source, images, output, folder, categories, options, skip_bad=skip)
+        _print_lost(lost)
     print(f"panoptic PNGs: {folder}")
+
+
+def _print_lost(lost: Sequence[LostRow]) -> None:
+    from ...datasets.prepare.left_out import left_out_lines
+
+    for line in left_out_lines(lost):
+        print(line)

@@ -60,6 +60,30 @@ def test_json_converts_numpy_values(tmp_path):
     assert json.loads(path.read_text()) == {"pq": 0.5, "n": 3, "list": [0, 1], "at": str(tmp_path)}
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"images": [{"id": 1, "size": [2, 3]}, {}], "n": 0.1, "grün": ["ü", None, True], "empty": [], "none": {}},
+        [{"a": [1, {"b": []}]}, [], 2],
+        {1: "a", "b": [1]},
+        [],
+        {},
+        "text",
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 2])
+def test_json_is_the_same_text_however_it_is_written(tmp_path, value, indent):
+    atomic_write_json(tmp_path / "v.json", value, indent=indent)
+    expected = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    assert (tmp_path / "v.json").read_bytes() == expected.encode()
+
+
+def test_json_rows_of_an_iterator_are_a_list(tmp_path):
+    rows = [{"id": 1}, {"id": 2}]
+    atomic_write_json(tmp_path / "r.json", {"head": 1, "rows": iter(rows), "none": iter(())}, indent=None)
+    assert (tmp_path / "r.json").read_text() == json.dumps({"head": 1, "rows": rows, "none": []}) + "\n"
+
+
 def test_json_of_an_unknown_object_fails_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "m.json"
     path.write_text("{}")

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segfoundry.datasets.formats.segmentation import encode_segmentation
 from segfoundry.utils.masks import (
     decode_masks,
     encode_masks,
@@ -14,7 +15,6 @@ from segfoundry.utils.masks import (
     rle_areas,
     rle_boxes,
     rle_counts,
-    segmentation_to_rle,
     unpack_labels,
 )
 
@@ -42,7 +42,7 @@ def test_runs_of_a_code_make_the_code_again(shape, seed):
     for mask, code in zip(masks, encode_masks(masks), strict=True):
         counts = rle_counts(code)
         assert sum(counts) == mask.size and sum(counts[1::2]) == mask.sum() and all(counts[1:])
-        assert segmentation_to_rle({"size": list(shape[1:]), "counts": counts}, *shape[1:]) == code
+        assert encode_segmentation({"size": list(shape[1:]), "counts": counts}, *shape[1:]) == code
 
 
 def test_boxes_of_masks_and_codes():
@@ -58,16 +58,16 @@ def test_every_kind_of_segmentation_becomes_the_same_code():
     mask[0, 1:4, 2:5] = True
     (code,) = encode_masks(mask)
     runs = [13, 3, 3, 3, 3, 3, 20]
-    assert segmentation_to_rle([[2, 1, 5, 1, 5, 4, 2, 4]], 6, 8) == code
-    assert segmentation_to_rle({"size": [6, 8], "counts": runs}, 6, 8) == code
-    assert segmentation_to_rle(code, 6, 8) == code
+    assert encode_segmentation([[2, 1, 5, 1, 5, 4, 2, 4]], 6, 8) == code
+    assert encode_segmentation({"size": [6, 8], "counts": runs}, 6, 8) == code
+    assert encode_segmentation(code, 6, 8) == code
     assert (decode_masks([{"size": [6, 8], "counts": runs}], (6, 8)) == mask).all()
 
 
-@pytest.mark.parametrize("wrong", [[], [[1, 2, 3]], "x", {"counts": "0"}, [[1, 2, 3, 4, 5, 6], [1]]])
+@pytest.mark.parametrize("wrong", [{}, [[1, 2, 3]], "x", {"counts": "0"}, [[1, 2, 3, 4, 5, 6], [1]]])
 def test_other_things_are_no_segmentation(wrong):
     with pytest.raises(ValueError, match="polygon"):
-        segmentation_to_rle(wrong, 6, 8)
+        encode_segmentation(wrong, 6, 8)
 
 
 def test_sizes_must_agree():
@@ -75,7 +75,7 @@ def test_sizes_must_agree():
     with pytest.raises(ValueError, match="size"):
         decode_masks([code], (4, 4))
     with pytest.raises(ValueError, match="size"):
-        segmentation_to_rle(code, 4, 3)
+        encode_segmentation(code, 4, 3)
 
 
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 2**32 - 1), st.sampled_from(["uint8", "int32", "int64"]))

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,21 @@ def test_input_is_not_changed_and_the_same_call_gives_the_same_picture():
     first = draw_panoptic(source, scene(), CATEGORIES)
     assert (source == 100).all()
     assert (first == draw_panoptic(source, scene(), CATEGORIES)).all()
+
+
+def test_many_segments_are_painted_in_their_boxes():
+    """A mask per segment would take 400 bytes a pixel here."""
+    side = 400
+    ids = np.arange(400, dtype=np.int32).reshape(20, 20).repeat(20, 0).repeat(20, 1)
+    result = PanopticResult(ids, [Segment(i, 1, True) for i in range(401)])
+    tracemalloc.start()
+    out = draw_panoptic(image(side, side), result, CATEGORIES, labels=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60 * side**2
+    first, last = (shade(CATEGORIES[1].color, n) for n in (0, 399))
+    for place, color in ((10, first), (390, last)):
+        np.testing.assert_allclose(out[place, place], 100 * 0.45 + np.array(color) * 0.55, atol=1)
 
 
 def test_label_stands_inside_its_segment():

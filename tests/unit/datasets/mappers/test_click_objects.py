@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from segfoundry.datasets.records.image_item import ImageItem
 from segfoundry.datasets.strokes.box import TightBox
 from segfoundry.datasets.strokes.point import InnermostPoint
 from segfoundry.utils.errors import DataError
+from segfoundry.utils.innermost_pixel import innermost_pixel
 from segfoundry.utils.structures.results import PanopticResult, Segment
 from segfoundry.utils.structures.samples import Sample
 
@@ -47,6 +49,21 @@ def test_the_category_of_an_object_is_that_of_most_of_its_pixels(tmp_path):
     semantic[0, 0], semantic[1] = 5, 255
     _, categories = read_objects(write(tmp_path / "o.png", values), sample((4, 4), semantic=semantic))
     assert categories == [2]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6))
+def test_categories_of_many_objects_are_those_of_each_alone(tmp_path_factory, seed):
+    rng = np.random.default_rng(seed)
+    values, semantic = rng.integers(0, 9, (7, 8)), rng.choice([0, 1, 2, 255], (7, 8))
+    item = write(tmp_path_factory.mktemp("objects") / "o.png", values)
+    labels, categories = read_objects(item, sample((7, 8), semantic=semantic))
+    found = np.unique(values[values > 0])
+    for number, value in enumerate(found, 1):
+        assert ((labels == number) == (values == value)).all()
+        inside = semantic[(values == value) & (semantic != 255)]
+        assert categories[number - 1] == (np.bincount(inside).argmax() if inside.size else None)
+    assert len(categories) == len(found)
 
 
 def test_object_pngs_of_another_form_are_refused(tmp_path):
@@ -88,6 +105,24 @@ def test_no_object_is_lost_however_small_the_input(seed, height, width, count):
     small = resize_labels(labels, (height, width), count)
     assert small.shape == (height, width) and small.dtype == np.int16
     assert set(np.unique(small)) >= set(range(1, count + 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(5, 40), st.integers(5, 40), st.sampled_from([0.02, 0.3, 0.9]))
+def test_a_lost_object_takes_the_nearest_pixel_that_no_other_needs(seed, height, width, share):
+    """Against a search of the whole picture for each lost object."""
+    rng = np.random.default_rng(seed)
+    labels = np.where(rng.random((61, 67)) < share, rng.integers(0, 9, (61, 67)), 0).astype(np.int16)
+    labels.ravel()[: 15 * 67 : 67] = np.arange(1, 16)
+    small = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
+    for number in (n for n in range(1, 16) if not (small == n).any()):
+        row, column, _ = innermost_pixel(labels == number)
+        row, column = row * height // 61, column * width // 67
+        free = np.array([value <= 0 or np.count_nonzero(small == value) > 1 for value in small.ravel()])
+        rows, columns = np.nonzero(free.reshape(small.shape))
+        nearest = np.argmin((rows - row) ** 2 + (columns - column) ** 2)
+        small[rows[nearest], columns[nearest]] = number
+    np.testing.assert_array_equal(resize_labels(labels, (height, width), 15), small)
 
 
 def test_resized_objects_keep_their_places():

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from segfoundry.datasets.formats.detection import decode_segmentation, encode_mask
+from segfoundry.datasets.formats.detection import encode_mask
 from segfoundry.datasets.formats.panoptic import read_panoptic_png, segment_stats, write_panoptic_png
+from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.prepare.categories import read_categories
 from segfoundry.datasets.prepare.combine import combine_predictions
 from segfoundry.datasets.prepare.from_panoptic import (
@@ -89,7 +90,7 @@ def test_panoptic_to_detection_and_back(tmp_path, labels):
     source = tmp_path / "p.json"
     source.write_text(json.dumps({"images": [image], "categories": CATEGORIES, "annotations": [annotation]}))
     assert panoptic_to_detection(source, tmp_path / "p", tmp_path / "d.json", FORCE) == len(segments)
-    assert detection_to_panoptic(tmp_path / "d.json", tmp_path / "q.json", tmp_path / "q", FORCE) == 0
+    assert detection_to_panoptic(tmp_path / "d.json", tmp_path / "q.json", tmp_path / "q", FORCE) == []
     back = regions(load(tmp_path / "q.json"), tmp_path / "q")["a.b.png"]
     assert back == {(s["category_id"], (ids == s["id"]).tobytes()) for s in segments}
 
@@ -102,7 +103,7 @@ def test_overlap_rules(tmp_path):
     assert not (tmp_path / "p.json").exists() and not (tmp_path / "p").exists()
     top = {}
     for rule in ("area", "score", "order"):
-        hidden = detection_to_panoptic(source, tmp_path / "p.json", tmp_path / "p", FORCE, overlap=rule)
+        hidden = len(detection_to_panoptic(source, tmp_path / "p.json", tmp_path / "p", FORCE, overlap=rule))
         (annotation,) = load(tmp_path / "p.json")["annotations"]
         ids = read_panoptic_png(tmp_path / "p" / annotation["file_name"])
         top[rule] = (next(s["category_id"] for s in annotation["segments_info"] if s["id"] == ids[7, 7]), hidden)
@@ -188,7 +189,7 @@ def test_semantic_json_and_things_other(tmp_path):
         areas = expected[str(row["image_id"])]
         other = sum(n for key, n in areas.items() if key in things)
         assert row["area"] == (other if row["category_id"] == 183 else areas[str(row["category_id"])])
-        assert decode_segmentation(row["segmentation"], *sizes[row["image_id"]], "row").sum() == row["area"]
+        assert decode_mask(row["segmentation"], *sizes[row["image_id"]]).sum() == row["area"]
     assert {c["id"] for c in data["categories"]} >= {183} and not {c["id"] for c in data["categories"]} & set(
         map(int, things)
     )
@@ -343,7 +344,7 @@ def test_names_of_other_machines_give_paths_of_this_one(tmp_path):
     [
         (["C:\\x\\a.jpg", "C:\\y\\a.jpg"], "would share the PNG a.png"),
         (["..\\a.jpg"], "leads out"),
-        (["\ud800.jpg"], "none that a file can have"),
+        (["\ud800.jpg"], "expected the name of a file"),
     ],
 )
 def test_names_that_no_png_can_have(tmp_path, names, text):

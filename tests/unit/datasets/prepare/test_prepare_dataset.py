@@ -8,8 +8,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from segfoundry.datasets.formats.detection import decode_segmentation
 from segfoundry.datasets.formats.panoptic import read_panoptic_png, segment_stats
+from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.prepare.color_masks import MaskRules
 from segfoundry.datasets.prepare.prepare_dataset import split_names
 from segfoundry.utils.errors import DataError
@@ -52,7 +52,7 @@ def test_files_agree_with_each_other(raw, tmp_path):
             rows = [r for r in grounding["annotations"] if r["image_id"] == info["id"]]
             assert {r["segment_id"] for r in rows} == set(stats) - {0}
             for row in rows:
-                mask = decode_segmentation(row["segmentation"], 40, 60, "row")
+                mask = decode_mask(row["segmentation"], 40, 60)
                 np.testing.assert_array_equal(mask, ids == row["segment_id"])
                 assert row["sentences"] and all(s["raw"] for s in row["sentences"])
 
