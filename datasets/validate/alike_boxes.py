@@ -21,21 +21,19 @@ def alike_boxes(boxes: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """
     if len(boxes) < 2:
         return []
-    from scipy.spatial import KDTree
-
     found = np.array(boxes, float)
-    sides, areas = found[:, 2:], found[:, 2:].prod(axis=1)
-    low, high = found[:, :2], found[:, :2] + sides
-    # The intersection is at least ALIKE of each side of both boxes, so no edge moves by more than this share of a side.
-    reach = (1 - ALIKE) / ALIKE * sides.max(axis=1) * 1.001
-    corners = np.hstack([low, high])
-    tree = KDTree(corners)
+    order = np.argsort(found[:, 0], kind="stable")
+    low, sides = found[order, :2], found[order, 2:]
+    high, areas = low + sides, sides.prod(axis=1)
+    # The intersection has at least ALIKE of the width of both boxes: the right one begins in the rest of the left one.
+    last = np.searchsorted(low[:, 0], low[:, 0] + (1 - ALIKE) * sides[:, 0] * 1.001, side="right")
+    places = np.arange(len(found))
     pairs: list[tuple[int, int]] = []
-    for one, corner in enumerate(corners):
-        near = np.array(tree.query_ball_point(corner, reach[one], p=np.inf, return_sorted=True), np.int64)
-        others = near[near > one]
-        shared = np.minimum(high[one], high[others]) - np.maximum(low[one], low[others])
+    for step in range(1, int((last - places).max())):
+        one = np.flatnonzero(places + step < last)
+        other = one + step
+        shared = np.minimum(high[one], high[other]) - np.maximum(low[one], low[other])
         inner = shared.clip(min=0).prod(axis=1)
-        alike = inner / (areas[one] + areas[others] - inner) >= ALIKE
-        pairs += [(one, other) for other in others[alike].tolist()]
-    return pairs
+        alike = inner / (areas[one] + areas[other] - inner) >= ALIKE
+        pairs += zip(order[one[alike]].tolist(), order[other[alike]].tolist(), strict=True)
+    return sorted((min(pair), max(pair)) for pair in pairs)
