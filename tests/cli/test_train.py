@@ -80,6 +80,15 @@ def test_dry_run_reports_and_writes_nothing(config, tmp_path, capsys):
     assert not (tmp_path / "runs").exists()
 
 
+def test_names_that_read_the_same_are_told_before_the_first_step(config, tmp_path, capsys):
+    (record,) = (tmp_path / "data").glob("*.yaml")
+    for file in (record, *(tmp_path / "data").glob("*/*.json")):
+        file.write_text(file.read_text().replace("ball", "Sky"))
+    assert train(config, "--dry-run") == 0
+    text = capsys.readouterr().err
+    assert "the categories 'sky' and 'Sky' as the same text" in text[: text.index("losses of the first step")]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -200,9 +200,13 @@ def _run_embedded(given: dict) -> int:
 
 
 def _report(summary, data_file: str = "") -> None:
+    from ...utils.same_names import list_names, names_read_the_same
+
     images = ", ".join(f"{count} {part}" for part, count in summary.images.items())
     print(f"images: {images}")
     print("segments: " + ", ".join(f"{name} {count}" for name, count in summary.segments.items()))
+    for group in names_read_the_same(list(summary.segments)):
+        print(f"warning: to networks that read names the categories {list_names(group)} are one: rename them")
     absent = [name for name, count in summary.segments.items() if not count]
     if absent:
         print(f"warning: no image shows {', '.join(absent)}")
