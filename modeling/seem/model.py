@@ -83,6 +83,10 @@ class Seem(MetaArch, TakesReferences, Exportable):
     """
 
     parts = PARTS
+    empty_hints = {
+        "panoptic": "weights that trained too little, or names that the network does not know, give low scores; lower "
+        "MODEL.DECODER.TEST.OBJECT_MASK_THRESHOLD or OVERLAP_THRESHOLD to see them"
+    }
 
     def __init__(
         self,

@@ -26,6 +26,7 @@ from ...utils.logging import get_logger
 from ..machine.distributed import Processes
 from ..machine.memory_use import memory_errors
 from ..machine.precision import Precision
+from ..prediction.empty_results import EmptyResults
 from .kinds import evaluation_kinds
 from .passes import EvaluationPasses
 from .worst_pictures import WorstPictures
@@ -75,7 +76,8 @@ def measure(
     pipeline = find_pipeline(cfg)
     evaluators = build_evaluators(record, split, kinds, pipeline.evaluator_options(split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0)
-    consumers: list[Any] = [*evaluators.values(), worst]
+    empty = EmptyResults()
+    consumers: list[Any] = [*evaluators.values(), worst, empty]
     asked = tuple(find_task(kind).asks for kind in kinds)
     passes = EvaluationPasses(model, asked, pipeline.click_protocol(split), processes.device)
     started = time.perf_counter()
@@ -101,6 +103,7 @@ def measure(
         return {}
     for number, consumer in enumerate(consumers):
         consumer.merge([states[number] for states in gathered])
+    empty.report(model.empty_hints)
     summary = {kind: _summarize(evaluator) for kind, evaluator in evaluators.items()}
     if folder is not None:
         about = {**(about or {}), "seconds": round(time.perf_counter() - started, 3)}
