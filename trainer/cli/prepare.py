@@ -69,7 +69,13 @@ def _add_mask_options(parser: argparse.ArgumentParser) -> None:
         masks, "--masks", metavar="DIR", help="masks with the images' names, any suffix; with --convert: PNG folder"
     )
     _option(masks, "--colors", metavar="TABLE", help="YAML, JSON or CSV: name, color, isthing (or kind) per category")
-    _option(masks, "--split", type=float, metavar="SHARE", help="share of training images (default 0.8)")
+    _option(
+        masks,
+        "--split",
+        type=float,
+        metavar="SHARE",
+        help="share of training images (default: folders train/, val/, test/ in both, else 0.8)",
+    )
     _option(masks, "--name", help="name of the record (default: name of the output folder)")
     _option(
         masks,
@@ -156,11 +162,7 @@ def _mode(given: dict) -> str:
 
 
 def _aliases(words: list[str]) -> dict[str, str | None]:
-    pairs = [word.partition(":") for word in words]
-    for name, _, split in pairs:
-        if split not in ("", "train", "val"):
-            raise UserError(f"--alias {name}:{split}: the splits are train and val")
-    return {name: split or None for name, _, split in pairs}
+    return {name: split or None for name, _, split in (word.partition(":") for word in words)}
 
 
 def _prepare_options(given: dict):
@@ -221,7 +223,8 @@ def _report(summary, data_file: str = "") -> None:
         data = shlex.quote(str(summary.record.with_name(data_file)))
         print(f"      python entry.py train --conf_files configs/sam/tiny.yaml {data}")
         return
-    test = record if summary.images.get("val") else "'[]'"
+    held_back = {"val": record, "test": f"{record}:test"}
+    test = next((names for part, names in held_back.items() if summary.images.get(part)), "'[]'")
     names = f"DATASETS.TRAIN {record} DATASETS.TEST {test}"
     print(f"      python entry.py train --conf_files CONFIG.yaml --overrides {names}")
 
