@@ -52,9 +52,9 @@ def _class_numbers(colors: set[Color], table: ColorTable) -> str:
     shown = ", ".join(map(str, numbers[:_SHOWN])) + (", ..." if len(numbers) > _SHOWN else "")
     number, name = numbers[0], table.categories[0].name
     return (
-        f"All are grey: the masks seem to hold class numbers ({shown}) instead of colours. Give each category its number "
-        f"three times as colour, e.g. {{name: {name}, color: [{number}, {number}, {number}]}}, and that of unlabelled "
-        "pixels as ignore_color."
+        f"All are grey: the masks seem to hold class numbers ({shown}) instead of colours. Give each category its "
+        f"number three times as colour, e.g. {{name: {name}, color: [{number}, {number}, {number}]}}, and that of "
+        "unlabelled pixels as ignore_color."
     )
 
 
