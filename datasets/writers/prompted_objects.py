@@ -2,8 +2,8 @@
 
 Layout of the output folder, NAME being the image's output name::
 
-    prompted.json         a COCO instance file: images, annotations, categories (the objects' names). An annotation also
-                          holds object (from 1 in each image), name, text, prompts, score, mask (the PNG below this folder)
+    prompted.json         a COCO instance file: images, annotations, categories (the objects' names). An annotation has
+                          also object (from 1 in each image), name, text, prompts, score, mask (the PNG below this folder)
     masks/NAME/001.png    255 = object, 0 = not
 """
 
@@ -18,7 +18,6 @@ from ...utils.files import atomic_write_json
 from ...utils.image_io import write_png
 from ...utils.masks import Rle, decode_masks, rle_areas, rle_boxes
 from ..formats.prompt_file import ObjectToSegment, prompts_as_entries
-
 
 UNNAMED = "object"
 """Category of objects that were pointed at and have no name."""
