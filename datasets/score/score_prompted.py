@@ -11,8 +11,8 @@ from ...utils.errors import DataError
 from ...utils.image_io import image_size
 from ...utils.masks import decode_masks, segmentation_to_rle
 from ...utils.structures.samples import PhraseTruth
-from ..evaluators.base import METRIC_VERSION, combined_sha256
-from ..evaluators.interactive import click_summary
+from ..evaluators.base import METRIC_VERSION, combined_sha256, units_in
+from ..evaluators.interactive import CLICK_UNITS, click_summary
 from ..evaluators.referring import phrase_overlap, referring_options, referring_summary
 from ..formats.json_file import read_json
 from ..formats.panoptic import read_panoptic_png
@@ -61,7 +61,8 @@ def score_interactive(prediction: str | Path) -> dict[str, Any]:
     """Computes the metrics of ``interactive_clicks.json`` again.
 
     Returns:
-        See :func:`click_summary`; overlaps in percent; further ``unit``, ``metric_version``, ``protocol``.
+        See :func:`click_summary`; further ``unit`` (percent) and ``units`` (of the other figures), ``metric_version``,
+        ``protocol``.
 
     Raises:
         DataError: not such a file, or an object with another number of clicks; names it.
@@ -80,8 +81,10 @@ def score_interactive(prediction: str | Path) -> dict[str, Any]:
         raise DataError(f"{prediction}: overlaps must be numbers 0..1 ({error})") from error
     images = len({row.get("image_id") for row in data["objects"]})
     protocol = {key: value for key, value in data.items() if key not in ("objects", "metric_version")}
-    return click_summary(ious, images, int(data.get("iou_click", 1))) | {
+    summary = click_summary(ious, images, int(data.get("iou_click", 1)))
+    return summary | {
         "unit": "percent",
+        "units": units_in(summary, CLICK_UNITS),
         "metric_version": METRIC_VERSION,
         "protocol": protocol,
     }

@@ -2,8 +2,8 @@
 
 Layout of the output folder, NAME being the image's output name::
 
-    prompted.json         a COCO instance file: images, annotations, categories (the objects' names). An annotation has
-                          also object (from 1 in each image), name, text, prompts, score, mask (the PNG below this folder)
+    prompted.json         a COCO instance file: images, annotations, categories (the objects' names); annotations also
+                          hold object (from 1 in each image), name, text, prompts, score, mask (the PNG in this folder)
     masks/NAME/001.png    255 = object, 0 = not
 """
 

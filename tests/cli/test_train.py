@@ -38,6 +38,11 @@ def test_a_run_leaves_everything_and_a_second_start_says_that_it_is_finished(con
     }
     assert yaml.safe_load((folder / "config.yaml").read_text())["SOLVER"]["MAX_ITERS"] == 4
     metrics = json.loads((folder / "eval" / "tiny" / "metrics.json").read_text())
+    assert metrics["units"] == {
+        "panoptic": {"images": "images", "per_class/*/[TF][PN]": "segments"},
+        "instance": {"counts": "numbers"},
+        "semantic": {"images": "images", "counts": "pixels"},
+    }
     assert metrics["unit"] == "percent" and set(metrics) >= {"panoptic", "semantic", "instance"}
     assert "PQ" in (folder / "eval" / "tiny" / "panoptic_per_class.txt").read_text()
     assert sorted(records(folder, "train")) == [1, 2, 3, 4] and sorted(records(folder, "eval")) == [4]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...datasets.evaluators.base import METRIC_VERSION, Evaluator
+from ...datasets.evaluators.base import METRIC_VERSION, Evaluator, units_in
 from ...datasets.evaluators.build_evaluators import build_evaluators
 from ...datasets.pipelines.base import find_pipeline
 from ...datasets.records.image_item import ImageItem
@@ -67,7 +67,8 @@ def measure(
         items: the images of the split; None: they are listed here.
 
     Returns:
-        On process 0 kind -> metrics in percent; elsewhere an empty mapping; None on all when broken off.
+        On process 0 kind -> metrics, in percent but for ``Evaluator.units``; elsewhere an empty mapping; None on all
+        when broken off.
 
     Raises:
         UserError: on all processes, when one of them cannot read its data or has too little memory.
@@ -168,6 +169,8 @@ def _write(
         evaluator.write(folder)
         atomic_write_text(folder / evaluator.table_file, evaluator.table(summary[kind]) + "\n")
     worst.write(folder)
-    head = {"unit": "percent", "dataset": record.name, "split": split.name, "metric_version": METRIC_VERSION, **about}
+    units = {kind: units_in(summary[kind], evaluator.units) for kind, evaluator in evaluators.items()}
+    head = {"unit": "percent", "units": units, "dataset": record.name, "split": split.name}
+    head |= {"metric_version": METRIC_VERSION, **about}
     protocol = {kind: evaluator.protocol() for kind, evaluator in evaluators.items()}
     atomic_write_json(folder / "metrics.json", {**head, **summary, "protocol": protocol})
