@@ -25,17 +25,14 @@ class InputFile:
         path: the file.
         name: name of its results, without suffix; holds the folders below an input folder ("sub/a").
         is_video: a video, not an image.
+        image_id: id in the result files. All inputs have ids of one type: the numbers that their names are (as COCO's
+            are), where all are images with a number of its own, else ``name``.
     """
 
     path: Path
     name: str
     is_video: bool
-
-    @property
-    def image_id(self) -> int | str:
-        """Id in the result files: the number when the file's name is one (as COCO's are), else the name."""
-        stem = self.path.stem
-        return int(stem) if stem.isascii() and stem.isdigit() else self.name
+    image_id: int | str
 
 
 def log_pages(path: Path, pages: int) -> None:
@@ -57,7 +54,16 @@ def find_inputs(patterns: Sequence[str]) -> list[InputFile]:
     for pattern in patterns:
         for file in _expand(pattern):
             found.setdefault(file.path.resolve(), file)
-    return _with_unique_names(list(found.values()))
+    return _with_ids(_with_unique_names(list(found.values())))
+
+
+def _with_ids(files: list[InputFile]) -> list[InputFile]:
+    """Gives the ids by names where some are no numbers, or are the same one."""
+    stems = [file.path.stem for file in files]
+    numbers = [int(stem) for stem in stems if stem.isascii() and stem.isdigit()]
+    if len(set(numbers)) < len(files) or any(file.is_video for file in files):
+        return [replace(file, image_id=file.name) for file in files]
+    return [replace(file, image_id=number) for file, number in zip(files, numbers, strict=True)]
 
 
 def _expand(pattern: str) -> Iterator[InputFile]:
@@ -95,7 +101,8 @@ def _others(paths: Sequence[Path]) -> str:
 
 
 def _file(path: Path, base: Path) -> InputFile:
-    return InputFile(path, path.relative_to(base).with_suffix("").as_posix(), path.suffix.lower() in VIDEO_SUFFIXES)
+    name = path.relative_to(base).with_suffix("").as_posix()
+    return InputFile(path, name, path.suffix.lower() in VIDEO_SUFFIXES, name)
 
 
 def _with_unique_names(files: list[InputFile]) -> list[InputFile]:

@@ -185,7 +185,10 @@ class MetaArch(nn.Module, ABC):
         return self
 
     def set_vocabulary(self, categories: Sequence[Category]) -> None:  # noqa: B027
-        """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it."""
+        """Sets the categories that ``predict`` tells apart; an architecture with fixed classes ignores it.
+
+        One that reads their names warns of names that are the same to it.
+        """
 
     def compile_parts(self) -> list[nn.Module]:
         """Returns the submodules that TRAIN.COMPILE hands to ``torch.compile``, each on its own."""

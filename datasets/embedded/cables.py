@@ -17,6 +17,7 @@ import yaml
 from ...utils.errors import UserError
 from ...utils.files import atomic_write_json, atomic_write_text
 from ...utils.image_io import encode_png
+from ..prepare.image_splits import check_aliases
 from ..prepare.parallel import run_parallel
 from ..prepare.prepare_dataset import PrepareOptions, PrepareSummary
 from ..prepare.staging import MANIFEST, check_output, count_files, made_by_prepare, staged
@@ -99,6 +100,7 @@ def prepare_cables(
     output = output.absolute()
     if options.seed < 0:
         raise UserError(f"--seed {options.seed}: expected 0 or more")
+    check_aliases(options.aliases, ("train", "val"))
     check_output(output, force=options.force, inputs=[], replaceable=made_by_prepare)
     for photograph in (*TRAIN_PHOTOGRAPHS, *TEST_PHOTOGRAPHS):
         photograph_path(photograph)

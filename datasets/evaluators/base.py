@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,10 +27,12 @@ class Evaluator(ABC):
     Attributes:
         table_file: name of the file with the table.
         truth_files: ground-truth files whose digests go into :meth:`protocol`.
+        units: pattern of a figure's name in the summary ("a/b": b inside a) -> its unit, where that is not percent.
     """
 
     table_file: ClassVar[str]
     truth_files: tuple[Path, ...] = ()
+    units: ClassVar[Mapping[str, str]] = {"images": "images", "counts": "numbers"}
 
     @abstractmethod
     def process(self, sample: Sample, prediction: Prediction) -> None:
@@ -53,7 +56,10 @@ class Evaluator(ABC):
 
     @abstractmethod
     def summarize(self) -> dict[str, Any]:
-        """Returns the metrics in percent: scalars at the top, breakdowns nested; None where nothing counts."""
+        """Returns the metrics in percent but for :attr:`units`: scalars at the top, breakdowns nested.
+
+        None stands where nothing counts.
+        """
 
     @abstractmethod
     def options(self) -> dict[str, Any]:
@@ -71,6 +77,15 @@ class Evaluator(ABC):
     @abstractmethod
     def write(self, folder: Path) -> list[Path]:
         """Writes the gathered predictions, so that they can be scored again from files; returns what was written."""
+
+
+def units_in(summary: Mapping[str, Any], units: Mapping[str, str]) -> dict[str, str]:
+    """Returns the units of the figures in a summary, by name; patterns of nested ones stay patterns."""
+    found: dict[str, str] = {}
+    for pattern, unit in units.items():
+        names = [pattern] if "/" in pattern else fnmatch.filter(summary, pattern)
+        found |= dict.fromkeys(names, unit)
+    return found
 
 
 class ImageEvaluator(Evaluator):

@@ -41,6 +41,7 @@ class ForegroundEvaluator(ImageEvaluator):
     """
 
     table_file = "foreground.txt"
+    units = {"images": "images", "counts": "pixels", "loss": "the training loss"}
 
     def __init__(self, categories: Sequence[Category] = (), keep_predictions: bool = True) -> None:
         super().__init__()

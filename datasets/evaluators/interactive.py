@@ -21,6 +21,10 @@ STOP_IOU = 0.9
 """A record is finished when the overlap of each of its objects exceeds this."""
 
 
+CLICK_UNITS = {"noc@*": "clicks", "nof@*": "objects", "counts": "numbers"}
+"""Units of the figures that are not in percent."""
+
+
 class InteractiveEvaluator(ImageEvaluator):
     """Number of clicks (NoC), objects that failed (NoF), and mean overlap after each click.
 
@@ -35,6 +39,7 @@ class InteractiveEvaluator(ImageEvaluator):
     """
 
     table_file = "interactive.txt"
+    units = CLICK_UNITS
 
     def __init__(
         self, categories: Sequence[Category] = (), max_clicks: int = 20, iou_click: int = 1, start: str = "Point"

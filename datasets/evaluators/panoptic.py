@@ -37,6 +37,7 @@ class PanopticEvaluator(Evaluator):
     """
 
     table_file = "panoptic_per_class.txt"
+    units = {"images": "images", "per_class/*/[TF][PN]": "segments"}
 
     def __init__(
         self,

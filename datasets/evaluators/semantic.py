@@ -42,6 +42,7 @@ class SemanticEvaluator(Evaluator):
     """
 
     table_file = "semantic_per_class.txt"
+    units = {"images": "images", "counts": "pixels"}
 
     def __init__(self, categories: Sequence[Category], boundary: bool = False, keep_predictions: bool = True) -> None:
         if len(categories) > IGNORED:

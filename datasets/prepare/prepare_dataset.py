@@ -24,6 +24,7 @@ from ..formats.listing import list_images
 from ..formats.panoptic import encode_panoptic_png
 from ..records.record import category_mapping, write_record
 from .color_masks import MaskRules, UnknownColor, segment_mask, semantic_png
+from .image_splits import check_aliases, choose_splits
 from .mask_errors import describe_unknown, size_mismatch
 from .parallel import run_parallel
 from .segment_ids import SegmentIds
@@ -40,7 +41,8 @@ class PrepareOptions:
 
     Attributes:
         name: of the record; default: name of the output folder.
-        split: share of the images that becomes the training split; the others become "val".
+        split: share of the images that becomes the training split, the others become "val"; None: see
+            :func:`~segfoundry.datasets.prepare.image_splits.choose_splits`.
         seed: of the split, the segment colours and the sentences.
         rules: how masks are read.
         mask_suffix: what a mask's stem has behind the image's stem, such as "_mask".
@@ -52,7 +54,7 @@ class PrepareOptions:
     """
 
     name: str | None = None
-    split: float = 0.8
+    split: float | None = None
     seed: int = 0
     rules: MaskRules = field(default_factory=MaskRules)
     mask_suffix: str = ""
@@ -140,7 +142,7 @@ def prepare_color_masks(
     """
     output = output.absolute()
     sentences = sentences or OwnSentences()
-    if not 0 < options.split <= 1:
+    if options.split is not None and not 0 < options.split <= 1:
         raise DataError(f"--split {options.split}: expected the share of training images, above 0 and at most 1")
     for name in ("min_area", "tolerance"):
         if getattr(options.rules, name) < 0:
@@ -152,7 +154,8 @@ def prepare_color_masks(
     if not pairs:
         raise DataError(f"{images} and {masks}: no image has a mask; they pair by file name without suffix")
     sentences = _by_own_names(sentences, pairs)
-    parts = split_names(list(pairs), options.split, options.seed)
+    parts = choose_splits(list(pairs), options.split, options.seed)
+    check_aliases(options.aliases, parts)
     name = options.name or output.name
     with staged(output) as (folder,):
         summary = _convert_all(pairs, parts, masks, images, folder, table, sentences, options)
@@ -178,25 +181,6 @@ def pair_files(images: Path, masks: Path, mask_suffix: str = "") -> tuple[dict[s
     orphans = [str(images / name) for stem, name in image_names.items() if stem not in mask_names]
     orphans += [str(masks / name) for stem, name in mask_names.items() if stem not in image_names]
     return dict(sorted(pairs.items())), orphans
-
-
-def split_names(names: Sequence[str], share: float, seed: int) -> dict[str, list[str]]:
-    """Divides names into "train" and "val" by the order of a hash of (seed, name without suffix).
-
-    The same names give the same split on every machine; both parts get at least one of two or more names (unless the
-    share is 1).
-    """
-    ranked = sorted(
-        names,
-        key=lambda name: hashlib.blake2b(
-            f"{seed}/{Path(name).with_suffix('')}".encode("utf-8", "surrogatepass")
-        ).digest(),
-    )
-    count = round(share * len(names))
-    if share < 1 and len(names) > 1:
-        count = min(max(count, 1), len(names) - 1)
-    parts = {"train": sorted(ranked[:count]), "val": sorted(ranked[count:])}
-    return {part: members for part, members in parts.items() if members}
 
 
 def _by_stem(folder: Path, suffix: str) -> dict[str, str]:

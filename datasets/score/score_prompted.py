@@ -10,8 +10,8 @@ import numpy as np
 from ...utils.errors import DataError
 from ...utils.image_io import image_size
 from ...utils.structures.samples import PhraseTruth
-from ..evaluators.base import METRIC_VERSION, combined_sha256
-from ..evaluators.interactive import click_summary
+from ..evaluators.base import METRIC_VERSION, combined_sha256, units_in
+from ..evaluators.interactive import CLICK_UNITS, click_summary
 from ..evaluators.referring import phrase_overlap, referring_options, referring_summary
 from ..formats.json_file import read_json
 from ..formats.json_row import JsonRow, shown
@@ -63,7 +63,8 @@ def score_interactive(prediction: str | Path) -> dict[str, Any]:
     """Computes the metrics of ``interactive_clicks.json`` again.
 
     Returns:
-        See :func:`click_summary`; overlaps in percent; further ``unit``, ``metric_version``, ``protocol``.
+        See :func:`click_summary`; further ``unit`` (percent) and ``units`` (of the other figures), ``metric_version``,
+        ``protocol``.
 
     Raises:
         DataError: not such a file, or an object with another number of clicks; names it.
@@ -78,8 +79,10 @@ def score_interactive(prediction: str | Path) -> dict[str, Any]:
     ious = np.array([_overlaps(row, clicks) for row in rows], np.float64).reshape(len(rows), clicks)
     images = len({row.identifier("image_id") if row.has("image_id") else None for row in rows})
     protocol = {key: _option(head, key) for key in data if key not in ("objects", "metric_version")}
-    return click_summary(ious, images, click) | {
+    summary = click_summary(ious, images, click)
+    return summary | {
         "unit": "percent",
+        "units": units_in(summary, CLICK_UNITS),
         "metric_version": METRIC_VERSION,
         "protocol": protocol,
     }

@@ -101,6 +101,7 @@ class Foreground(ResultTask):
     progress = {"Evaluation": ("dice", "iou")}
     score = _SCORE
     comparison = _Comparison()
+    empty_note = "no foreground at all in {empty} of {images} images"
     options = (
         WriterOption(
             "probability",
@@ -127,6 +128,9 @@ class Foreground(ResultTask):
 
     def truth(self, sample: Sample) -> np.ndarray | None:
         return sample.foreground
+
+    def is_empty(self, result: ForegroundResult) -> bool:
+        return not result.mask.any()
 
     def memory(self, test: Test) -> float:
         return 13  # logits, their negative, probabilities, the mask

@@ -71,6 +71,7 @@ class Instance(ResultTask):
     progress = {"Evaluation": ("AP",)}
     score = _SCORE
     by_category = True
+    empty_note = "no instance in {empty} of {images} images: only countable categories have instances"
     memory_advice = "instances take most: leave that task out, or lower TEST.DETECTIONS_PER_IMAGE"
 
     def possible(self, split: Split) -> bool:
@@ -86,6 +87,9 @@ class Instance(ResultTask):
 
     def result(self, prediction: Prediction) -> InstanceResult | None:
         return prediction.instances
+
+    def is_empty(self, result: InstanceResult) -> bool:
+        return not result.masks.any()
 
     def memory(self, test: Test) -> float:
         return 2 * test.DETECTIONS_PER_IMAGE  # each mask, and its copy in the order of the scores

@@ -120,6 +120,7 @@ class Panoptic(ResultTask):
     score = _SCORE
     by_category = True
     comparison = _Comparison()
+    empty_note = "no segment at all in {empty} of {images} images (panoptic): nothing was sure enough to be kept"
 
     def possible(self, split: Split) -> bool:
         return split.panoptic_json is not None or split.registered is not None
@@ -137,6 +138,9 @@ class Panoptic(ResultTask):
 
     def truth(self, sample: Sample) -> PanopticResult | None:
         return sample.panoptic
+
+    def is_empty(self, result: PanopticResult) -> bool:
+        return not result.segments
 
     def memory(self, test: Test) -> float:
         return 42  # the map and the largest arrays it is made from, measured on CPU

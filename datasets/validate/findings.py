@@ -106,6 +106,11 @@ KINDS: dict[str, Kind] = {
     "number-invalid": Kind(ERROR, "number not finite or not whole where it must be", "correct the JSON"),
     "category-unknown": Kind(ERROR, "category id that the record does not list", "add the category, or correct the id"),
     "category-differs": Kind(ERROR, "record and JSON disagree about a category", "make id, name and isthing equal"),
+    "names-alike": Kind(
+        WARNING,
+        "category names that a text encoder reads the same",
+        "give each a name of its own: networks that read names predict at most one of them",
+    ),
     "segment-id-invalid": Kind(ERROR, "segment id outside 1..16777215", "0 is unlabelled; give another id"),
     "segment-id-duplicate": Kind(ERROR, "segment id twice in one image", "give each segment its own id"),
     "id-not-in-json": Kind(ERROR, "id in the PNG, not in the JSON", _MAKE_AGAIN),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...utils.same_names import list_names, names_read_the_same
 from ..prepare.parallel import run_parallel
 from ..records.record import Record
 from ..records.split import Split
@@ -95,6 +96,8 @@ def validate_record(
     summaries: list[SplitSummary] = []
     seen: dict[str, tuple[str, str]] = {}
     depths: list[tuple[Path, int | None]] = []
+    for group in names_read_the_same([category.name for category in record.categories]):
+        findings.add("names-alike", "", f"{record.path}: {list_names(group)}")
     for split in splits:
         targets = index_split(record, split, findings, limits)
         scans = []

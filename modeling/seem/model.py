@@ -83,6 +83,10 @@ class Seem(MetaArch, TakesReferences, Exportable):
     """
 
     parts = PARTS
+    empty_hints = {
+        "panoptic": "weights that trained too little, or names that the network does not know, give low scores; lower "
+        "MODEL.DECODER.TEST.OBJECT_MASK_THRESHOLD or OVERLAP_THRESHOLD to see them"
+    }
 
     def __init__(
         self,
@@ -272,6 +276,7 @@ class Seem(MetaArch, TakesReferences, Exportable):
         maps = [task for task in tasks if task != "phrases"]
         if maps:
             vocabulary = self.vocabulary if request.categories is None else list(request.categories)
+            self.class_embeddings.check_names([category.name for category in vocabulary])
             class_embeddings = self.class_embeddings.evaluation(class_names(vocabulary))
             isthing = [category.isthing for category in vocabulary]
             for group in encoded.groups:
@@ -314,7 +319,8 @@ class Seem(MetaArch, TakesReferences, Exportable):
         return self.answerer.reference(encoded, strokes)
 
     def set_vocabulary(self, categories: Sequence[Category]) -> None:
-        """Sets the categories that ``predict`` tells apart; training keeps its own."""
+        """Sets the categories that ``predict`` tells apart, and warns of names alike; training keeps its own."""
+        self.class_embeddings.check_names([category.name for category in categories])
         self.vocabulary = list(categories)
 
     def inference_graph(self) -> PanopticGraph:

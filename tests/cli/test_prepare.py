@@ -31,6 +31,13 @@ def test_colour_masks(words, tmp_path, capsys):
     assert main(["validate", str(tmp_path / "out"), "--workers", "0"]) == 0
 
 
+def test_names_that_read_the_same_are_told(words, tmp_path, capsys):
+    table = tmp_path / "raw" / "colors.yaml"
+    table.write_text(table.read_text().replace("name: cup", "name: WALL"))
+    assert main(words) == 0
+    assert "the categories 'wall' and 'WALL' are one" in capsys.readouterr().out
+
+
 def test_errors_are_one_message_and_exit_2(words, tmp_path, capsys):
     mask = color_mask()
     mask[2, 3] = (1, 2, 3)

@@ -38,6 +38,11 @@ def test_a_run_leaves_everything_and_a_second_start_says_that_it_is_finished(con
     }
     assert yaml.safe_load((folder / "config.yaml").read_text())["SOLVER"]["MAX_ITERS"] == 4
     metrics = json.loads((folder / "eval" / "tiny" / "metrics.json").read_text())
+    assert metrics["units"] == {
+        "panoptic": {"images": "images", "per_class/*/[TF][PN]": "segments"},
+        "instance": {"counts": "numbers"},
+        "semantic": {"images": "images", "counts": "pixels"},
+    }
     assert metrics["unit"] == "percent" and set(metrics) >= {"panoptic", "semantic", "instance"}
     assert "PQ" in (folder / "eval" / "tiny" / "panoptic_per_class.txt").read_text()
     assert sorted(records(folder, "train")) == [1, 2, 3, 4] and sorted(records(folder, "eval")) == [4]
@@ -78,6 +83,15 @@ def test_dry_run_reports_and_writes_nothing(config, tmp_path, capsys):
     ):
         assert part in text
     assert not (tmp_path / "runs").exists()
+
+
+def test_names_that_read_the_same_are_told_before_the_first_step(config, tmp_path, capsys):
+    (record,) = (tmp_path / "data").glob("*.yaml")
+    for file in (record, *(tmp_path / "data").glob("*/*.json")):
+        file.write_text(file.read_text().replace("ball", "Sky"))
+    assert train(config, "--dry-run") == 0
+    text = capsys.readouterr().err
+    assert "the categories 'sky' and 'Sky' as the same text" in text[: text.index("losses of the first step")]
 
 
 @pytest.mark.parametrize(

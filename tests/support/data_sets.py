@@ -40,6 +40,8 @@ def write_raw(folder, names=("a", "b", "c", "d", "e")):
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
+        for kind in ("images", "masks"):
+            (folder / kind / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(photo(number)).save(folder / "images" / f"{name}.jpg", quality=95)
         Image.fromarray(color_mask()).save(folder / "masks" / f"{name}.png")
     (folder / "colors.yaml").write_text(TABLE)

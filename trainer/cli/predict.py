@@ -115,7 +115,9 @@ def run(args: argparse.Namespace) -> int:
         )
     frames = f" and {summary.frames} video frames" if summary.frames else ""
     skipped = f", {len(summary.skipped)} unreadable files skipped" if summary.skipped else ""
-    done = f"predicted {summary.images} images{frames}{skipped}"
+    barren = summary.empty.barren()
+    nothing = f", with no {' and no '.join(barren)} result in any of them" if barren else ""
+    done = f"predicted {summary.images} images{frames}{skipped}{nothing}"
     print(f"{done}; results in {args.output}, pictures in {args.output / 'overlay'}")
     return 0
 

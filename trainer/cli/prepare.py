@@ -74,7 +74,13 @@ def _add_mask_options(parser: argparse.ArgumentParser) -> None:
         masks, "--masks", metavar="DIR", help="masks with the images' names, any suffix; with --convert: PNG folder"
     )
     _option(masks, "--colors", metavar="TABLE", help="YAML, JSON or CSV: name, color, isthing (or kind) per category")
-    _option(masks, "--split", type=float, metavar="SHARE", help="share of training images (default 0.8)")
+    _option(
+        masks,
+        "--split",
+        type=float,
+        metavar="SHARE",
+        help="share of training images (default: folders train/, val/, test/ in both, else 0.8)",
+    )
     _option(masks, "--name", help="name of the record (default: name of the output folder)")
     _option(
         masks,
@@ -162,11 +168,7 @@ def _mode(given: dict) -> str:
 
 
 def _aliases(words: list[str]) -> dict[str, str | None]:
-    pairs = [word.partition(":") for word in words]
-    for name, _, split in pairs:
-        if split not in ("", "train", "val"):
-            raise UserError(f"--alias {name}:{split}: the splits are train and val")
-    return {name: split or None for name, _, split in pairs}
+    return {name: split or None for name, _, split in (word.partition(":") for word in words)}
 
 
 def _prepare_options(given: dict):
@@ -206,9 +208,13 @@ def _run_embedded(given: dict) -> int:
 
 
 def _report(summary, data_file: str = "") -> None:
+    from ...utils.same_names import list_names, names_read_the_same
+
     images = ", ".join(f"{count} {part}" for part, count in summary.images.items())
     print(f"images: {images}")
     print("segments: " + ", ".join(f"{name} {count}" for name, count in summary.segments.items()))
+    for group in names_read_the_same(list(summary.segments)):
+        print(f"warning: to networks that read names the categories {list_names(group)} are one: rename them")
     absent = [name for name, count in summary.segments.items() if not count]
     if absent:
         print(f"warning: no image shows {', '.join(absent)}")
@@ -226,7 +232,8 @@ def _report(summary, data_file: str = "") -> None:
         data = shlex.quote(str(summary.record.with_name(data_file)))
         print(f"      python entry.py train --conf_files configs/sam/tiny.yaml {data}")
         return
-    test = record if summary.images.get("val") else "'[]'"
+    held_back = {"val": record, "test": f"{record}:test"}
+    test = next((names for part, names in held_back.items() if summary.images.get(part)), "'[]'")
     names = f"DATASETS.TRAIN {record} DATASETS.TEST {test}"
     print(f"      python entry.py train --conf_files CONFIG.yaml --overrides {names}")
 

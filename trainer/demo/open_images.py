@@ -15,7 +15,7 @@ import numpy as np
 from ...datasets.formats.prompt_file import ObjectToSegment, parse_prompts, prompts_as_entries
 from ...datasets.tasks.base import ResultTask
 from ...datasets.tasks.registry import all_result_tasks
-from ...datasets.writers.prompted_objects import object_entry
+from ...datasets.writers.prompted_objects import ObjectDocument
 from ...modeling.promptable import prompt_kinds
 from ...utils.errors import UserError
 from ...utils.image_io import encode_png
@@ -156,12 +156,11 @@ class OpenImage:
 
     def result(self) -> dict[str, Any]:
         """Returns everything found so far, objects as ``predict`` writes them into prompted.json."""
-        entries = [
-            object_entry(n, ObjectToSegment(found.prompts, found.text), found.rle, found.score)
-            for n, found in enumerate(self.session.objects if self.session else (), start=1)
-        ]
-        image = {"id": 1, "file_name": self.name, "height": self.size[0], "width": self.size[1]}
-        return {"images": [image], "annotations": [{"image_id": 1, **e} for e in entries], "segments": self.segments}
+        document = ObjectDocument()
+        document.add_image(1, self.name, self.size)
+        for number, found in enumerate(self.session.objects if self.session else (), start=1):
+            document.add_object(number, ObjectToSegment(found.prompts, found.text), found.rle, found.score)
+        return document.as_json() | {"segments": self.segments}
 
 
 class OpenImages:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...datasets.evaluators.base import METRIC_VERSION, Evaluator
+from ...datasets.evaluators.base import METRIC_VERSION, Evaluator, units_in
 from ...datasets.evaluators.build_evaluators import build_evaluators
 from ...datasets.pipelines.base import find_pipeline
 from ...datasets.records.image_item import ImageItem
@@ -26,6 +26,7 @@ from ...utils.logging import get_logger
 from ..machine.distributed import Processes
 from ..machine.memory_use import memory_errors
 from ..machine.precision import Precision
+from ..prediction.empty_results import EmptyResults
 from .measured_tasks import evaluation_kinds
 from .passes import EvaluationPasses
 from .worst_pictures import WorstPictures
@@ -66,7 +67,8 @@ def measure(
         items: the images of the split; None: they are listed here.
 
     Returns:
-        On process 0 kind -> metrics in percent; elsewhere an empty mapping; None on all when broken off.
+        On process 0 kind -> metrics, in percent but for ``Evaluator.units``; elsewhere an empty mapping; None on all
+        when broken off.
 
     Raises:
         UserError: on all processes, when one of them cannot read its data or has too little memory.
@@ -75,7 +77,8 @@ def measure(
     pipeline = find_pipeline(cfg)
     evaluators = build_evaluators(record, split, kinds, pipeline.evaluator_options(split, kinds))
     worst = WorstPictures(record.categories, pictures if folder is not None else 0, cfg.INPUT.BIT_DEPTH)
-    consumers: list[Any] = [*evaluators.values(), worst]
+    empty = EmptyResults()
+    consumers: list[Any] = [*evaluators.values(), worst, empty]
     asked = tuple(find_task(kind).asks for kind in kinds)
     passes = EvaluationPasses(model, asked, pipeline.click_protocol(split), processes.device)
     started = time.perf_counter()
@@ -101,6 +104,7 @@ def measure(
         return {}
     for number, consumer in enumerate(consumers):
         consumer.merge([states[number] for states in gathered])
+    empty.report(model.empty_hints)
     summary = {kind: _summarize(evaluator) for kind, evaluator in evaluators.items()}
     if folder is not None:
         about = {**(about or {}), "seconds": round(time.perf_counter() - started, 3)}
@@ -165,6 +169,8 @@ def _write(
         evaluator.write(folder)
         atomic_write_text(folder / evaluator.table_file, evaluator.table(summary[kind]) + "\n")
     worst.write(folder)
-    head = {"unit": "percent", "dataset": record.name, "split": split.name, "metric_version": METRIC_VERSION, **about}
+    units = {kind: units_in(summary[kind], evaluator.units) for kind, evaluator in evaluators.items()}
+    head: dict[str, Any] = {"unit": "percent", "units": units, "dataset": record.name, "split": split.name}
+    head |= {"metric_version": METRIC_VERSION, **about}
     protocol = {kind: evaluator.protocol() for kind, evaluator in evaluators.items()}
     atomic_write_json(folder / "metrics.json", {**head, **summary, "protocol": protocol})

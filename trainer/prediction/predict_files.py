@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ...datasets.input_files import InputFile, log_pages
-from ...datasets.tasks.registry import all_result_tasks, results_of
+from ...datasets.tasks.registry import results_of
 from ...datasets.writers.predictions import PredictionWriter
 from ...utils.errors import DataError, UserError
 from ...utils.files import atomic_write
@@ -24,6 +24,7 @@ from ...utils.logging import console, get_logger
 from ...utils.structures.category import Category
 from ...utils.structures.results import Prediction
 from ...utils.video import read_video, video_info, write_video
+from .empty_results import EmptyResults
 from .predictor import Predictor
 from .result_memory import check_result_memory, largest_batch
 
@@ -41,13 +42,13 @@ class Summary:
         images: images predicted.
         frames: video frames predicted.
         skipped: files that could not be read, with the reason.
-        empty: task -> images and frames in which it found nothing.
+        empty: in which images and frames the tasks found nothing.
     """
 
     images: int = 0
     frames: int = 0
     skipped: list[str] = field(default_factory=list)
-    empty: Counter[str] = field(default_factory=Counter)
+    empty: EmptyResults = field(default_factory=EmptyResults)
 
 
 def predict_files(
@@ -95,11 +96,7 @@ def predict_files(
         work.writer.close()
     if work.summary.images + work.summary.frames == 0:
         raise DataError(f"none of the {len(inputs)} inputs could be read; the first: {work.summary.skipped[0]}")
-    for task in all_result_tasks():
-        if count := work.summary.empty[task.name]:
-            note = task.empty_note.format(empty=count, images=work.summary.images + work.summary.frames)
-            hint = predictor.model.empty_hints.get(task.name)
-            log.info("note: %s%s", note, f"; {hint}" if hint else "")
+    work.summary.empty.report(predictor.model.empty_hints)
     return work.summary
 
 
@@ -211,7 +208,7 @@ class _Work:
     ) -> None:
         """Writes the label files of an image; counts the tasks that found nothing in it."""
         self.writer.add(place, name, image_id, file_name, prediction)
-        self.summary.empty.update(task.name for task, result in results_of(prediction) if task.is_empty(result))
+        self.summary.empty.add(prediction)
 
     @contextmanager
     def _reading(self, file: InputFile) -> Iterator[None]:

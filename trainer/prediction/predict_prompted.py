@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -81,15 +82,18 @@ def predict_prompted(
         log.warning("no prompt for %d images, which are left out: %s", len(empty), ", ".join(empty[:3]))
     asked = [(file, objects) for file, objects in asked if objects]
     summary, writer = Summary(), PromptedWriter(output)
+    found = Counter[bool]()
     try:
         with progress(len(asked)) as advance:
             for file, objects in asked:
-                _image(predictor, file, objects, writer, summary, skip_corrupt)
+                found += _image(predictor, file, objects, writer, summary, skip_corrupt)
                 advance(1)
     finally:
         writer.close()
     if summary.images == 0:
         raise DataError(f"none of the {len(asked)} inputs could be read; the first: {summary.skipped[0]}")
+    if missed := found[False]:
+        log.warning("the mask of %d of %d objects is empty: nothing was found at their prompts", missed, found.total())
     return summary
 
 
@@ -100,7 +104,8 @@ def _image(
     writer: PromptedWriter,
     summary: Summary,
     skip_corrupt: bool,
-) -> None:
+) -> Counter[bool]:
+    """Segments the objects of one image and writes them; returns how many masks have pixels and how many have none."""
     try:
         image = predictor.read(file.path)
     except DataError as error:
@@ -108,7 +113,7 @@ def _image(
             raise DataError(f"{error} (--skip-corrupt leaves unreadable files out)") from error
         log.warning("skipped: %s", error)
         summary.skipped.append(f"{file.path}: {error}")
-        return
+        return Counter()
     session = InteractiveSession(predictor, image)
     for asked in objects:
         session.new_object()
@@ -122,6 +127,7 @@ def _image(
         writer.add_object(asked, found.rle, found.score)
     write_overlay(writer.folder / "overlay" / f"{file.name}.jpg", _overlay(image, objects, masks, session.scores))
     summary.images += 1
+    return Counter(bool(mask.any()) for mask in masks)
 
 
 def _overlay(

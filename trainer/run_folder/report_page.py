@@ -25,7 +25,7 @@ _log = get_logger(__name__)
 MAX_PICTURES = 12
 MAX_PICTURE_WIDTH = 1400
 LOG_LINES = 60
-_NOT_FIGURES = ("protocol", "metric_version")  # entries of metrics.json about how it was measured
+_NOT_FIGURES = ("protocol", "metric_version", "units")  # entries of metrics.json about how it was measured
 _PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
 
 
@@ -142,19 +142,33 @@ def _evaluation(folder: Path, kinds: Mapping[str, Figures], problems: list[str])
     _collect(metrics, "", {curve.entry for curve in curves}, scalars, tables)
     colors = [figures.error_colors for kind, figures in kinds.items() if kind in metrics and figures.error_colors]
     pictures, more = _pictures(folder / "pictures", problems)
-    unit = metrics.get("unit")
     return {
         "name": folder.name,
         "folder": str(folder),
         "headline": _headline(scalars, kinds),
         "charts": [chart for curve in curves if (chart := _curve_chart(curve, metrics))],
-        "unit": f"Unit: {unit}." if isinstance(unit, str) else "",
+        "unit": _units(metrics),
         "tables": tables,
         "figures": [(k.replace("/", " · "), _text(v)) for k, v in scalars.items()],
         "pictures": pictures,
         "more_pictures": more,
         "error_colors": list(colors[0].items()) if colors else [],
     }
+
+
+def _units(metrics: Mapping[str, Any]) -> str:
+    """Returns the unit of most figures, and which figures have another."""
+    if not isinstance(metrics.get("unit"), str):
+        return ""
+    others: dict[str, dict[str, None]] = {}
+    for unit, name in ((unit, name) for kind in _mappings(metrics.get("units")) for name, unit in kind.items()):
+        others.setdefault(str(unit), {})[name] = None
+    listed = "; ".join(f"{', '.join(names)}: {unit}" for unit, names in others.items())
+    return f"Unit: {metrics['unit']}{f', but for {listed}' if listed else ''}."
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [inner for inner in value.values() if isinstance(inner, Mapping)] if isinstance(value, Mapping) else []
 
 
 def _headline(scalars: Mapping[str, float | None], kinds: Mapping[str, Figures]) -> list[tuple[str, str]]:

@@ -43,6 +43,7 @@ def build_state(plan: Plan, device: torch.device, *, load: bool) -> tuple[TrainS
     state = None if file is None else read_state_dict(file)
     parts = load and (state is None or find_architecture(cfg.MODEL.NAME).lacks_parts(state.keys()))
     model = build_model(cfg, plan.categories, part_weights=parts)
+    model.set_vocabulary(plan.categories)  # says now, not in the first evaluation, which names are alike
     fixed, report = _load_weights(model, file, state)
     policy = model.train_policy()
     apply_policy(model, policy)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ....utils.array_cache import ArrayCache
 from ....utils.draws import Draws
 from ....utils.logging import get_logger
+from ....utils.same_names import READ_AS, list_names, names_read_the_same
 from ....utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 from .text_towers import TextEncoder, normalize
 from .tokenizer import Tokenizer, lengths
@@ -79,6 +80,24 @@ class ClassEmbeddings:
         self._means: dict[str, Tensor] = {}
         self._sentences: dict[str, EncodedText] = {}
         self._weights: Any = None
+        self._checked: set[tuple[str, ...]] = set()
+        self._alike: set[tuple[str, ...]] = set()
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Warns of class names that the tokenizer makes the same ids of, once per list of names."""
+        if tuple(names) in self._checked:
+            return
+        self._checked.add(tuple(names))
+        read_as = READ_AS if self.prompt == "templates" else (str,)
+        found = names_read_the_same(names, read_as, lambda texts: map(tuple, self.tokenizer(texts).tolist()))
+        for group in found:
+            if group not in self._alike:
+                log.warning(
+                    "the text encoder reads the categories %s as the same text: at most one of them is ever predicted; "
+                    "give each a name of its own (case, spaces and what is cut off at the end make no difference)",
+                    list_names(group),
+                )
+        self._alike.update(found)
 
     def training(self, names: Sequence[str], rng: Draws) -> Tensor:
         """Returns embeddings (K, P), float32, under one random template per name (draw "template")."""

@@ -18,7 +18,18 @@ def test_folder_is_searched_with_its_subfolders(folder):
     found = find_inputs([str(folder)])
     assert [f.name for f in found] == ["a", "b", "clip", "sub/000000000139", "sub/c.v2"]
     assert [f.is_video for f in found] == [False, False, True, False, False]
-    assert [f.image_id for f in found] == ["a", "b", "clip", 139, "sub/c.v2"]
+    assert [f.image_id for f in found] == ["a", "b", "clip", "sub/000000000139", "sub/c.v2"]
+
+
+def test_ids_are_of_one_type_and_none_twice(tmp_path):
+    files = [tmp_path / "x" / "000000000139.jpg", tmp_path / "x" / "7.png", tmp_path / "y" / "07.jpg"]
+    for file in files:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"")
+    assert [f.image_id for f in find_inputs([str(tmp_path / "x")])] == [139, 7]
+    assert [f.image_id for f in find_inputs([str(tmp_path)])] == ["x/000000000139", "x/7", "y/07"]
+    (tmp_path / "x" / "8.mp4").write_bytes(b"")
+    assert [f.image_id for f in find_inputs([str(tmp_path / "x")])] == ["000000000139", "7", "8"]
 
 
 def test_files_and_patterns_keep_the_order_and_come_once(folder):

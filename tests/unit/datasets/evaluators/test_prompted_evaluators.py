@@ -87,6 +87,8 @@ def test_the_written_overlaps_give_the_figures_again(tmp_path):
     scored = score_interactive(path)
     expected = evaluator.summarize()
     assert {k: scored[k] for k in expected if k != "counts"} == {k: v for k, v in expected.items() if k != "counts"}
+    assert scored["unit"] == "percent" and len(scored["units"]) == 9
+    assert [scored["units"][name] for name in ("noc@0.85", "nof@0.9", "counts")] == ["clicks", "objects", "numbers"]
     assert scored["counts"]["objects"] == 3 and scored["protocol"]["first_prompt"] == "Box"
 
 

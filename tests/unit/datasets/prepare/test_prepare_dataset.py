@@ -11,10 +11,12 @@ from PIL import Image
 from segfoundry.datasets.formats.panoptic import read_panoptic_png, segment_stats
 from segfoundry.datasets.formats.segmentation import decode_mask
 from segfoundry.datasets.prepare.color_masks import MaskRules
-from segfoundry.datasets.prepare.prepare_dataset import split_names
+from segfoundry.datasets.prepare.image_splits import split_names
+from segfoundry.datasets.records.list_items import list_items
+from segfoundry.datasets.records.record import read_record
 from segfoundry.utils.errors import DataError
 
-from ....support.data_sets import CUP, VOID, WALL, color_mask, prepare, write_raw
+from ....support.data_sets import CUP, TABLE, VOID, WALL, color_mask, prepare, write_raw
 
 
 @pytest.fixture
@@ -315,3 +317,38 @@ def test_sentences_for_names_of_other_machines(raw, tmp_path):
     ]
     own.write_text(json.dumps({"images": {"C:\\set\\images\\aa.jpg": entry}}))
     fails(raw, tmp_path, "it is an absolute path, did you mean", sentences=own)
+
+
+def test_folders_of_splits_are_never_mixed(tmp_path):
+    raw = write_raw(tmp_path / "raw", ("train/a", "train/b", "val/a", "val/c", "test/d"))
+    summary = prepare(raw, tmp_path / "out", aliases={"mine": "test"})
+    assert summary.images == {"train": 2, "val": 2, "test": 1}
+    record = read_record(summary.record)
+    for part, expected in (("train", ["train/a", "train/b"]), ("val", ["val/a", "val/c"]), ("test", ["test/d"])):
+        images = [item.image for item in list_items(record, record.splits[part])]
+        assert images == [tmp_path / "out" / part / "images" / f"{name}.jpg" for name in expected]
+
+
+def test_an_alias_of_no_split_is_refused(raw, tmp_path):
+    fails(raw, tmp_path, "--alias mine:test: the splits are train and val", aliases={"mine": "test"})
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_masks_of_class_numbers_are_recognised(raw, tmp_path, mode):
+    for name in "abcde":
+        colors = color_mask()
+        numbers = np.zeros(colors.shape[:2], np.uint8)
+        for number, color in enumerate((WALL, CUP), start=1):
+            numbers[(colors == color).all(axis=-1)] = number
+        Image.fromarray(numbers).convert(mode).save(raw / "masks" / f"{name}.png")
+    fails(raw, tmp_path, r"class numbers \(1, 2\) instead of colours.*name: wall, color: \[1, 1, 1\]")
+    table = TABLE.replace('"#787878"', "[1, 1, 1]").replace("[220, 20, 60]", "[2, 2, 2]")
+    (raw / "colors.yaml").write_text(table)
+    assert prepare(raw, tmp_path / "out").segments == {"wall": 5, "floor": 0, "cup": 10}
+
+
+def test_forgotten_grey_is_a_colour(raw, tmp_path):
+    mask = color_mask()
+    mask[2, 3] = (90, 90, 90)
+    Image.fromarray(mask).save(raw / "masks" / "b.png")
+    fails(raw, tmp_path, "Add them to the table")

@@ -263,7 +263,13 @@ PLANTED = {
     "semantic-value": lambda d: Image.fromarray(np.full((40, 60), 3, np.uint8)).save(d.semantic(0)),
     "semantic-differs": lambda d: Image.fromarray(np.full((40, 60), 1, np.uint8)).save(d.semantic(0)),
     "grounding-invalid": grounding,
+    "names-alike": lambda d: rename(d, "cup", "Wall"),
 }
+
+
+def rename(d, name, other):
+    path = d.folder / "set.yaml"
+    path.write_text(path.read_text().replace(f"name: {name}", f"name: {other}"))
 
 
 def reroot(d):

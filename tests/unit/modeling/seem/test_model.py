@@ -209,3 +209,15 @@ def test_padding_is_zero_after_normalising() -> None:
     assert found[0, :, 0, 0].tolist() == [20.0, 7.5, 4.0]
     assert found[0, :, 33:].abs().sum() == 0 and found[0, :, :, 20:].abs().sum() == 0
     assert normalizer.state_dict() == {}
+
+
+def test_a_vocabulary_of_names_alike_is_told_when_it_is_set_and_when_it_is_asked_for(caplog) -> None:
+    model = make()
+    model.set_vocabulary(categories("cup", "cat", "cups"))
+    assert not caplog.records
+    model.set_vocabulary(categories("Cup", "cup", "cat"))
+    model.eval()(
+        make_batch([(64, 64)]), request=Request(categories=categories("cat", "Dog", "dog"), tasks=["semantic"])
+    )
+    first, second = (record.getMessage() for record in caplog.records)
+    assert "'Cup' and 'cup'" in first and "'Dog' and 'dog'" in second

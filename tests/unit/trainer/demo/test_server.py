@@ -88,6 +88,8 @@ def test_click_undo_and_downloads(server):
     result = json.loads(body)
     assert [(a["object"], a["text"]) for a in result["annotations"]] == [(1, None), (2, "blue")]
     assert result["images"][0]["file_name"] == "my cup.png"
+    assert [(a["id"], a["image_id"], a["category_id"]) for a in result["annotations"]] == [(1, 1, 1), (2, 1, 2)]
+    assert result["categories"] == [{"id": 1, "name": "object"}, {"id": 2, "name": "blue"}]
     _, state = act(server, key, action="undo")
     assert len(state["objects"]) == 1
     assert len(act(server, key, action="reset")[1]["objects"]) == 0

@@ -179,3 +179,24 @@ def test_bad_input_is_one_clear_line(run, images, tmp_path, capsys, words, text)
     error = capsys.readouterr().err
     assert error.startswith("error: ") and text in error and "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_found_is_told_with_the_keys_that_decide(run, images, tmp_path, capsys):
+    words = [
+        "predict",
+        "--weights",
+        str(run),
+        "--input",
+        str(images),
+        "--output",
+        f"{tmp_path}/out",
+        "--tasks",
+        "panoptic",
+    ]
+    assert main([*words, "--overrides", f"{TEST}OBJECT_MASK_THRESHOLD", "1.0"]) == 0
+    told = capsys.readouterr()
+    assert "with no panoptic result in any of them" in told.out
+    assert "warning: no segment at all in 3 of 3 images" in told.err and f"{TEST}OBJECT_MASK_THRESHOLD" in told.err
+    assert main([*words, "--force"]) == 0
+    told = capsys.readouterr()
+    assert "no segment" not in told.err and "in any of them" not in told.out

@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from segfoundry.modeling.build_model import build_model
 from segfoundry.modeling.seem.config import tiny
 from segfoundry.trainer.cli.main import main
+from segfoundry.trainer.prediction.interactive_session import InteractiveSession
 from segfoundry.trainer.prediction.predictor import Predictor
 from segfoundry.trainer.run_folder.checkpoints import write_weights
 from segfoundry.utils.config.dump import dump
@@ -67,6 +69,31 @@ def test_masks_json_and_overlays(weights, images, tmp_path, capsys):
     session = Predictor.from_checkpoint(weights).interactive(images / "1.png")
     session.text("sky")
     assert session.objects[0].rle == found["annotations"][2]["segmentation"]
+
+
+def test_the_objects_are_a_coco_file_that_other_tools_read(weights, images, tmp_path):
+    out = tmp_path / "out"
+    assert predict(weights, images, out, "--text", "sky", "cup", "--point", "5,6") == 0
+    coco = COCO(out / "prompted.json")
+    assert {c["id"]: c["name"] for c in coco.loadCats(coco.getCatIds())} == {1: "object", 2: "sky", 3: "cup"}
+    assert sorted(coco.getAnnIds()) == [1, 2, 3, 4, 5, 6] and coco.getImgIds() == [1, 2]
+    (sky,) = coco.loadAnns(coco.getAnnIds(imgIds=2, catIds=2))
+    np.testing.assert_array_equal(coco.annToMask(sky) * 255, read_label(out / sky["mask"]))
+    convert = ["prepare", "--convert", "detection2panoptic", "--input", f"{out}/prompted.json", "--overlap", "order"]
+    assert main([*convert, "--output", f"{tmp_path}/panoptic.json", "--workers", "0"]) == 0
+    assert [c["name"] for c in json.loads((tmp_path / "panoptic.json").read_text())["categories"]] == [
+        "object",
+        "sky",
+        "cup",
+    ]
+
+
+def test_empty_masks_are_told(weights, images, tmp_path, capsys, monkeypatch):
+    assert predict(weights, images, tmp_path / "a", "--box", "2,3,20,30") == 0
+    assert "is empty" not in capsys.readouterr().err
+    monkeypatch.setattr(InteractiveSession, "masks", property(lambda self: np.zeros((2, 40, 64), bool)))
+    assert predict(weights, images, tmp_path / "b", "--text", "sky", "cup") == 0
+    assert "the mask of 4 of 4 objects is empty" in capsys.readouterr().err
 
 
 def test_a_file_of_prompts(weights, images, tmp_path, capsys):

@@ -49,6 +49,16 @@ def test_everything_is_inside_one_page(tmp_path):
     assert "line 51 is not JSON" in text
 
 
+def test_other_units_than_percent_are_told(tmp_path):
+    run = run_folder(tmp_path)
+    units = {"interactive": {"noc@0.5": "clicks", "noc@0.8": "clicks", "nof@0.5": "objects"}, "panoptic": {}}
+    figures = {"noc@0.5": 3.5, "noc@0.8": 7.5, "nof@0.5": 2}
+    content = {"unit": "percent", "units": units, "interactive": figures, "panoptic": {"PQ": 61.25}}
+    (run / "eval" / "scenes" / "metrics.json").write_text(json.dumps(content))
+    text = write_report(run).read_text()
+    assert "Unit: percent, but for noc@0.5, noc@0.8: clicks; nof@0.5: objects." in text and ">clicks<" not in text
+
+
 def test_undefined_figures_are_a_dash(tmp_path):
     text = write_report(run_folder(tmp_path)).read_text()
     assert re.search(r"<b>-</b><span>mIoU</span>", text)

@@ -181,3 +181,23 @@ def test_nothing_goes_to_disk_while_the_encoder_trains(tmp_path: Path) -> None:
     embeddings.training(NAMES, Draws(0, 0))
     embeddings.evaluation(NAMES)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "names", "expected"),
+    [
+        ("templates", ["Cup", "cup", "ball"], ["'Cup' and 'cup'"]),
+        ("templates", ["tree-merged", "tree", "ball"], ["'tree-merged' and 'tree'"]),
+        ("plain", ["tree-merged", "tree", "ball"], []),
+        ("templates", ["red " * 20 + "cup", "red " * 20 + "ball"], ["red cup' and 'red"]),
+        ("templates", ["cup", "cups"], []),
+    ],
+)
+def test_names_of_the_same_ids_are_told_once(prompt, names, expected, caplog) -> None:
+    caplog.set_level("WARNING", logger="segfoundry")
+    embeddings = make(prompt)
+    for _ in range(2):
+        embeddings.check_names(names)
+    embeddings.check_names([*names, "dog"])
+    found = [r.getMessage() for r in caplog.records if "same text" in r.getMessage()]
+    assert len(found) == len(expected) and all(part in text for part, text in zip(expected, found, strict=True))
