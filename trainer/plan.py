@@ -14,11 +14,13 @@ from ..datasets.records.list_items import list_items
 from ..datasets.records.record import Record
 from ..datasets.records.split import Split
 from ..datasets.stream.mixture import DataSet, TrainingData, has_categories, training_data, vocabulary_record
+from ..modeling.weights.weight_places import find_weights, weights_in_folder
 from ..utils.config.architectures import find_architecture
 from ..utils.config.resolved import Resolved, origin_is_user
 from ..utils.config.schema import value_at
 from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, DataError
+from ..utils.paths import nearest_path
 from ..utils.structures.category import Category
 
 _MASKS_LOOKED_AT = 8
@@ -118,12 +120,13 @@ def check_start(cfg: Shared, resume: str) -> str:
     if cfg.RESUME and resume == "auto":
         resume = cfg.RESUME_FROM
     if resume not in ("auto", "never") and not Path(resume).is_dir():
-        hint = "; for a weight file use WEIGHT True and RESUME False" if Path(resume).is_file() else ""
+        is_file = Path(resume).is_file()
+        hint = "; for a weight file use WEIGHT True and RESUME False" if is_file else nearest_path(resume)
         raise ConfigError(f"cannot resume from {resume}: expected a checkpoint or run folder{hint}")
     if cfg.WEIGHT:
-        from ..modeling.weights.weight_files import find_weights
-
-        find_weights(cfg.RESUME_FROM)
+        place = find_weights(cfg.RESUME_FROM)
+        if place.is_dir():
+            weights_in_folder(place)
     return resume
 
 

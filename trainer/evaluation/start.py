@@ -16,7 +16,8 @@ from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model
 from ...modeling.weights.load_state import LoadReport, load_state
 from ...modeling.weights.part_files import missing_parts
-from ...modeling.weights.weight_files import find_weights, read_state_dict
+from ...modeling.weights.weight_files import read_state_dict
+from ...modeling.weights.weight_places import find_weights
 from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import CheckpointError, ConfigError
@@ -45,8 +46,8 @@ def choose_weights(cfg: Shared, given: str | None, run: Path) -> Path:
         CheckpointError: the path holds none.
     """
     if given or (cfg.WEIGHT or cfg.RESUME) and cfg.RESUME_FROM:
-        path = Path(given or cfg.RESUME_FROM)
-        return run_weights(path) if path.is_dir() else find_weights(str(path))
+        path = find_weights(given or cfg.RESUME_FROM, "--weights" if given else "RESUME_FROM")
+        return run_weights(path) if path.is_dir() else path
     if RunFolder(run).holds_run():
         return run_weights(run)
     raise ConfigError(
