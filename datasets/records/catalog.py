@@ -68,8 +68,8 @@ def find_data_set(name: str) -> tuple[Record, str | None]:
             close = nearest_path(name) or close
         end = "" if close.endswith("?") else "."
         raise DataError(
-            f"no data set {name!r}{close}{end} Searched: {'; '.join(searched)}. Name a record file, such as the one that "
-            "`prepare` writes."
+            f"no data set {name!r}{close}{end} Searched: {'; '.join(searched)}. Name a record file, such as the one "
+            "that `prepare` writes."
         )
     record, alias_split = found
     return record, split or alias_split

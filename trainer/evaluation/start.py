@@ -28,7 +28,7 @@ from ..machine.environment import check_torch, seed_all
 from ..machine.launch import read_ranks
 from ..machine.precision import build_precision
 from ..machine.signals import StopSignals
-from ..plan import Plan, settle_classes
+from ..plan import Plan, settle_classes, unread_weights
 from ..run_folder.folder import RunFolder, run_weights
 from ..run_folder.report_page import refresh_report
 from ..weights.load_model import part_sources, read_weight_header
@@ -85,12 +85,15 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
     if weights and output is None and Path(weights).is_dir():
         run = Path(weights)
     path = choose_weights(cfg, weights, run)
+    unread = [] if weights else unread_weights(plan.resolved, f"{path} is measured")
     target = Path(output) if output else run / "eval"
     check_torch()
     ranks = read_ranks(port=cfg.PORT)
     setup_logging(quiet=not ranks.main)
     device = pick_device(cfg.DEVICE, ranks)
     with StopSignals("breaking the evaluation off after this batch") as stop, Processes(ranks, device) as processes:
+        for warning in unread:
+            log.warning("%s", warning)
         plan = _for_categories(plan, trained_categories(path))
         seed_all(cfg.SEED)
         model, report = _load(plan, path)

@@ -18,8 +18,8 @@ from ..plan import Plan
 from ..run_folder.checkpoints import restore
 from .build_callbacks import build_callbacks
 from .build_state import build_state
-from .loop import Loop, LoopSettings
 from .extend import extension_notice
+from .loop import Loop, LoopSettings
 from .lr_schedule import LrCourse, warmup_notice
 from .prepare_run import PreparedRun
 from .state import TrainState
@@ -68,11 +68,12 @@ def _say_what_changes(run: PreparedRun, state: TrainState) -> None:
     cfg, steps, done = run.plan.cfg, run.length.steps, state.counters.step
     assert run.steps_before is not None, "only a run that continues had another length"
     own = [group["schedule"] for group in state.optimizer.param_groups if group.get("schedule") is not None]
-    course = LrCourse(cfg.SOLVER, run.schedule_steps, cfg.GRADIENT_ACCUMULATE_STEP)
-    found = extension_notice(course, run.steps_before, steps, done, list(dict.fromkeys(own)))
+    found = extension_notice(
+        cfg.SOLVER, cfg.GRADIENT_ACCUMULATE_STEP, run.steps_before, steps, done, list(dict.fromkeys(own))
+    )
     if found is not None:
         text, jumps = found
-        log.log(logging.WARNING if jumps else logging.INFO, "note: %s", text)
+        log.log(logging.WARNING if jumps else logging.INFO, "%s", text)
     if done > steps:
         log.info("note: %d steps are done and %d asked for: nothing is trained, only evaluated", done, steps)
 

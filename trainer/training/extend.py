@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from ...utils.config.sections import Solver
 from ...utils.schedules import Schedule
 from .lr_schedule import LrCourse
+
+_LITTLE = 0.01  # of SOLVER.BASE_LR: a rate below changes little
 
 
 def schedule_steps(solver: Solver, steps: int, before: int | None) -> int:
@@ -22,45 +23,45 @@ def schedule_steps(solver: Solver, steps: int, before: int | None) -> int:
 
 
 def extension_notice(
-    course: LrCourse, before: int, steps: int, step: int, own: Sequence[Schedule] = ()
+    solver: Solver, accumulate: int, before: int, steps: int, done: int, own: Sequence[Schedule] = ()
 ) -> tuple[str, bool] | None:
     """Says what the learning rate does where a run continues with another length.
 
     Args:
-        course: the learning rate from here on.
+        solver: section SOLVER.
+        accumulate: GRADIENT_ACCUMULATE_STEP.
         before: length that the schedules were made for up to here.
         steps: length of the run.
-        step: optimizer steps done.
+        done: optimizer steps done.
         own: the schedules that parameters have of their own.
 
     Returns:
-        The notice, and whether the rate is another one than it would have been with the length before; None where the
+        The notice, and whether a rate jumps: is another one than it would be with the length before. None where the
         length is the same, or no step was done or is left.
     """
-    if before == steps or not 0 < step < steps:
+    if before == steps or not 0 < done < steps:
         return None
-    extend = course.solver.EXTEND
-    kept, anew = (dataclasses.replace(course, steps=length) for length in (before, steps))
-    base = course.solver.BASE_LR
-    rates, other_rates, jumps = [], [], False
-    for schedule in (None, *own):
-        name = course.solver.LR_SCHEDULER_NAME if schedule is None else schedule.name
-        last, stays, restarts = (
-            kept(step - 1, schedule=schedule),
-            kept(step, schedule=schedule),
-            anew(step, schedule=schedule),
-        )
-        chosen, other = (restarts, stays) if extend == "restart" else (stays, restarts)
-        rates.append(f"{name} {base * last:.3g} in step {step}, {base * chosen:.3g} in step {step + 1}")
-        other_rates.append(f"{base * other:.3g}")
-        jumps |= chosen != stays
+    kept, anew = (LrCourse(solver, length, accumulate) for length in (before, steps))
+    courses = {"restart": anew, "continue": kept}
     meaning = {
         "restart": f"the schedule is computed anew over {steps} steps",
-        "continue": f"the schedule of {before} steps goes on, and beyond its end its last rate stays",
+        "continue": f"the schedule of {before} steps goes on, and stays at its last rate beyond its end",
     }
-    instead = "continue" if extend == "restart" else "restart"
-    text = (
-        f"the length of the run is {steps} steps, and was {before}. SOLVER.EXTEND {extend}: {meaning[extend]}. Learning "
-        f"rate before multipliers: {'; '.join(rates)}. SOLVER.EXTEND {instead} would go on with {'; '.join(other_rates)}"
+    other = next(name for name in courses if name != solver.EXTEND)
+    chosen: list[Schedule | None] = [None, *own]
+    last, following, instead = (
+        [solver.BASE_LR * course(step, schedule=each) for each in chosen]
+        for course, step in ((kept, done - 1), (courses[solver.EXTEND], done), (courses[other], done))
     )
-    return text, jumps
+    names = [solver.LR_SCHEDULER_NAME, *(each.name for each in own)]
+    rates = [
+        f"{name} {a:.3g} in step {done}, {b:.3g} in the next" for name, a, b in zip(names, last, following, strict=True)
+    ]
+    text = (
+        f"the run was to have {before} steps and is to have {steps}. SOLVER.EXTEND {solver.EXTEND}: "
+        f"{meaning[solver.EXTEND]}. Learning rate before multipliers: {'; '.join(rates)}. With SOLVER.EXTEND {other}: "
+        f"{', '.join(f'{rate:.3g}' for rate in instead)}"
+    )
+    if max(following) < _LITTLE * solver.BASE_LR:
+        text += f"; below {_LITTLE:.0%} of SOLVER.BASE_LR {solver.BASE_LR:g} further steps change little"
+    return text, solver.EXTEND == "restart" and following != instead

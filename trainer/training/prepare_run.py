@@ -97,7 +97,9 @@ class PreparedRun:
 
     @property
     def schedule_steps(self) -> int:
-        """Length that the schedules are made for from here on."""
+        """Length that the schedules are made for from here on, or were up to here where no step is left."""
+        if self.checkpoint is not None and self.checkpoint.step >= self.length.steps and self.steps_before:
+            return self.steps_before
         return schedule_steps(self.plan.cfg.SOLVER, self.length.steps, self.steps_before)
 
     @property
@@ -113,13 +115,12 @@ class PreparedRun:
         solver, done, asked = self.plan.cfg.SOLVER, self.checkpoint.step, self.length.steps
         key = "SOLVER.MAX_ITERS" if solver.MAX_ITERS > 0 else "SOLVER.MAX_NUM_EPOCHS"
         value = solver.MAX_ITERS if solver.MAX_ITERS > 0 else solver.MAX_NUM_EPOCHS
-        rest = f"raise {key} (now {value}) to go on"
         if done == asked:
-            return f"{self.folder.path} is finished ({done} steps); {rest}"
+            return f"{self.folder.path} is finished ({done} steps); raise {key} (now {value}) to go on"
+        epochs = done / self.length.per_epoch
         return (
-            f"{self.folder.path} is finished: {done} steps ({done / self.length.per_epoch:.2f} epochs) are done, more than "
-            f"the {asked} that {key} {value} asks for, and none is taken back; {rest}, or choose another EXP_NAME for a "
-            "shorter run"
+            f"{self.folder.path} is finished: {done} steps ({epochs:.2f} epochs) are done, more than the {asked} of "
+            f"{key} {value}, and none is taken back; raise it beyond them to go on, or choose another EXP_NAME for a shorter run"
         )
 
     @property
@@ -149,6 +150,8 @@ def prepared(plan: Plan, resume: str, processes: Processes) -> Iterator[Prepared
     ranks = processes.ranks
     try:
         log.info("%s: process %d of %d on %s", ranks.source, ranks.rank, ranks.world, processes.device)
+        for warning in plan.warnings if checkpoint is None else ():
+            log.warning("%s", warning)
         for notice in plan.notices:
             log.info("note: %s", notice)
         length = run_length(plan)
