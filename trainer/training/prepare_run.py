@@ -120,7 +120,8 @@ class PreparedRun:
         epochs = done / self.length.per_epoch
         return (
             f"{self.folder.path} is finished: {done} steps ({epochs:.2f} epochs) are done, more than the {asked} of "
-            f"{key} {value}, and none is taken back; raise it beyond them to go on, or choose another EXP_NAME for a shorter run"
+            f"{key} {value}, and none is taken back; raise it beyond them to go on, or choose another EXP_NAME for a "
+            "shorter run"
         )
 
     @property
