@@ -19,6 +19,7 @@ CALLS = [
     *([verb, "--weights", "rnus/kitchen", *more] for verb, more in VERBS.items()),
     *([verb, "--weights", "runs", *more] for verb, more in VERBS.items()),
     ["evaluate", "--conf_files", "seem.yaml", "--weights", "runs/kitchn"],
+    ["evaluate", "--conf_files", "seem.yaml", "--overrides", "WEIGHT", "True", "RESUME_FROM", "rnus/kitchen"],
     ["predict", "--weights", "runs/kitchen", "--input", "phto.png", "--output", "out"],
     [
         "predict",
@@ -44,6 +45,7 @@ ANSWERS = [
     *["did you mean 'runs/kitchen'?"] * len(VERBS),
     *["runs holds no weights"] * len(VERBS),
     "--weights runs/kitchn: no such file or folder, did you mean 'kitchen'?",
+    "no weights at 'rnus/kitchen', did you mean 'runs/kitchen'?",
     "--input phto.png: no such file or folder, did you mean 'photo.png'?",
     "--prompts runs/kitchn/clicks.json: no such file; the nearest that is there is 'runs/kitchen'",
     "did you mean 'runs/kitchen/config.yaml'?",

@@ -162,15 +162,19 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_weights(path: str) -> None:
-    """Refuses ``--weights`` that lead to no weights, before anything heavy is loaded.
+def check_weights(path: str, key: str = "--weights") -> None:
+    """Refuses a path that leads to no weights, before anything heavy is loaded.
+
+    Args:
+        path: file or folder, as the user wrote it.
+        key: option or key that names it, for messages.
 
     Raises:
         CheckpointError: nothing is there, or a folder without weights.
     """
     from ...modeling.weights.weight_places import find_weights, weights_in_folder
 
-    found = find_weights(path, "--weights")
+    found = find_weights(path, key)
     if found.is_dir():
         weights_in_folder(found)
 

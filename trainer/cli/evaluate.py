@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
             )
         args.conf_files = files = [*([] if carried is None else [str(carried)]), *files]
         plan = plan_evaluation(resolve(args))
+    if not args.weights and plan.cfg.RESUME_FROM and (plan.cfg.WEIGHT or plan.cfg.RESUME):
+        check_weights(plan.cfg.RESUME_FROM, "RESUME_FROM")
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from ..evaluation.start import evaluate_plan
