@@ -4,7 +4,7 @@ import itertools
 import os
 from pathlib import Path
 
-from .errors import did_you_mean, nearest
+from .errors import nearest
 
 _NAMES_LOOKED_AT = 10_000  # of a folder, for the name nearest to a mistyped one
 
@@ -32,7 +32,8 @@ def nearest_path(text: str | os.PathLike[str]) -> str:
     if not os.path.isdir(there):
         return f"; {there} is a file, no folder"
     if len(missing) == 1:
-        return did_you_mean(path.name, _names(there))
+        close = _alike(path.name, there)
+        return f", did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
     found = _most_alike(there, missing)
     if found == there:
         return f"; {there.absolute() if there == Path() else there} holds no {missing[0]!r} and nothing alike"
@@ -45,9 +46,18 @@ def _most_alike(folder: Path, names: tuple[str, ...]) -> Path:
     if not names or not os.path.isdir(folder):
         return folder
     name, rest = names[0], names[1:]
-    alike = [name] if os.path.exists(folder / name) else nearest(name, _names(folder))
+    alike = [name] if os.path.exists(folder / name) else _alike(name, folder)
     ends = [_most_alike(folder / each, rest) for each in alike]
     return max(ends, key=lambda end: len(end.parts), default=folder)
+
+
+def _alike(name: str, folder: Path) -> list[str]:
+    """Returns the names of a folder most like one; a suffix that two have in common makes them no more alike."""
+    stem, suffix = os.path.splitext(name)
+    names = _names(folder)
+    same = {os.path.splitext(each)[0]: each for each in names if suffix and each.endswith(suffix)}
+    others = [each for each in names if each not in same.values()]
+    return [same[close] for close in nearest(stem, same)] or nearest(name, others)
 
 
 def _names(folder: Path) -> list[str]:
