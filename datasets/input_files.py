@@ -10,7 +10,7 @@ from pathlib import Path
 from ..utils.errors import DataError
 from ..utils.image_io import IMAGE_SUFFIXES
 from ..utils.logging import get_logger
-from ..utils.paths import user_path
+from ..utils.paths import nearest_path, user_path
 from ..utils.video import VIDEO_SUFFIXES
 
 _WILDCARDS = "*?["
@@ -79,7 +79,7 @@ def _expand(pattern: str) -> Iterator[InputFile]:
             raise DataError(f"--input {pattern}: the pattern matches no image or video{_others(matches)}")
         yield from (_file(file, file.parent) for file in files)
     else:
-        raise DataError(f"--input {pattern}: no such file or folder")
+        raise DataError(f"--input {pattern}: no such file or folder{nearest_path(path)}")
 
 
 def _folder(folder: Path) -> Iterator[InputFile]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..datasets.formats.foreground import read_foreground
@@ -14,11 +15,13 @@ from ..datasets.records.list_items import list_items
 from ..datasets.records.record import Record
 from ..datasets.records.split import Split
 from ..datasets.stream.mixture import DataSet, TrainingData, has_categories, training_data, vocabulary_record
+from ..modeling.weights.weight_places import find_weights, weights_in_folder
 from ..utils.config.architectures import find_architecture
 from ..utils.config.resolved import Resolved, origin_is_user
 from ..utils.config.schema import value_at
 from ..utils.config.sections import Shared
 from ..utils.errors import ConfigError, DataError
+from ..utils.paths import nearest_path
 from ..utils.structures.category import Category
 
 _MASKS_LOOKED_AT = 8
@@ -35,6 +38,7 @@ class Plan:
         notices: sentences for the user.
         data: the images of the training sets and which of them an epoch shows; None when only an evaluation is planned.
         test_items: the images of each evaluation set.
+        warnings: sentences about a run that starts, which the user must not miss.
     """
 
     resolved: Resolved
@@ -43,6 +47,7 @@ class Plan:
     notices: list[str]
     data: TrainingData | None
     test_items: list[list[ImageItem]]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def cfg(self) -> Shared:
@@ -71,12 +76,16 @@ def plan_training(resolved: Resolved) -> Plan:
     cfg: Shared = resolved.typed
     pipeline = find_pipeline(cfg)
     own = pipeline.own_data()
-    train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN] + own.train
+    with _whose_value(resolved, "DATASETS.TRAIN"):
+        train = [find_record(name, "train") for name in cfg.DATASETS.TRAIN] + own.train
     if not train:
         raise _nothing_named("DATASETS.TRAIN", pipeline.train_key)
-    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + own.test
-    listed = [_require_images(record, split) for record, split in train]
-    test_items = [_require_images(record, split) for record, split in test]
+    with _whose_value(resolved, "DATASETS.TEST", ", or [] to train without evaluation"):
+        test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + own.test
+    with _whose_value(resolved, "DATASETS.TRAIN"):
+        listed = [_require_images(record, split) for record, split in train]
+    with _whose_value(resolved, "DATASETS.TEST", ", or [] to train without evaluation"):
+        test_items = [_require_images(record, split) for record, split in test]
     _same_categories([record for record, split in train if has_categories(split)])
     # wrong keys are answered before anything is built
     data = training_data(cfg, train, listed, pipeline.train_key.name if pipeline.train_key else "")
@@ -88,7 +97,8 @@ def plan_training(resolved: Resolved) -> Plan:
     if not test:
         keys = _keys("DATASETS.TEST", pipeline.test_key)
         notices.append(f"{keys} empty: nothing is evaluated; the last weights stand for the best ones")
-    return Plan(resolved, train, test, notices, data, test_items)
+    warnings = unread_weights(resolved, "unless another key names weights, training starts from RANDOM WEIGHTS")
+    return Plan(resolved, train, test, notices, data, test_items, warnings)
 
 
 def plan_evaluation(resolved: Resolved) -> Plan:
@@ -100,10 +110,44 @@ def plan_evaluation(resolved: Resolved) -> Plan:
     """
     cfg: Shared = resolved.typed
     pipeline = find_pipeline(cfg)
-    test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + pipeline.own_data().test
+    with _whose_value(resolved, "DATASETS.TEST"):
+        test = [find_record(name, "val") for name in cfg.DATASETS.TEST] + pipeline.own_data().test
     if not test:
         raise _nothing_named("DATASETS.TEST", pipeline.test_key)
-    return Plan(resolved, [], test, [], None, [_require_images(record, split) for record, split in test])
+    with _whose_value(resolved, "DATASETS.TEST"):
+        test_items = [_require_images(record, split) for record, split in test]
+    return Plan(resolved, [], test, [], None, test_items)
+
+
+def unread_weights(resolved: Resolved, instead: str) -> list[str]:
+    """Returns a warning where the user names a weight file that nothing reads, as WEIGHT True is missing beside it.
+
+    Args:
+        resolved: the configuration.
+        instead: what happens without the file, as a sentence without its full stop.
+    """
+    cfg: Shared = resolved.typed
+    if not cfg.RESUME_FROM or cfg.WEIGHT or cfg.RESUME or not origin_is_user(resolved, "RESUME_FROM"):
+        return []
+    return [
+        f"RESUME_FROM {cfg.RESUME_FROM} ({resolved.origins['RESUME_FROM']}) is NOT READ, because WEIGHT is False: "
+        f"{instead}. WEIGHT True loads the file; RESUME True continues the run in that folder"
+    ]
+
+
+@contextmanager
+def _whose_value(resolved: Resolved, key: str, otherwise: str = "") -> Iterator[None]:
+    """Completes an error about data that the user did not name: its key is still as a configuration file has it."""
+    try:
+        yield
+    except DataError as error:
+        names = value_at(resolved.typed, key)
+        if not names or origin_is_user(resolved, key):
+            raise
+        raise DataError(
+            f"{error}\n{key} is still [{', '.join(names)}] of {resolved.origins[key]}; name your own data set, e.g. "
+            f"--overrides {key} '[my.yaml]'{otherwise}, or put that one there"
+        ) from error
 
 
 def check_start(cfg: Shared, resume: str) -> str:
@@ -118,12 +162,13 @@ def check_start(cfg: Shared, resume: str) -> str:
     if cfg.RESUME and resume == "auto":
         resume = cfg.RESUME_FROM
     if resume not in ("auto", "never") and not Path(resume).is_dir():
-        hint = "; for a weight file use WEIGHT True and RESUME False" if Path(resume).is_file() else ""
+        is_file = Path(resume).is_file()
+        hint = "; for a weight file use WEIGHT True and RESUME False" if is_file else nearest_path(resume)
         raise ConfigError(f"cannot resume from {resume}: expected a checkpoint or run folder{hint}")
     if cfg.WEIGHT:
-        from ..modeling.weights.weight_files import find_weights
-
-        find_weights(cfg.RESUME_FROM)
+        place = find_weights(cfg.RESUME_FROM)
+        if place.is_dir():
+            weights_in_folder(place)
     return resume
 
 

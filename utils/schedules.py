@@ -21,8 +21,8 @@ class Moment:
     """A step of a run.
 
     Attributes:
-        step: number of the optimizer step, 0..max_steps-1.
-        max_steps: length of the run.
+        step: number of the optimizer step, 0..max_steps-1; for an endless schedule perhaps more.
+        max_steps: length that the schedule is made for: that of the run, unless SOLVER.EXTEND continues a shorter one.
         accumulate: GRADIENT_ACCUMULATE_STEP, for schedules that count micro-batches.
     """
 
@@ -44,17 +44,22 @@ class Schedule:
         factor: see :data:`Factor`.
         warm_up: section SOLVER and the optimizer steps of a run with the batches that make a step -> how much of
             SOLVER.WARMUP_ITERS such a run goes through; None: the schedule has no such warm-up.
+        endless: its course goes on beyond ``max_steps``. Where a run is made longer by SOLVER.EXTEND continue, any
+            other one keeps the rate of its last step.
     """
 
     name: str
     factor: Factor
     warm_up: Callable[[Solver, int, int], int] | None = None
+    endless: bool = False
 
 
 SCHEDULES: Registry[Schedule] = Registry("schedule")
 
 
-def schedule(name: str, warm_up: Callable[[Solver, int, int], int] | None = None) -> Callable[[Factor], Factor]:
+def schedule(
+    name: str, warm_up: Callable[[Solver, int, int], int] | None = None, *, endless: bool = False
+) -> Callable[[Factor], Factor]:
     """Returns a decorator that files a function of section and step as a schedule; see :class:`Schedule`.
 
     Raises:
@@ -62,7 +67,7 @@ def schedule(name: str, warm_up: Callable[[Solver, int, int], int] | None = None
     """
 
     def add(factor: Factor) -> Factor:
-        SCHEDULES.register(name)(Schedule(name, factor, warm_up))
+        SCHEDULES.register(name)(Schedule(name, factor, warm_up, endless))
         return factor
 
     return add
@@ -78,13 +83,13 @@ def in_batches(solver: Solver, steps: int, accumulate: int) -> int:
     return steps * (accumulate if solver.COUNT_MICRO_ITERS else 1)
 
 
-@schedule("constant", in_steps)
+@schedule("constant", in_steps, endless=True)
 def constant(solver: Solver, at: Moment) -> float:
     """Returns 1 after the warm-up."""
     return warm_up_factor(solver, at.step)
 
 
-@schedule("WarmupMultiStepLR", in_steps)
+@schedule("WarmupMultiStepLR", in_steps, endless=True)
 def multi_step(solver: Solver, at: Moment) -> float:
     """Returns GAMMA^k after k of the steps in STEPS."""
     drops = sum(at.step >= milestone for milestone in milestones(solver, at.max_steps))
@@ -106,7 +111,7 @@ def poly(solver: Solver, at: Moment) -> float:
     return warm_up_factor(solver, at.step) * _to_end(solver, left**solver.POLY_POWER)
 
 
-@schedule("WarmupStepExp", in_batches)
+@schedule("WarmupStepExp", in_batches, endless=True)
 def step_exponential(solver: Solver, at: Moment) -> float:
     """Returns iteration / WARMUP_ITERS in the warm-up, then GAMMA^k after each k intervals; iterations count from 1."""
     iteration = in_batches(solver, at.step + 1, at.accumulate)

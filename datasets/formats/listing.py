@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ...utils.errors import DataError
 from ...utils.image_io import IMAGE_SUFFIXES
+from ...utils.paths import nearest_path
 from .foreign_names import KnownNames
 from .label_maps import MATLAB_SUFFIX
 
@@ -55,7 +56,7 @@ def list_images(folder: Path, suffixes: Collection[str] = IMAGE_SUFFIXES) -> lis
         DataError: no such folder.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder" + (" (it is a file)" if folder.exists() else ""))
+        raise DataError(f"{folder}: no such folder{' (it is a file)' if folder.exists() else nearest_path(folder)}")
     found = []
     above = {str(folder): frozenset([os.path.realpath(folder)])}
     for base, folders, files in os.walk(folder, followlinks=True):

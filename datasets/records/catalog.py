@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ...utils.errors import DataError, did_you_mean
-from ...utils.paths import product_root, user_path
+from ...utils.paths import nearest_path, product_root, user_path
 from .from_detectron2 import detectron2_installed, find_registered
 from .record import Record, read_record
 from .split import Split
@@ -64,8 +64,11 @@ def find_data_set(name: str) -> tuple[Record, str | None]:
         found = _from_detectron2(name, searched)
     if found is None:
         close = did_you_mean(name, [*builtin_names(), *_environment_names()])
+        if user_path(name).parent != Path() or name.endswith((".yaml", ".yml")):
+            close = nearest_path(name) or close
+        end = "" if close.endswith("?") else "."
         raise DataError(
-            f"no data set {name!r}{close or '.'} Searched: {'; '.join(searched)}. Name a record file, such as the one "
+            f"no data set {name!r}{close}{end} Searched: {'; '.join(searched)}. Name a record file, such as the one "
             "that `prepare` writes."
         )
     record, alias_split = found

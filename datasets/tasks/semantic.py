@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...utils.errors import UserError
 from .base import Deciding, Option, PredictedImage, ResultTask, ResultWriter, ScoreCommand, category_region
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
     import numpy as np
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 
 def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    if args.num_classes is not None and not 1 <= args.num_classes <= 255:
-        raise UserError(f"--num_classes is {args.num_classes}, expected 1..255")
     from ...utils.structures.category import Category
     from ..evaluators.semantic import semantic_table
     from ..records.catalog import find_record
@@ -46,6 +43,13 @@ def _score(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return result, semantic_table(result, "0..1")
 
 
+def _class_count(text: str) -> int:
+    """Reads ``--num_classes``."""
+    if not text.isdecimal() or not 1 <= int(text) <= 255:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected 1..255")
+    return int(text)
+
+
 _SCORE = ScoreCommand(
     name="semantic",
     run=_score,
@@ -54,7 +58,7 @@ _SCORE = ScoreCommand(
         Option("pred_folder"),
         Option("pred_json", "COCO list of results"),
         Option("record", "record with the categories", {"metavar": "NAME"}),
-        Option("num_classes", "number of categories, without a record", {"type": int, "metavar": "N"}),
+        Option("num_classes", "number of categories, without a record", {"type": _class_count, "metavar": "N"}),
         Option("ignore_value", "ground-truth value left out (default 255)", {"type": int, "metavar": "V"}),
         Option("boundary", "also the boundary IoU", {"action": "store_true"}),
     ),

@@ -125,6 +125,17 @@ class SeemArchitecture(Architecture[SeemConfig]):
         """Returns the file below ``configs`` that describes a published weight file of SEEM, or None."""
         return shipped_config(shapes, file_name)
 
+    def training_notices(self, cfg: SeemConfig) -> list[str]:
+        """Returns what there is to say about weights of the backbone that nothing reads."""
+        backbone = cfg.MODEL.BACKBONE
+        whole = cfg.RESUME_FROM and (cfg.WEIGHT or cfg.RESUME)
+        if not backbone.PRETRAINED or backbone.LOAD_PRETRAINED or whole:
+            return []
+        return [
+            f"MODEL.BACKBONE.PRETRAINED {backbone.PRETRAINED} is not read, because MODEL.BACKBONE.LOAD_PRETRAINED is "
+            "False: the backbone starts from random weights"
+        ]
+
     def untrained_prompts(self, cfg: SeemConfig) -> dict[str, str]:
         """Prompts whose training task is off."""
         decoder, found = cfg.MODEL.DECODER, {}

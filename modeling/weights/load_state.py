@@ -1,6 +1,6 @@
 """Loads weights into a network, by name and shape, and says what happened.
 
-:mod:`segfoundry.modeling.weights.weight_files` finds and reads the file.
+:mod:`segfoundry.modeling.weights.weight_files` reads the file.
 """
 
 from __future__ import annotations

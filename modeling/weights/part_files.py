@@ -13,7 +13,8 @@ from ...utils.files import sha256
 from ..base import MetaArch, PartFile
 from ..finetune import tensor_kinds
 from .load_state import SHOWN, own_names
-from .weight_files import read_state_dict, weights_in_folder
+from .weight_files import read_state_dict
+from .weight_places import weights_in_folder
 
 Sources = Mapping[str, Mapping[str, str]]
 """Prefix of parameter names -> ``file`` and ``sha256``, as meta.json and the header of a weight file hold it."""

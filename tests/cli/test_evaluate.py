@@ -75,6 +75,16 @@ def test_switched_off_parts_are_left_out_and_nothing_left_is_an_error(trained, t
     assert "nothing to evaluate on 'tiny'" in capsys.readouterr().err
 
 
+def test_a_weight_file_that_is_not_measured_is_said(trained, tmp_path, capsys):
+    folder, config = trained
+    words = ["evaluate", "--conf_files", str(config), "--output", str(tmp_path), "--overrides", "RESUME_FROM", "a.pt"]
+    assert main(words) == 0
+    text = capsys.readouterr().err
+    assert (
+        "warning: RESUME_FROM a.pt (--overrides) is NOT READ" in text and f"{folder / 'runs' / 'seem'}/weights" in text
+    )
+
+
 def test_no_weights_names_the_keys(trained, capsys):
     _, config = trained
     assert main(["evaluate", "--conf_files", str(config), "--overrides", "EXP_NAME", "nothing"]) == 2

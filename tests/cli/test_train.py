@@ -57,6 +57,15 @@ def test_a_run_leaves_everything_and_a_second_start_says_that_it_is_finished(con
 
     assert train(config, "--overrides", "SOLVER.MAX_ITERS", "6") == 0
     assert sorted(records(folder, "train")) == [1, 2, 3, 4, 5, 6]
+    assert "was to have 4 steps and is to have 6. SOLVER.EXTEND restart" in capsys.readouterr().err
+
+    assert train(config, "--overrides", "SOLVER.MAX_ITERS", "5") == 0
+    assert "6 steps (2.00 epochs) are done, more than the 5 of SOLVER.MAX_ITERS 5" in capsys.readouterr().err
+
+    assert train(config, "--overrides", "SOLVER.MAX_ITERS", "8", "SOLVER.EXTEND", "continue") == 0
+    assert "SOLVER.EXTEND continue: the schedule of 6 steps goes on" in capsys.readouterr().err
+    rates = {step: record["lr"] for step, record in records(folder, "train").items()}
+    assert rates[4] < rates[5] and rates[6] == rates[7] == rates[8]
 
     assert train(config, "--overrides", "SOLVER.BASE_LR", "0.5") == 2
     assert "SOLVER.BASE_LR: there 0.001, now 0.5" in capsys.readouterr().err
@@ -65,14 +74,17 @@ def test_a_run_leaves_everything_and_a_second_start_says_that_it_is_finished(con
 
 
 def test_the_saved_configuration_continues_the_same_run(config, tmp_path, capsys):
-    assert train(config) == 0
+    unread = "warning: RESUME_FROM none.pt (--overrides) is NOT READ, because WEIGHT is False"
+    assert train(config, "--overrides", "RESUME_FROM", "none.pt") == 0
+    assert unread in capsys.readouterr().err
     assert train(tmp_path / "runs" / "seem" / "config.yaml") == 0
-    assert "is finished" in capsys.readouterr().err
+    text = capsys.readouterr().err
+    assert "is finished" in text and unread not in text
     assert os.listdir(tmp_path / "runs") == ["seem"]
 
 
 def test_dry_run_reports_and_writes_nothing(config, tmp_path, capsys):
-    assert train(config, "--dry-run") == 0
+    assert train(config, "--dry-run", "--overrides", "RESUME_FROM", "none.pt") == 0
     text = capsys.readouterr().err
     for part in (
         "learning rate",
@@ -80,6 +92,7 @@ def test_dry_run_reports_and_writes_nothing(config, tmp_path, capsys):
         "estimated memory",
         "estimated time",
         "nothing was written",
+        "warning: RESUME_FROM none.pt (--overrides) is NOT READ",
     ):
         assert part in text
     assert not (tmp_path / "runs").exists()

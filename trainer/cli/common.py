@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...utils.errors import UserError, did_you_mean
+from ...utils.paths import nearest_path, user_path
 from ...utils.version import __version__
 
 if TYPE_CHECKING:
@@ -159,6 +160,38 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="run folder, checkpoint folder, or weight file (.safetensors, .pt, .pth)",
     )
+
+
+def check_weights(path: str, key: str = "--weights") -> None:
+    """Refuses a path that leads to no weights, before anything heavy is loaded.
+
+    Args:
+        path: file or folder, as the user wrote it.
+        key: option or key that names it, for messages.
+
+    Raises:
+        CheckpointError: nothing is there, or a folder without weights.
+    """
+    from ...modeling.weights.weight_places import find_weights, weights_in_folder
+
+    found = find_weights(path, key)
+    if found.is_dir():
+        weights_in_folder(found)
+
+
+def check_there(option: str, path: str, kind: str = "file") -> None:
+    """Refuses a path that leads nowhere, before anything heavy is loaded.
+
+    Args:
+        option: option that names the path, for the message.
+        path: as the user wrote it.
+        kind: what is expected, "file" or "folder"; another kind of thing there is left to who reads it.
+
+    Raises:
+        UsageError: nothing is there; names what is most like it.
+    """
+    if not os.path.exists(user_path(path)):
+        raise UsageError(f"{option} {path}: no such {kind}{nearest_path(path)}")
 
 
 def add_config_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .common import UsageError, add_config_arguments, is_first_process
+from .common import UsageError, add_config_arguments, check_weights, is_first_process
 
 HELP = "Rewrite weights of any kind as one .safetensors file with configuration and names, or in another layout."
 EXAMPLES = """
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("convert runs in one process; start it without a launcher")
     if args.to != "segfoundry" and (args.classes or args.record):
         raise UsageError(f"a file --to {args.to} holds no names: leave out --classes and --record")
+    check_weights(args.weights)
 
     from ..weights.convert_weights import check_target, convert_weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
+from .common import UsageError, add_config_arguments, add_weights_argument, check_weights, is_first_process
 
 HELP = (
     "Serve a page on this machine: load an image, click, draw or type, see masks at once, download them. "
@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--images {args.images}: expected 1 or more")
     if not is_first_process():
         raise UsageError("demo runs in one process; start it without a launcher")
+    check_weights(args.weights)
     from ...utils.logging import setup_logging
     from ..machine.environment import check_torch
     from ..prediction.predictor import load_predictor

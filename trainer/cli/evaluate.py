@@ -41,19 +41,21 @@ def run(args: argparse.Namespace) -> int:
     from ...utils.errors import ConfigError
     from ..machine.launch import launch_local, launched, process_count
     from ..plan import plan_evaluation
-    from .common import resolve
+    from .common import check_weights, resolve
 
+    if args.weights:
+        check_weights(args.weights)
     files = list(args.conf_files or [])
     complete = names_model(files)  # else they are other data for what the weights carry
     with _carried_config(None if complete else args.weights) as carried:
         if not files and carried is None:
-            if args.weights and not Path(args.weights).exists():
-                raise ConfigError(f"--weights {args.weights}: no such file or run folder")
             raise ConfigError(
                 "no configuration: give --conf_files, or --weights with a run folder or a file that holds one"
             )
         args.conf_files = files = [*([] if carried is None else [str(carried)]), *files]
         plan = plan_evaluation(resolve(args))
+    if not args.weights and plan.cfg.RESUME_FROM and (plan.cfg.WEIGHT or plan.cfg.RESUME):
+        check_weights(plan.cfg.RESUME_FROM, "RESUME_FROM")
     if args.num_gpus is not None and not launched():
         return launch_local(process_count(args.num_gpus), sys.argv[1:])
     from ..evaluation.start import evaluate_plan

@@ -9,6 +9,7 @@ from .common import (
     UsageError,
     add_config_arguments,
     add_weights_argument,
+    check_weights,
     count_option,
     is_first_process,
 )
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("export runs in one process; start it without a launcher")
     if args.output.exists() and not (args.force and args.output.is_file()):
         raise UsageError(f"--output {args.output} exists; name another file, or add --force to replace it")
+    check_weights(args.weights)
 
     from ...utils.files import human_size
     from ...utils.logging import setup_logging

@@ -17,6 +17,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from ...utils.errors import UserError, did_you_mean
+from ...utils.paths import nearest_path
 from ...utils.version import __version__
 from .common import UsageError, VerbParser
 
@@ -163,4 +164,5 @@ def _disk_text(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{where}no space left; free some, or let SAVE_DIR or --output point to another disk"
-    return f"{where}{error.strerror}"
+    near = nearest_path(os.fsdecode(error.filename)) if error.errno == errno.ENOENT and where else ""
+    return f"{where}{error.strerror}{near}"

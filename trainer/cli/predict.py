@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...datasets.tasks.registry import all_result_tasks
-from .common import UsageError, add_config_arguments, add_weights_argument, is_first_process
+from .common import (
+    UsageError,
+    add_config_arguments,
+    add_weights_argument,
+    check_there,
+    check_weights,
+    is_first_process,
+)
 
 if TYPE_CHECKING:
     from ...datasets.input_files import InputFile
@@ -85,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--batch {args.batch}: expected 1 or more")
     if not is_first_process():
         raise UsageError("predict runs in one process; start it without a launcher")
+    check_weights(args.weights)
     inputs = find_inputs(args.input)
     if args.output.is_dir() and any(args.output.iterdir()) and not args.force:
         raise UsageError(
@@ -156,6 +164,7 @@ def _objects(args: argparse.Namespace, inputs: Sequence[InputFile]) -> ObjectsOf
     named += [ObjectToSegment(text=text) for text in args.text or ()]
     if not args.prompts:
         return lambda path: named
+    check_there("--prompts", args.prompts)
     found = read_prompt_file(args.prompts).fitted_to([file.path for file in inputs], args.prompts)
     return lambda path: (*named, *found.objects(path))
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace, command: ScoreCommand) -> None:
     """Refuses options that are missing, or that the task does not read."""
-    from .common import UsageError, check_result_file
+    from .common import UsageError, check_result_file, check_there
 
     missing = list(_missing(args, command))
     if missing:
@@ -93,6 +93,9 @@ def _check(args: argparse.Namespace, command: ScoreCommand) -> None:
         raise UsageError(f"score {args.task} does not read --{surplus[0]}")
     if args.workers < 1:
         raise UsageError(f"--workers is {args.workers}, expected at least 1")
+    for name, (metavar, _) in _FILES.items():
+        if getattr(args, name) is not None:
+            check_there(f"--{name}", getattr(args, name), {"FILE": "file", "DIR": "folder"}[metavar])
     check_result_file("--output", args.output, "metric_version")
 
 

@@ -16,7 +16,8 @@ from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model
 from ...modeling.weights.load_state import LoadReport, load_state
 from ...modeling.weights.part_files import missing_parts
-from ...modeling.weights.weight_files import find_weights, read_state_dict
+from ...modeling.weights.weight_files import read_state_dict
+from ...modeling.weights.weight_places import find_weights
 from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
 from ...utils.errors import CheckpointError, ConfigError
@@ -27,7 +28,7 @@ from ..machine.environment import check_torch, seed_all
 from ..machine.launch import read_ranks
 from ..machine.precision import build_precision
 from ..machine.signals import StopSignals
-from ..plan import Plan, settle_classes
+from ..plan import Plan, settle_classes, unread_weights
 from ..run_folder.report_page import refresh_report
 from ..run_folder.run_folder import RunFolder, run_weights
 from ..weights.load_model import part_sources, read_weight_header
@@ -45,8 +46,8 @@ def choose_weights(cfg: Shared, given: str | None, run: Path) -> Path:
         CheckpointError: the path holds none.
     """
     if given or (cfg.WEIGHT or cfg.RESUME) and cfg.RESUME_FROM:
-        path = Path(given or cfg.RESUME_FROM)
-        return run_weights(path) if path.is_dir() else find_weights(str(path))
+        path = find_weights(given or cfg.RESUME_FROM, "--weights" if given else "RESUME_FROM")
+        return run_weights(path) if path.is_dir() else path
     if RunFolder(run).holds_run():
         return run_weights(run)
     raise ConfigError(
@@ -84,12 +85,15 @@ def evaluate_plan(plan: Plan, *, name: str, weights: str | None = None, output: 
     if weights and output is None and Path(weights).is_dir():
         run = Path(weights)
     path = choose_weights(cfg, weights, run)
+    unread = [] if weights else unread_weights(plan.resolved, f"{path} is measured")
     target = Path(output) if output else run / "eval"
     check_torch()
     ranks = read_ranks(port=cfg.PORT)
     setup_logging(quiet=not ranks.main)
     device = pick_device(cfg.DEVICE, ranks)
     with StopSignals("breaking the evaluation off after this batch") as stop, Processes(ranks, device) as processes:
+        for warning in unread:
+            log.warning("%s", warning)
         plan = _for_categories(plan, trained_categories(path))
         seed_all(cfg.SEED)
         model, report = _load(plan, path)

@@ -19,6 +19,7 @@ from ...datasets.tasks.registry import report_figures
 from ...utils.errors import UserError
 from ...utils.files import atomic_write_text
 from ...utils.logging import get_logger
+from ...utils.paths import nearest_path
 
 _log = get_logger(__name__)
 
@@ -46,7 +47,7 @@ def write_report(run_folder: str | Path, kinds: Mapping[str, Figures]) -> Path:
     """
     folder = Path(run_folder)
     if not folder.is_dir():
-        raise UserError(f"there is no run folder {folder}")
+        raise UserError(f"there is no run folder {folder}{nearest_path(folder)}")
     problems: list[str] = []
     history = list(_read_lines(folder / "metrics.jsonl", problems))
     evaluations = [_evaluation(f, kinds, problems) for f in sorted((folder / "eval").glob("*")) if f.is_dir()]

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
 
-from ...modeling.weights.weight_files import weights_in_folder
+from ...modeling.weights.weight_places import weights_in_folder
 from ...utils.config.architectures import architectures
 from ...utils.config.engine import load_config
 from ...utils.config.resolved import Resolved, diff
@@ -25,8 +25,8 @@ log = get_logger(__name__)
 FREE_KEYS = (
     "SAVE_DIR", "EXP_NAME", "DEVICE", "RESUME", "EVAL_AT_START", "LOG_*", "TENSORBOARD", "WANDB*", "VERBOSE",
     "FIND_UNUSED_PARAMETERS", "PORT", "CUDA", "DETERMINISTIC", "CHECKPOINT.*", "DATALOADER.NUM_WORKERS",
-    "SOLVER.MAX_NUM_EPOCHS", "SOLVER.MAX_ITERS", "TRAIN.BATCH_SIZE_PER_GPU", "TRAIN.EVAL_EVERY*", "TRAIN.NONFINITE_MAX",
-    "TRAIN.BEST_METRIC", "TEST.BATCH_SIZE_TOTAL", "INPUT.ON_CORRUPT",
+    "SOLVER.MAX_NUM_EPOCHS", "SOLVER.MAX_ITERS", "SOLVER.EXTEND", "TRAIN.BATCH_SIZE_PER_GPU", "TRAIN.EVAL_EVERY*",
+    "TRAIN.NONFINITE_MAX", "TRAIN.BEST_METRIC", "TEST.BATCH_SIZE_TOTAL", "INPUT.ON_CORRUPT",
 )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ class RunFolder:
         if own is None:
             found = open_checkpoint(source)
             _refuse_differences(
-                diff(_load_text(found).cfg, resolved.cfg), str(source), "the run in", _free_keys(resolved)
+                diff(saved_config(found).cfg, resolved.cfg), str(source), "the run in", _free_keys(resolved)
             )
             return found
         if source.resolve().parent == self.store.folder.resolve() and source.name != own.path.name:
@@ -160,8 +160,12 @@ class RunFolder:
             self._lock = None
 
 
-def _load_text(checkpoint: Checkpoint) -> Resolved:
-    """Reads the configuration that a checkpoint carries."""
+def saved_config(checkpoint: Checkpoint) -> Resolved:
+    """Reads the configuration that a checkpoint carries.
+
+    Raises:
+        ConfigError: this version cannot read it.
+    """
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

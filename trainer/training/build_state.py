@@ -13,7 +13,8 @@ from ...modeling.build_model import build_model
 from ...modeling.finetune import apply_policy, param_groups, param_table
 from ...modeling.weights.load_state import load_state
 from ...modeling.weights.part_files import LoadedParts, check_frozen, read_parts
-from ...modeling.weights.weight_files import find_weights, read_state_dict, weights_in_folder
+from ...modeling.weights.weight_files import read_state_dict
+from ...modeling.weights.weight_places import find_weights, weights_in_folder
 from ...utils.config.architectures import find_architecture
 from ..machine.environment import seed_all, set_deterministic
 from ..machine.precision import build_precision

@@ -54,6 +54,8 @@ def dry_run(plan: Plan) -> int:
     setup_logging(quiet=not ranks.main)
     device = pick_device(cfg.DEVICE, ranks)
     with Processes(ranks, device) as processes:
+        for warning in plan.warnings:
+            log.warning("%s", warning)
         for notice in plan.notices:
             log.info("note: %s", notice)
         length = run_length(plan)

@@ -37,8 +37,7 @@ def train(plan: Plan, *, name: str, resume: str = "auto") -> int:
     with StopSignals() as stop, Processes(ranks, device) as processes:
         with prepared(plan, resume, processes) as run:
             if run.finished:
-                text = "%s is finished (%d steps); raise SOLVER.MAX_ITERS or MAX_NUM_EPOCHS to go on"
-                log.info(text, run.folder.path, run.length.steps)
+                log.info("%s", run.finished_text())
                 return 0
             loop = build_loop(run, processes, stop)
             stopped = loop.run()

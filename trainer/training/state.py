@@ -27,6 +27,7 @@ class Counters:
         images: training images seen.
         evaluated: step of the last complete evaluation; -1: none.
         best: best result so far (``metric``, ``value``, ``step``), or None.
+        schedule_steps: length that the schedules of the learning rate are made for; 0: not known.
     """
 
     step: int = 0
@@ -35,6 +36,7 @@ class Counters:
     images: int = 0
     evaluated: int = -1
     best: dict[str, Any] | None = None
+    schedule_steps: int = 0
 
 
 class TrainState:

@@ -14,7 +14,8 @@ from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model, meta_arch
 from ...modeling.weights.load_state import LoadReport, load_state, own_names
 from ...modeling.weights.part_files import Sources, missing_parts
-from ...modeling.weights.weight_files import find_weights, read_state_dict
+from ...modeling.weights.weight_files import read_state_dict
+from ...modeling.weights.weight_places import find_weights
 from ...utils.config.architectures import architectures, recognise
 from ...utils.config.engine import load_config
 from ...utils.config.resolved import Resolved
@@ -78,7 +79,8 @@ def load_model(
         ConfigError: there is no configuration, or it does not fit.
         UserError: a vocabulary for a network that tells no categories apart.
     """
-    file = run_weights(Path(weights)) if Path(weights).is_dir() else find_weights(weights)
+    place = find_weights(weights)
+    file = run_weights(place) if place.is_dir() else place
     header = read_weight_header(file)
     resolved = configuration(file, header.get("config"), conf_files, overrides, config_overrides)
     state = read_state_dict(file)

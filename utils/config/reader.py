@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError, UserError, did_you_mean
-from ..paths import configs_root, product_root, user_path
+from ..paths import configs_root, nearest_path, product_root, user_path
 from .origins import kept_origins
 from .plain import Plain
 from .yaml_text import Walker, one_line
@@ -60,7 +60,9 @@ def _find_file(name: str | os.PathLike[str]) -> Path:
         if candidate.is_file():
             return candidate.resolve()
     if path.is_dir():
-        raise ConfigError(f"configuration file {name}: this is a folder")
+        own = path / "config.yaml"
+        hint = f", did you mean '{own}'?" if own.is_file() else ""
+        raise ConfigError(f"configuration file {name}: this is a folder{hint}")
     raise ConfigError(f"configuration file {name} does not exist{_similar_file(path)}")
 
 
@@ -70,7 +72,8 @@ def _similar_file(path: Path) -> str:
             hint = did_you_mean(path.name, [p.name for p in folder.glob("*.yaml")])
             if hint:
                 return f" in {path.parent}{hint}"
-    return ""
+    near = [nearest_path(place) for place in (path, product_root() / path)]
+    return next((hint for hint in near if "did you mean" in hint), near[0])
 
 
 def _read_file(path: Path, including: tuple[Path, ...]) -> list[Entry]:

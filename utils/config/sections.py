@@ -162,6 +162,14 @@ class Solver:
     BASE_LR_END: float = key(0.0, "Learning rate at the end of cosine and poly schedules.", minimum=0)
     MAX_NUM_EPOCHS: int = key(50, "Length of training in passes over the data.", minimum=1)
     MAX_ITERS: int = key(0, "Length of training in optimizer steps; 0: MAX_NUM_EPOCHS decides.", minimum=0)
+    EXTEND: str = key(
+        "restart",
+        "The learning rate when a run gets another length than it began with. restart: the schedule is computed anew over "
+        "the new length, so that the rate may jump. continue: the schedule stays that of the length before; steps beyond "
+        "its end keep its last rate, or go on where it does not depend on the length (constant, WarmupStepExp, absolute "
+        "STEPS). The start says the last and the next rate.",
+        choices=("restart", "continue"),
+    )
     MAX_ITER: int = key(1, "", no_effect="SOLVER.MAX_ITERS or SOLVER.MAX_NUM_EPOCHS decides")
     STEPS: list[float] = key(
         [0.88889, 0.96296],

@@ -11,7 +11,8 @@ from ....utils.errors import CheckpointError
 from ....utils.logging import get_logger
 from ...layers.image_encoder_vit import fit_positions
 from ...weights.load_state import LoadReport, load_state
-from ...weights.weight_files import find_weights, read_state_dict
+from ...weights.weight_files import read_state_dict
+from ...weights.weight_places import find_weights
 from ..network.sam import Sam
 from ..recognise import decoder_only, find_encoder
 from .key_map import is_transformers, published_names

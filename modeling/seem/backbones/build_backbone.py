@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ....utils.errors import ConfigError, did_you_mean
 from ...weights.load_state import LoadReport, load_state
-from ...weights.weight_files import find_weights, read_state_dict
+from ...weights.weight_files import read_state_dict
+from ...weights.weight_places import find_weights
 from ..config import SeemConfig
 
 log = logging.getLogger(__name__)

@@ -90,6 +90,44 @@ def test_what_a_run_starts_from(config, tmp_path):
         check_start(config().cfg, "sometimes")
 
 
+def test_data_that_the_user_did_not_name_is_said_to_be_the_file_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_config(tmp_path)
+    tiny, mine = "configs/seem/tiny.yaml", ["DATASETS.TRAIN", "[data/tiny.yaml]"]
+    own = r"name your own data set, e.g. --overrides DATASETS.{} '\[my.yaml\]'"
+    still = (
+        r"(?s)coco/train2017: no such folder.*DATASETS.TRAIN is still \[coco_2017_.*of configs/seem/_base_seem.yaml; "
+    )
+    with pytest.raises(DataError, match=still + own.format("TRAIN")):
+        plan_training(load_config([tiny]))
+    with pytest.raises(DataError, match=r"(?s)DATASETS.TEST is still \[bdd10k.*" + own.format("TEST") + r", or \[\]"):
+        plan_training(load_config([tiny], mine))
+    with pytest.raises(DataError, match=r"(?s)DATASETS.TEST is still \[bdd10k.*" + own.format("TEST")):
+        plan_evaluation(load_config([tiny]))
+    with pytest.raises(DataError) as error:
+        plan_training(load_config([tiny], ["DATASETS.TRAIN", "[coco_2017]"]))
+    assert "no such folder" in str(error.value) and "still" not in str(error.value)
+
+
+def test_a_weight_file_that_nothing_reads_is_said_where_the_user_named_it(config, tmp_path):
+    (warning,) = plan_training(config("RESUME_FROM", "none.pt")).warnings
+    assert warning.startswith("RESUME_FROM none.pt (--overrides) is NOT READ, because WEIGHT is False: ")
+    assert "RANDOM WEIGHTS. WEIGHT True loads the file; RESUME True continues" in warning
+    for words in ((), ("WEIGHT", "True"), ("RESUME", "True")):
+        assert plan_training(config(*words, *(("RESUME_FROM", "x") if words else ()))).warnings == []
+    shipped = config("RESUME_FROM", "none.pt")
+    shipped.origins["RESUME_FROM"] = "configs/seem/tiny.yaml"
+    assert plan_training(shipped).warnings == []
+
+
+def test_weights_of_a_backbone_that_nothing_reads_are_said(config):
+    key = "MODEL.BACKBONE.PRETRAINED"
+    found = [text for text in plan_training(config(key, "focal.pth")).notices if key in text]
+    assert len(found) == 1 and "MODEL.BACKBONE.LOAD_PRETRAINED is False" in found[0]
+    whole = config(key, "focal.pth", "WEIGHT", "True", "RESUME_FROM", "x.pt")
+    assert not any(key in text for text in plan_training(whole).notices)
+
+
 def test_no_torch_is_imported_for_these_checks(tmp_path):
     path = write_config(tmp_path)
     script = (

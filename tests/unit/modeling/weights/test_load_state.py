@@ -10,7 +10,8 @@ from torch import nn
 
 from segfoundry.modeling.layers.lora import apply_lora
 from segfoundry.modeling.weights.load_state import load_state, load_weights
-from segfoundry.modeling.weights.weight_files import find_weights, read_state_dict
+from segfoundry.modeling.weights.weight_files import read_state_dict
+from segfoundry.modeling.weights.weight_places import find_weights
 from segfoundry.utils.errors import CheckpointError
 
 
