@@ -1,0 +1,124 @@
+"""Configurations as people write them, spoiled: words, KEY=VALUE, JSON pieces, YAML files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import strategies as st
+
+from segfoundry.utils.config.architectures import architectures
+from segfoundry.utils.config.dump import dump
+from segfoundry.utils.config.engine import load_config
+from segfoundry.utils.config.resolved import diff
+
+from .odd_values import WRITERS, odd_values, spoiled_bytes, spoiled_files, to_json
+
+_FILES = {"sam": "configs/sam/tiny.yaml", "seem": "configs/seem/tiny.yaml"}
+_KEYS = {name: sorted(architectures()[name].leaves) for name in _FILES}
+_DEFAULTS = {name: {key: leaf.default for key, leaf in architectures()[name].leaves.items()} for name in _FILES}
+_ENDS = ("", "", "", "", ".0", ".x", ".-1", ".99999999999999999999", ".0.x", ".", "..", ".²", "X", " ", "=")
+_BLOCK = """# comment
+_BASE_: base.yaml
+MODEL: {NAME: sam}
+SAM: &sam
+  TYPE: vit_t
+  LORA: {RANK: 4}
+SOLVER: {BASE_LR: 1e-4, STEPS: [0.5, 0.9]}
+TRAIN:
+  <<: {BATCH_SIZE_TOTAL: 4}
+DATASETS: {TRAIN: [a.yaml], TEST: []}
+"""
+
+
+@st.composite
+def _words(draw: Callable[..., Any], arch: str) -> list[str]:
+    """Gives words of ``--overrides``."""
+    words = []
+    for _ in range(draw(st.sampled_from((1, 1, 2, 3)))):
+        key = draw(st.sampled_from(_KEYS[arch]))
+        if draw(st.integers(0, 5)) == 0:
+            key = key.rpartition(".")[0] or "MODEL"
+        key += draw(st.sampled_from(_ENDS))
+        value = to_json(draw(odd_values())) if draw(st.booleans()) else draw(_plain_words())
+        words += [f"{key}={value}"] if draw(st.booleans()) else [key, value]
+    return words[: len(words) - (draw(st.integers(0, 9)) == 0)]
+
+
+def _plain_words() -> st.SearchStrategy[str]:
+    odd = st.sampled_from(
+        ("nan", ".nan", "-.inf", "inf", "1e999", "-1", "0", "1e-400", "9" * 5000, "1_0", "0x10", "²", "٣", "~", "null", "",
+         " ", "[", "{", "'", '"', "[nan, 1]", "[[1]]", "{a: {b: 1}}", "{a: 1, a: 2}", "[&a [*a]]", "&a [*a]", "[1, 2", "!!x",
+         "\x00", "\ud800", "[" * 3000, "{a: " * 2000, "- 1", "[{}]", "[{x: 1}]", "[{data_dir: x, percentage: nan}]", "*x",
+         "True", "yes", "[True, no]", "1.5", "1e3", "-0", "'1'", '"x"', "a,b", "%s", "${HOME}", "~/x", "None", "[null]")
+    )  # fmt: skip
+    return odd | st.text(max_size=8) | st.integers().map(str) | st.floats().map(str)
+
+
+@st.composite
+def _tree(draw: Callable[..., Any], arch: str) -> dict[str, Any]:
+    """Gives nested or dotted keys with odd values."""
+    found: dict[str, Any] = {}
+    for _ in range(draw(st.sampled_from((1, 2, 3)))):
+        key = draw(st.sampled_from(_KEYS[arch]))
+        value = draw(odd_values()) if draw(st.booleans()) else draw(spoiled_values(_DEFAULTS[arch][key]))
+        if draw(st.booleans()):
+            found[key + draw(st.sampled_from(_ENDS))] = value
+            continue
+        node = found
+        *sections, last = key.split(".")
+        for part in sections:
+            inner = node.setdefault(part, {})
+            node = inner if isinstance(inner, dict) else {}
+        node[last] = value
+    return found
+
+
+def spoiled_values(example: Any) -> st.SearchStrategy[Any]:
+    """Gives a default value spoiled."""
+    from .odd_values import spoiled
+
+    return spoiled(example)
+
+
+@st.composite
+def configurations(draw: Callable[..., Any]) -> dict[str, Any]:
+    """Gives the arguments of ``load_config``: ``file`` (bytes or None), ``words``, ``pieces``, ``arch``."""
+    arch = draw(st.sampled_from(sorted(_FILES)))
+    found: dict[str, Any] = {"arch": arch, "file": None, "words": [], "pieces": []}
+    kind = draw(st.sampled_from(("words", "words", "pieces", "tree", "block", "bytes")))
+    if kind == "words":
+        found["words"] = draw(_words(arch))
+    elif kind == "pieces":
+        text = to_json(draw(_tree(arch)))
+        found["pieces"] = text.split(" ") if draw(st.booleans()) else [text]
+    elif kind == "tree":
+        tree = draw(_tree(arch))
+        found["file"] = WRITERS[draw(st.sampled_from(("yaml", "json")))](tree)
+    elif kind == "block":
+        found["file"] = draw(spoiled_bytes(_BLOCK.encode()))
+    else:
+        found["file"] = draw(spoiled_files({"MODEL": {"NAME": arch}, "SEED": 1}, "yaml"))
+    return found
+
+
+def compose(folder: Path, values: dict[str, Any]) -> None:
+    """Composes a configuration as ``config`` and ``train`` do, writes it as a run does, and reads that again.
+
+    Raises:
+        UserError: it is refused.
+    """
+    os.chdir(folder)
+    (folder / "base.yaml").write_text("MODEL: {NAME: sam}\n")
+    files: list[Any] = [_FILES[values["arch"]]]
+    if values["file"] is not None:
+        (folder / "conf.yaml").write_bytes(values["file"])
+        files.append(folder / "conf.yaml")
+    resolved = load_config(files, values["words"], values["pieces"])
+    text = dump(resolved)
+    (folder / "again.yaml").write_text(text, encoding="utf-8")
+    again = load_config([folder / "again.yaml"])
+    changed = [(key, a, b) for key, a, b in diff(resolved.cfg, again.cfg) if not (a != a and b != b)]
+    assert not [c for c in changed if repr(c[1]) != repr(c[2])], f"read again, the configuration differs: {changed[:3]}"
