@@ -85,9 +85,9 @@ def spoiled_values(example: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def configurations(draw: Callable[..., Any]) -> dict[str, Any]:
-    """Gives the arguments of ``load_config``: ``file`` (bytes or None), ``words``, ``pieces``, ``arch``."""
+    """Gives the arguments of ``load_config``: ``file`` (bytes or None), ``words``, ``pieces``, ``arch``; and ``again``: read what is written."""
     arch = draw(st.sampled_from(sorted(_FILES)))
-    found: dict[str, Any] = {"arch": arch, "file": None, "words": [], "pieces": []}
+    found: dict[str, Any] = {"arch": arch, "file": None, "words": [], "pieces": [], "again": draw(st.integers(0, 4)) == 0}
     kind = draw(st.sampled_from(("words", "words", "pieces", "tree", "block", "bytes")))
     if kind == "words":
         found["words"] = draw(_words(arch))
@@ -118,6 +118,8 @@ def compose(folder: Path, values: dict[str, Any]) -> None:
         files.append(folder / "conf.yaml")
     resolved = load_config(files, values["words"], values["pieces"])
     text = dump(resolved)
+    if not values["again"]:
+        return
     (folder / "again.yaml").write_text(text, encoding="utf-8")
     again = load_config([folder / "again.yaml"])
     changed = [(key, a, b) for key, a, b in diff(resolved.cfg, again.cfg) if not (a != a and b != b)]

@@ -32,8 +32,8 @@ from .run_targets import RUNS
 from .target import Target
 
 TARGETS = {target.name: target for target in (*RECORDS, *PREPARATION, *COCO, *RUNS)}
-FULL = bool(os.environ.get("SEGFOUNDRY_FUZZ"))
-FILES, OVERRIDES = (5000, 10_000) if FULL else (10 * len(TARGETS), 300)
+PERCENT = float(os.environ.get("SEGFOUNDRY_FUZZ", 0))
+FILES, OVERRIDES = (round(5000 * PERCENT / 100), round(10_000 * PERCENT / 100)) if PERCENT else (8 * len(TARGETS), 300)
 KEEP = Path(os.environ.get("SEGFOUNDRY_FUZZ_KEEP", ROOT / "runs" / "fuzz"))
 pytestmark = pytest.mark.slow
 
@@ -73,7 +73,7 @@ def try_many(name: str, strategy: st.SearchStrategy[Any], check: Callable[[Any],
     with Isolated(check) as child:
 
         @settings(
-            max_examples=count, derandomize=not FULL, database=None, deadline=None, phases=[Phase.generate],
+            max_examples=count, derandomize=not PERCENT, database=None, deadline=None, phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(strategy)
@@ -104,7 +104,7 @@ def test_files(name, tmp_path):
 
 
 def test_overrides(tmp_path):
-    compose(tmp_path, {"arch": "sam", "file": b"SEED: 4\n", "words": ["SOLVER.BASE_LR", "1e-3"], "pieces": ['{"SEED": 5}']})
+    compose(tmp_path, {"arch": "sam", "file": b"SEED: 4\n", "words": ["SOLVER.BASE_LR", "1e-3"], "pieces": ['{"SEED": 5}'], "again": True})
     try_many("overrides", configurations(), partial(compose, tmp_path), OVERRIDES)
 
 

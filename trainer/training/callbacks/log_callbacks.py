@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ....utils.files import atomic_write_text, human_size
+from ....utils.json_text import parse_json
 from ....utils.logging import get_logger
 from ...machine.memory_use import peak_memory
 from ..loop import Callback, Loop
@@ -146,7 +147,7 @@ def truncate_records(path: Path, step: int) -> None:
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
+            if line.endswith("\n") and parse_json(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             continue
