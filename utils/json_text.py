@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 MAX_DEPTH = 100
 """Lists and mappings inside each other; the formats of this program need fewer than ten."""
-# \ud83d without \ude00 behind it, or the reverse. Bytes of file names that are no UTF-8 (\udc80..\udcff) may stand alone.
-_HALF = (
-    r"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+# \ud83d without \ude00 behind it, or the reverse; bytes of names that are no UTF-8 (\udc80..\udcff) may stand alone.
+_UNWRITABLE = (
+    r"(?<!\\)(?:\\\\)*(?:\\u0000|\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     r"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD](?:[cC][0-7]|[d-fD-F][0-9a-fA-F])[0-9a-fA-F])"
 )
 
@@ -23,17 +24,21 @@ def parse_json(text: str | bytes, *, unique: bool = False) -> Any:
         unique: refuse a key that occurs twice in one mapping; otherwise the last one counts.
 
     Raises:
-        ValueError: a syntax error, nesting deeper than ``MAX_DEPTH``, a number of thousands of digits, or half a
-            character, which could be written nowhere.
+        ValueError: a syntax error, nesting deeper than ``MAX_DEPTH``, a number of thousands of digits, or an
+            escape of half a character or of NUL, which no file or file name can hold.
     """
     try:
         value = json.loads(text, object_pairs_hook=_unique if unique else None)
     except RecursionError:
         raise ValueError(_TOO_DEEP) from None
+    except ValueError as error:
+        if "set_int_max_str_digits" not in str(error):
+            raise
+        raise ValueError(f"a number has more than {sys.get_int_max_str_digits()} digits") from None
     check_depth(value)
-    half = _half_character(text)
-    if half is not None:
-        raise ValueError(f"a text holds half a character, {half}")
+    escape = _unwritable(text)
+    if escape is not None:
+        raise ValueError(f"a text holds {escape}, which is no whole character")
     return value
 
 
@@ -60,13 +65,13 @@ def check_depth(value: Any) -> None:
     raise ValueError(_TOO_DEEP)
 
 
-def _half_character(text: str | bytes) -> str | None:
-    """Returns the first escape of half a character; a glance for any escape of that kind saves the search."""
+def _unwritable(text: str | bytes) -> str | None:
+    """Returns the first escape that means no whole character; a glance for its beginning saves the search."""
     if isinstance(text, bytes):
-        if b"\\ud" not in text and b"\\uD" not in text:
+        if not any(start in text for start in (b"\\ud", b"\\uD", b"\\u0000")):
             return None
         text = text.decode("utf-8", "replace")
-    match = re.search(_HALF, text)
+    match = re.search(_UNWRITABLE, text)
     return "\\" + match[0].lstrip("\\") if match else None
 
 

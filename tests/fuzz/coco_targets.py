@@ -14,7 +14,8 @@ from .data_set_targets import GROUNDING, IMAGES, POLYGON, RECORD, RLE, list_one,
 from .target import Target, command
 
 _OBJECTS = [
-    {"id": 1, "image_id": 1, "category_id": 7, "segmentation": POLYGON, "area": 100, "bbox": [2, 2, 10, 10], "iscrowd": 0},
+    {"id": 1, "image_id": 1, "category_id": 7, "segmentation": POLYGON, "area": 100, "bbox": [2, 2, 10, 10],
+        "iscrowd": 0},
     {"id": 2, "image_id": 2, "category_id": 7, "segmentation": RLE, "area": 20, "bbox": [4, 4, 2, 12], "iscrowd": 1},
     {"id": 3, "image_id": 2, "category_id": 9, "segmentation": [[14, 14, 20, 14, 20, 20]], "area": 18.5,
      "bbox": [14, 14, 6, 6]},
@@ -29,7 +30,9 @@ _RESULTS = [
     {"image_id": 1, "category_id": 7, "segmentation": RLE, "score": 0.9, "bbox": [4, 4, 2, 12]},
     {"image_id": 2, "category_id": 9, "segmentation": {"size": [24, 24], "counts": "Q3l01N1O10O01O"}, "score": 1},
 ]
-_STUFF_RESULTS = [{"image_id": n, "category_id": 1, "segmentation": {"size": [24, 24], "counts": [0, 576]}} for n in (1, 2)]
+_STUFF_RESULTS = [
+    {"image_id": n, "category_id": 1, "segmentation": {"size": [24, 24], "counts": [0, 576]}} for n in (1, 2)
+]
 _PANOPTIC = {
     "images": IMAGES[:1],
     "annotations": [
@@ -76,7 +79,8 @@ def _score(task: str, *words: str) -> Callable[[Path], None]:
 _INSTANCES = ("instances", "--gt_json", "gt.json", "--pred_json", "results.json", "--no_accelerator")
 _PNG = {"png/001.png": _panoptic_png()}
 COCO = (
-    Target("finer masks", "lvis.json", "json", _DETECTION, list_one, {"record.yaml": record_with(instances="lvis.json")}),
+    Target("finer masks", "lvis.json", "json", _DETECTION, list_one,
+        {"record.yaml": record_with(instances="lvis.json")}),
     Target("detection", "gt.json", "json", _DETECTION,
            _convert("detection2panoptic", "gt.json", "--overlap", "order"), images=False),
     Target("stuff", "stuff.json", "json", _STUFF,
@@ -88,7 +92,8 @@ COCO = (
     Target("panoptic of a record", "panoptic.json", "json", _PANOPTIC,
            lambda folder: command("validate", folder / "record.yaml", "--workers", 1),
            {**_PNG, "record.yaml": record_with(panoptic_json="panoptic.json", panoptic="png")}),
-    Target("scored instances", "gt.json", "json", _DETECTION, _score(*_INSTANCES), {"results.json": _RESULTS}, images=False),
+    Target("scored instances", "gt.json", "json", _DETECTION, _score(*_INSTANCES), {"results.json": _RESULTS},
+        images=False),
     Target("results", "results.json", "json", _RESULTS, _score(*_INSTANCES), {"gt.json": _DETECTION}, images=False),
     Target("scored panoptic", "panoptic.json", "json", _PANOPTIC,
            _score("panoptic", "--gt_json", "panoptic.json", "--gt_folder", "png", "--pred_json", "pred.json",

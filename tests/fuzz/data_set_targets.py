@@ -73,13 +73,15 @@ GROUNDING = {
     "images": IMAGES,
     "categories": list(CATEGORIES),
     "annotations": [
-        {"id": 1, "image_id": 1, "category_id": 7, "segment_id": 3, "area": 9, "bbox": [1, 2, 3, 4], "sentences": _SENTENCES},
+        {"id": 1, "image_id": 1, "category_id": 7, "segment_id": 3, "area": 9, "bbox": [1, 2, 3, 4],
+            "sentences": _SENTENCES},
         {"id": 2, "image_id": 1, "category_id": 7, "segmentation": RLE, "sentences": [{"raw": "a disc"}]},
         {"id": 3, "image_id": 2, "category_id": 1, "segmentation": POLYGON, "sentences": ["the sky"]},
     ],
 }  # fmt: skip
 _REFS = [
-    {"ref_id": n, "ann_id": n, "image_id": 1, "split": s, "category_id": 7, "file_name": "001.png", "sentences": _SENTENCES}
+    {"ref_id": n, "ann_id": n, "image_id": 1, "split": s, "category_id": 7, "file_name": "001.png",
+        "sentences": _SENTENCES}
     for n, s in ((1, "val"), (2, "val"), (3, "testA"))
 ]  # fmt: skip
 _REF_MASKS = {
@@ -100,7 +102,8 @@ def list_one(folder: Path) -> None:
 RECORDS = (
     Target(
         "record", "record.yaml", "yaml", RECORD, lambda folder: _list_record(folder / "record.yaml"),
-        {**_LABELS, "list.txt": b"001\n", "captions.json": _CAPTIONS, "refs.p": _pickled(_REFS), "instances.json": _REF_MASKS},
+        {**_LABELS, "list.txt": b"001\n", "captions.json": _CAPTIONS, "refs.p": _pickled(_REFS),
+            "instances.json": _REF_MASKS},
     ),
     Target(
         "validated record", "record.yaml", "yaml", record_with(),
@@ -108,10 +111,12 @@ RECORDS = (
     ),
     Target(
         "image list", "list.txt", "lines", ["001.png", "train/images/002", "# a remark", "/002.png x y"], list_one,
-        {**_LABELS, "record.yaml": record_with(panoptic_json=None, panoptic=None, semantic="train/labels", image_list="list.txt")},
+        {**_LABELS, "record.yaml": record_with(panoptic_json=None, panoptic=None, semantic="train/labels",
+            image_list="list.txt")},
     ),
     Target(
-        "captions", "captions.json", "json", _CAPTIONS, list_one, {"record.yaml": record_with(captions="captions.json")}
+        "captions", "captions.json", "json", _CAPTIONS, list_one,
+        {"record.yaml": record_with(captions="captions.json")}
     ),
     Target(
         "grounding", "grounding.json", "json", GROUNDING, lambda folder: _read_phrases(folder),
@@ -127,7 +132,8 @@ RECORDS = (
     ),
     Target(
         "refs as JSON", "refs.json", "json", _REFS, lambda folder: _read_phrases(folder),
-        {"record.yaml": record_with(panoptic_json=None, panoptic=None, refs="refs.json"), "instances.json": _REF_MASKS},
+        {"record.yaml": record_with(panoptic_json=None, panoptic=None, refs="refs.json"),
+            "instances.json": _REF_MASKS},
     ),
     Target(
         "masks of refs", "instances.json", "json", _REF_MASKS, lambda folder: _read_phrases(folder),
@@ -172,7 +178,10 @@ _COLOR_ROWS = [
 _OWN_SENTENCES = {
     "categories": {"sky": ["a blue sky"], "ball": "the ball"},
     "images": {
-        "001.png": [{"point": [3, 4], "sentences": ["the left ball"]}, {"category": "ground", "sentences": "the ground"}]
+        "001.png": [
+            {"point": [3, 4], "sentences": ["the left ball"]},
+            {"category": "ground", "sentences": "the ground"},
+        ]
     },
 }
 
@@ -208,5 +217,7 @@ PREPARATION = (
     Target("colour table", "colors.yaml", "yaml", _COLORS, _read_colors("colors.yaml"), images=False),
     Target("colour table as CSV", "colors.csv", "csv", _COLOR_ROWS, _read_colors("colors.csv"), images=False),
     Target("sentences", "sentences.yaml", "yaml", _OWN_SENTENCES, _read_sentences, images=False),
-    Target("categories", "categories.json", "json", {"categories": list(CATEGORIES)}, _read_category_file, images=False),
+    Target(
+        "categories", "categories.json", "json", {"categories": list(CATEGORIES)}, _read_category_file, images=False
+    ),
 )

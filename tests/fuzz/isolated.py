@@ -1,4 +1,5 @@
-"""A child process that takes whatever a file does to it: endless loops, crashes of native code, memory without end."""
+"""A child process that takes whatever a file does to it: endless loops, crashes of native code,
+memory without end."""
 
 from __future__ import annotations
 

@@ -24,20 +24,38 @@ _NUMBERS = (
     0.5, 1.0, -1.5, 1e-320, 1e17, 1e300, 1e308, float("inf"), float("-inf"), float("nan"),
 )  # fmt: skip
 _TEXTS = (
-    "", " ", "0", "1", "-1", "1e5", "true", "false", "null", "nan", "inf", ".nan", "0x1F", "1_000", "²", "٣", "é" * 40,
-    "\ud800", "\x00", "a\x00b", "\u202e", "\ufeff", "\n", "a" * 3000, "../..", "/", "/etc/passwd", "~", "~nobody/x", ".",
-    "a\\b.png", "%2e%2e", "{}", "[]", "{0}", "%s", "*", "a/" * 200, "x" * 300, "#dc143c", "train", "val", "id", "index",
+    "", " ", "0", "1", "-1", "1e5", "true", "false", "null", "nan", "inf", ".nan", "0x1F", "1_000", "²", "٣",
+    "é" * 40,
+    "\ud800", "\x00", "a\x00b", "\u202e", "\ufeff", "\n", "a" * 3000, "../..", "/", "/etc/passwd", "~",
+    "~nobody/x", ".",
+    "a\\b.png", "%2e%2e", "{}", "[]", "{0}", "%s", "*", "a/" * 200, "x" * 300, "#dc143c", "train", "val", "id",
+    "index",
     "2026-01-01", "12:30:45", "!!python/object:os.system", "<<", "=", "-",
 )  # fmt: skip
 _RAW = (
     Raw("1" * 5000), Raw("-" + "9" * 4400), Raw("1" + "0" * 400), Raw("1e99999"), Raw("[" * 50_000 + "]" * 50_000),
     Raw("[" * 900 + "]" * 900), Raw('{"a":' * 3000 + "1" + "}" * 3000), Raw("[" * 100 + "0" + "]" * 100),
 )  # fmt: skip
-_NESTED = ([], {}, [[]], [{}], [None], [0], [1, 2], [1, 2, 3, 4], ["a"], {"a": 1}, {"": None}, [0] * 3000, [[0, 0]] * 50)
+_NESTED = (
+    [],
+    {},
+    [[]],
+    [{}],
+    [None],
+    [0],
+    [1, 2],
+    [1, 2, 3, 4],
+    ["a"],
+    {"a": 1},
+    {"": None},
+    [0] * 3000,
+    [[0, 0]] * 50,
+)
 
 
 def odd_values() -> st.SearchStrategy[Any]:
-    """Gives what no field expects: null, booleans, huge and negative numbers, NaN, strange texts, nested containers."""
+    """Gives what no field expects: null, booleans, huge and negative numbers, NaN, strange texts,
+    nested containers."""
     return st.one_of(
         st.sampled_from((None, True, False)),
         st.sampled_from(_NUMBERS),
@@ -147,7 +165,7 @@ def _plain(value: Any) -> Any:
 def _to_yaml(value: Any) -> str:
     try:
         return yaml.safe_dump(_plain(value), sort_keys=False, allow_unicode=True)
-    except ValueError:  # a number of more digits than Python writes
+    except (ValueError, yaml.YAMLError):  # a number of more digits than Python writes, a key that is no plain word
         return to_json(value)
 
 
@@ -160,7 +178,9 @@ def _to_csv(rows: Any) -> str:
 
 
 def _to_lines(rows: Any) -> str:
-    return "\n".join(row if isinstance(row, str) else to_json(row) for row in (rows if isinstance(rows, list) else [rows]))
+    return "\n".join(
+        row if isinstance(row, str) else to_json(row) for row in (rows if isinstance(rows, list) else [rows])
+    )
 
 
 WRITERS: dict[str, Callable[[Any], bytes]] = {
@@ -173,9 +193,12 @@ WRITERS: dict[str, Callable[[Any], bytes]] = {
 """Syntax -> what writes a value in it."""
 
 _SNIPPETS = (
-    b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b"---\n", b"...\n", b"&a ", b"*a ", b"<<: *a\n", b"!!binary ",
-    b"!!python/name:os.system ", b"!!set ", b"{", b"[", b"}", b"]", b":", b",", b"'", b'"', b"\\", b"%", b"? ", b"- ", b"|",
-    b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"null", b"true", b"yes", b"~", b"0o17", b"1:30", b"\xed\xa0\x80", b"\\ud800",
+    b"\x00", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\t", b"---\n", b"...\n", b"&a ", b"*a ", b"<<: *a\n",
+    b"!!binary ",
+    b"!!python/name:os.system ", b"!!set ", b"{", b"[", b"}", b"]", b":", b",", b"'", b'"', b"\\", b"%", b"? ",
+    b"- ", b"|",
+    b"NaN", b"-Infinity", b"1e999", b"9" * 5000, b"null", b"true", b"yes", b"~", b"0o17", b"1:30", b"\xed\xa0\x80",
+    b"\\ud800",
     b"&a [&b [x, x, x, x, x, x, x, x, x], *b, *b, *b, *b, *b, *b, *b, *b]", b"a: &r {b: *r}", b"&l [*l]", b"[" * 5000,
     b"{a: " * 2000, b"a" * 20_000,
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import threading
 import zlib
 from collections.abc import Callable
@@ -14,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from segfoundry.utils.errors import UserError
+from segfoundry.utils.structures.results import PanopticResult, Prediction, Segment
 
 from ..support.cable_data import write_backgrounds, write_cables
-from ..support.pointer import picture, predictor
+from ..support.pointer import Pointer, picture, predictor
 from .odd_values import to_json
 from .target import Target
 
@@ -186,15 +188,33 @@ _REQUESTS = (
 )
 
 
-class _Page:
-    """A page with an open image, in this process; started on first use, after the fork."""
+class _OneThing(Pointer):
+    """Finds one object, the whole image, of the first category: whatever the vocabulary, there is one."""
+
+    def _everything(self, size: tuple[int, int]) -> Prediction:
+        ids = np.ones(size, np.int32)
+        return Prediction(
+            ids.astype(np.int64) - 1, PanopticResult(ids, [Segment(1, 0, True, area=ids.size, score=0.9)])
+        )
+
+
+class _Page(logging.Handler):
+    """A page with an open image, in this process; keeps what the server logs about its own failures."""
 
     def __init__(self) -> None:
-        from segfoundry.trainer.demo.server import DemoLimits, DemoServer
+        from segfoundry.trainer.demo import server
 
-        self.server = DemoServer(predictor(), "127.0.0.1", 0, DemoLimits(images=2))
+        super().__init__()
+        self.failures: list[BaseException] = []
+        server.log.addHandler(self)
+        self.server = server.DemoServer(predictor(_OneThing()), "127.0.0.1", 0, server.DemoLimits(images=2))
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.key, _ = self.server.images.open("a.png", picture())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the error of a request that failed."""
+        if record.levelno >= logging.ERROR and record.exc_info and record.exc_info[1]:
+            self.failures.append(record.exc_info[1])
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> int:
         """Returns the status of an answer."""
@@ -219,6 +239,8 @@ def _ask(what: str) -> Callable[[Path], None]:
         page.ask("POST", f"/api/images/{page.key}/actions", b'{"action": "prompt", "prompts": [{"point": [9, 9]}]}')
         status = page.ask("POST", f"/api/images/{page.key}/{what}", (folder / "request.json").read_bytes())
         found = page.ask("GET", f"/api/images/{page.key}/result.json")
+        if page.failures:
+            raise page.failures.pop()
         assert status < 500 and found < 500, f"the server failed: {status}, {found}"
         page.ask("POST", f"/api/images/{page.key}/actions", b'{"action": "reset"}')
         if status != 200:
@@ -234,8 +256,10 @@ RUNS = (
     Target("figures", "eval/tiny/metrics.json", "json", _METRICS, _report, {"log.txt": b"x"}, images=False),
     Target("environment", "environment.json", "json", {"torch": "2", "gpus": [1], "a": {"b": None}}, _report,
            {"log.txt": b"x"}, images=False),
-    Target("checkpoint", "meta.json", "json", _META, _checkpoint, {"step-00000005/model.safetensors": b"abc"}, images=False),
+    Target("checkpoint", "meta.json", "json", _META, _checkpoint, {"step-00000005/model.safetensors": b"abc"},
+        images=False),
     Target("weight header", "header.json", "json", _HEADER, _weights, images=False),
     *(Target(f"request {r['action']}", "request.json", "json", r, _ask("actions"), images=False) for r in _REQUESTS),
-    Target("request everything", "request.json", "json", {"categories": "red,green:stuff"}, _ask("everything"), images=False),
+    Target("request everything", "request.json", "json", {"categories": "red,green:stuff"}, _ask("everything"),
+        images=False),
 )  # fmt: skip

@@ -1,12 +1,10 @@
 """A kind of text file: a valid example, what stands beside it, and what reads it."""
 
-
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Spoiled files and overrides by the thousand: each gives a result or one clear message, in time and within memory.
 
-``make test-slow`` takes a few hundred, always the same ones; ``make test-fuzz`` takes them by the thousand, others each
+``make test-slow`` takes a few hundred, always the same ones; ``make test-fuzz`` takes them by the thousand,
+    others each
 time (``PYTEST_ARGS='--hypothesis-seed=N'`` repeats a run). An input that fails is kept under ``SEGFOUNDRY_FUZZ_KEEP``
 (default ``runs/fuzz``) and is tried again by ``SEGFOUNDRY_FUZZ_AGAIN=FILE``, in this process, with its traceback.
 """
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -43,8 +43,16 @@ class Campaign:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.seen: set[bytes] = set()
         self.counts: dict[str, int] = {}
         self.failures: dict[tuple[str, str], tuple[int, bytes, Outcome]] = {}
+
+    def is_new(self, value: Any) -> bool:
+        """Says whether an input was not tried yet; variations of one input often repeat it."""
+        digest = hashlib.sha256(pickle.dumps(value)).digest()
+        new = digest not in self.seen
+        self.seen.add(digest)
+        return new
 
     def note(self, value: Any, outcome: Outcome) -> None:
         """Counts one outcome."""
@@ -63,7 +71,9 @@ class Campaign:
             file = KEEP / f"{self.name.replace(' ', '_')}-{hashlib.sha256(data).hexdigest()[:10]}.pickle"
             file.write_bytes(data)
             file.with_suffix(".txt").write_text(f"{kind}: {place}\n{outcome.text}", errors="backslashreplace")
-            lines.append(f"{self.name}: {kind}: {place}\n    {outcome.text[-300:].strip()}\n    SEGFOUNDRY_FUZZ_AGAIN={file}")
+            lines.append(
+                f"{self.name}: {kind}: {place}\n    {outcome.text[-300:].strip()}\n    SEGFOUNDRY_FUZZ_AGAIN={file}"
+            )
         assert not lines, "\n".join([f"{len(lines)} kinds of failure", *lines])
 
 
@@ -73,12 +83,13 @@ def try_many(name: str, strategy: st.SearchStrategy[Any], check: Callable[[Any],
     with Isolated(check) as child:
 
         @settings(
-            max_examples=count, derandomize=not PERCENT, database=None, deadline=None, phases=[Phase.generate],
+            max_examples=4 * count, derandomize=not PERCENT, database=None, deadline=None, phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )  # fmt: skip
         @given(strategy)
         def one(value: Any) -> None:
-            campaign.note(value, child.outcome(value))
+            if len(campaign.seen) < count and campaign.is_new(value):
+                campaign.note(value, child.outcome(value))
 
         began = time.monotonic()
         one()
@@ -104,7 +115,16 @@ def test_files(name, tmp_path):
 
 
 def test_overrides(tmp_path):
-    compose(tmp_path, {"arch": "sam", "file": b"SEED: 4\n", "words": ["SOLVER.BASE_LR", "1e-3"], "pieces": ['{"SEED": 5}'], "again": True})
+    compose(
+        tmp_path,
+        {
+            "arch": "sam",
+            "file": b"SEED: 4\n",
+            "words": ["SOLVER.BASE_LR", "1e-3"],
+            "pieces": ['{"SEED": 5}'],
+            "again": True,
+        },
+    )
     try_many("overrides", configurations(), partial(compose, tmp_path), OVERRIDES)
 
 

@@ -282,8 +282,8 @@ class Handler(BaseHTTPRequestHandler):
     def _json_body(self) -> dict[str, Any]:
         try:
             value = parse_json(self._body(_MAX_JSON, "this request"))
-        except ValueError:
-            value = None
+        except ValueError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"expected a JSON object ({error})") from error
         if not isinstance(value, dict):
             raise RequestError(HTTPStatus.BAD_REQUEST, "expected a JSON object")
         return value

@@ -313,5 +313,5 @@ def restore(checkpoint: Checkpoint, state: TrainState) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
     except (KeyError, TypeError, ValueError) as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise CheckpointError(f"{checkpoint.path}: its meta.json or tensors do not fit this version ({problem})") from error
+        problem = f"its meta.json or tensors do not fit this version ({type(error).__name__}: {error})"
+        raise CheckpointError(f"{checkpoint.path}: {problem}") from error
