@@ -1,5 +1,4 @@
-"""A child process that takes whatever a file does to it: endless loops, crashes of native code,
-memory without end."""
+"""A child process that takes whatever a file does to it: endless loops, crashes of native code, memory."""
 
 from __future__ import annotations
 

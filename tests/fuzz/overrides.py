@@ -52,11 +52,11 @@ def _words(draw: Callable[..., Any], arch: str) -> list[str]:
 def _plain_words() -> st.SearchStrategy[str]:
     odd = st.sampled_from(
         ("nan", ".nan", "-.inf", "inf", "1e999", "-1", "0", "1e-400", "9" * 5000, "1_0", "0x10", "²", "٣", "~",
-            "null", "",
-         " ", "[", "{", "'", '"', "[nan, 1]", "[[1]]", "{a: {b: 1}}", "{a: 1, a: 2}", "[&a [*a]]", "&a [*a]", "[1,
-         2", "!!x",
-         "\x00", "\ud800", "[" * 3000, "{a: " * 2000, "- 1", "[{}]", "[{x: 1}]", "[{data_dir: x,
-         percentage: nan}]", "*x",
+         "null", "",
+         " ", "[", "{", "'", '"', "[nan, 1]", "[[1]]", "{a: {b: 1}}", "{a: 1, a: 2}", "[&a [*a]]", "&a [*a]", "[1, 2",
+         "!!x",
+         "\x00", "\ud800", "[" * 3000, "{a: " * 2000, "- 1", "[{}]", "[{x: 1}]",
+         "[{data_dir: x, percentage: nan}]", "*x",
          "True", "yes", "[True, no]", "1.5", "1e3", "-0", "'1'", '"x"', "a,b", "%s", "${HOME}", "~/x", "None",
          "[null]")
     )  # fmt: skip
@@ -84,8 +84,7 @@ def _tree(draw: Callable[..., Any], arch: str) -> dict[str, Any]:
 
 @st.composite
 def configurations(draw: Callable[..., Any]) -> dict[str, Any]:
-    """Gives the arguments of ``load_config``: ``file`` (bytes or None), ``words``, ``pieces``,
-    ``arch``; and ``again``: read what is written."""
+    """Gives ``file`` (bytes or None), ``words``, ``pieces``, ``arch``; and ``again``: read what is written."""
     arch = draw(st.sampled_from(sorted(_FILES)))
     found: dict[str, Any] = {
         "arch": arch,
@@ -130,5 +129,4 @@ def compose(folder: Path, values: dict[str, Any]) -> None:
     (folder / "again.yaml").write_text(text, encoding="utf-8")
     again = load_config([folder / "again.yaml"])
     changed = [(key, a, b) for key, a, b in diff(resolved.cfg, again.cfg) if not (a != a and b != b)]
-    assert not [c for c in changed if repr(c[1]) != repr(c[2])], f"read again,
-        the configuration differs: {changed[:3]}"
+    assert not [c for c in changed if repr(c[1]) != repr(c[2])], f"read again, it differs: {changed[:3]}"

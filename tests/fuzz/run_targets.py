@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import os
 import threading
 import zlib
 from collections.abc import Callable
@@ -61,8 +62,6 @@ _FOLDERS = {
 
 def _absolute(folder: Path) -> None:
     """Makes folders of cables, and the working directory the one that a relative ``data_dir`` starts from."""
-    import os
-
     for name in ("a", "b"):
         if not (folder / name).exists():
             write_cables(folder / name, 2, (12, 16))
@@ -229,13 +228,14 @@ class _Page(logging.Handler):
 
 
 @cache
-def _page() -> _Page:
+def _page(process: int) -> _Page:
+    """Returns the page of a process: a forked one inherits the other's, without the threads that answer."""
     return _Page()
 
 
 def _ask(what: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
-        page = _page()
+        page = _page(os.getpid())
         page.ask("POST", f"/api/images/{page.key}/actions", b'{"action": "prompt", "prompts": [{"point": [9, 9]}]}')
         status = page.ask("POST", f"/api/images/{page.key}/{what}", (folder / "request.json").read_bytes())
         found = page.ask("GET", f"/api/images/{page.key}/result.json")

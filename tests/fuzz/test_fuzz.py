@@ -1,7 +1,6 @@
 """Spoiled files and overrides by the thousand: each gives a result or one clear message, in time and within memory.
 
-``make test-slow`` takes a few hundred, always the same ones; ``make test-fuzz`` takes them by the thousand,
-    others each
+``make test-slow`` takes a few hundred, always the same ones; ``make test-fuzz`` takes them by the thousand, others each
 time (``PYTEST_ARGS='--hypothesis-seed=N'`` repeats a run). An input that fails is kept under ``SEGFOUNDRY_FUZZ_KEEP``
 (default ``runs/fuzz``) and is tried again by ``SEGFOUNDRY_FUZZ_AGAIN=FILE``, in this process, with its traceback.
 """
