@@ -3,13 +3,18 @@
 import difflib
 from collections.abc import Iterable
 
+LONGEST_LINE = 2000  # characters; a value of a megabyte that stands in a message would hide what it says
+
 
 class UserError(Exception):
     """Bad input from the user: a path, a key, a file's content, a full disk.
 
     The text names the file or key, what was found, what was expected and the nearest fix. The command line prints it
-    after ``error:`` and exits with code 2; ``--debug`` adds the traceback.
+    after ``error:`` and exits with code 2; ``--debug`` adds the traceback. Lines without end are cut in the middle.
     """
+
+    def __str__(self) -> str:
+        return "\n".join(map(_cut, super().__str__().split("\n")))
 
 
 class ConfigError(UserError):
@@ -22,6 +27,12 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A weight file or a checkpoint folder is wrong, unsafe or does not fit."""
+
+
+def _cut(line: str) -> str:
+    half = LONGEST_LINE // 2
+    left_out = len(line) - 2 * half
+    return line if left_out <= 0 else f"{line[:half]} [... {left_out} characters ...] {line[-half:]}"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:

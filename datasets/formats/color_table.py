@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -159,19 +159,31 @@ def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
     delimiter = max(",;\t", key=sample.count)
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     rows: list[dict[str, Any]] = []
-    for values in reader:
+    for values in _parsed(reader, path):
         if None in values or None in values.values():
             raise DataError(f"{path}: line {reader.line_num} has not as many columns as the header")
         row: dict[str, Any] = {k.strip().lower(): v.strip() for k, v in values.items() if v.strip()}
         for name in ("id", "r", "g", "b"):
-            if name in row and row[name].isdigit():
-                row[name] = int(row[name])
+            if name in row:
+                row[name] = _number(row[name])
         if "color" in row and not row["color"].startswith("#"):
             parts = row["color"].strip("[]()").replace(",", " ").split()
-            row["color"] = [int(p) if p.isdigit() else p for p in parts]
+            row["color"] = [_number(part) for part in parts]
         if row:
             rows.append(row)
     return rows
+
+
+def _parsed(reader: csv.DictReader[str], path: Path) -> Iterator[dict[Any, Any]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DataError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
+
+
+def _number(word: str) -> int | str:
+    """Returns a whole number; a word that is none, or one of more digits than any id or colour, as it is."""
+    return int(word) if word.isascii() and word.isdigit() and len(word) <= 10 else word
 
 
 def _row_color(row: Mapping[str, Any], where: str) -> Color:

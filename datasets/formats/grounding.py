@@ -55,8 +55,11 @@ def read_sentences(path: str | Path, categories: Sequence[Category]) -> OwnSente
     if not isinstance(data, dict) or not set(data) <= set(known):
         raise DataError(f"{path}: expected a mapping with the keys {' and '.join(known)}")
     names = [category.name for category in categories]
-    by_category = {str(k): _sentences(v, f"{path}: categories.{k}") for k, v in (data.get("categories") or {}).items()}
-    by_image = data.get("images") or {}
+    by_category, by_image = ({} if data.get(key) is None else data[key] for key in known)
+    for key, entries in zip(known, (by_category, by_image), strict=True):
+        if not isinstance(entries, dict):
+            raise DataError(f"{path}: {key}: expected a mapping from names, found {entries!r}")
+    by_category = {str(k): _sentences(v, f"{path}: categories.{k}") for k, v in by_category.items()}
     for image, entries in by_image.items():
         if not isinstance(entries, list):
             raise DataError(f"{path}: images.{image}: expected a list of {{point or category, sentences}}")
@@ -155,8 +158,11 @@ def _check_entry(entry: Any, where: str) -> None:
         )
     if ("point" in entry) == ("category" in entry):
         raise DataError(f"{where}: give either `point` or `category`")
+    if not isinstance(entry.get("category", ""), str):
+        raise DataError(f"{where}.category: {entry['category']!r}, expected the name of a category")
     point = entry.get("point", [0, 0])
-    if not isinstance(point, list) or len(point) != 2 or not all(isinstance(v, int) for v in point):
+    whole = isinstance(point, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in point)
+    if not whole or len(point) != 2:
         raise DataError(f"{where}.point: {point!r}, expected [x, y] in whole pixels")
     entry["sentences"] = _sentences(entry.get("sentences"), f"{where}.sentences")
 

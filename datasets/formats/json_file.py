@@ -9,6 +9,7 @@ from typing import Any
 
 from ...utils.errors import DataError
 from ...utils.files import atomic_write
+from ...utils.json_text import parse_json
 
 
 def read_bytes(path: Path) -> bytes:
@@ -34,8 +35,8 @@ def read_json(path: str | Path) -> Any:
     path = Path(path)
     data = read_bytes(path)
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
+        return parse_json(data)
+    except ValueError as error:
         raise DataError(f"{path}: {_what_is_it(data)} ({error})") from error
 
 

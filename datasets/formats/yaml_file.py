@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ...utils.errors import DataError
+from ...utils.json_text import MAX_DEPTH
+
+MAX_VALUES = 5_000_000  # far above any file of people; aliases can blow a small file up without end
+_HALVES = re.compile(r"[\ud800-\udfff]")
+_UNWRITABLE = re.compile(r"[\x00\ud800-\udc7f\udd00-\udfff]")  # bytes of names that are no UTF-8 may stand alone
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -16,13 +22,54 @@ class _PlainLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
             name = self.construct_object(key_node, deep=True)
-            if isinstance(name, (list, dict)) or name in seen:
+            if name in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {name!r} occurs twice", key_node.start_mark
                 )
             seen.add(name)
         return super().construct_mapping(node, deep)
+
+    def get_single_data(self) -> Any:
+        """Returns the document's value; one that aliases blow up is refused before any of it is made."""
+        node = self.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, {}, [])
+        return self.construct_document(node)
+
+
+def _check_size(node: yaml.Node, sizes: dict[int, int], around: list[int]) -> int:
+    """Returns the number of values in a node, those behind aliases as often as they are named.
+
+    Raises:
+        ConstructorError: more than ``MAX_VALUES``, nested deeper than ``MAX_DEPTH``, an alias that contains itself, or
+            text that no file can hold.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        if _HALVES.search(node.value):  # PyYAML reads JSON's "\ud83d\ude00" as two characters; it is one
+            node.value = node.value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+        if _UNWRITABLE.search(node.value):
+            raise _refusal("a text holds a NUL or half a character", node)
+        return 1
+    if id(node) in around:
+        raise _refusal("an alias contains itself", node)
+    if len(around) >= MAX_DEPTH:
+        raise _refusal(f"lists and mappings inside each other, more than {MAX_DEPTH} levels deep", node)
+    if id(node) not in sizes:
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [part for pair in node.value for part in pair]
+        around.append(id(node))
+        sizes[id(node)] = 1 + sum(_check_size(part, sizes, around) for part in parts)
+        around.pop()
+    if sizes[id(node)] > MAX_VALUES:
+        raise _refusal(f"more than {MAX_VALUES} values; do aliases multiply?", node)
+    return sizes[id(node)]
+
+
+def _refusal(problem: str, node: yaml.Node) -> yaml.constructor.ConstructorError:
+    return yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
 def parse_yaml(text: str, source: str | Path) -> Any:
@@ -37,7 +84,9 @@ def parse_yaml(text: str, source: str | Path) -> Any:
     """
     try:
         return yaml.load(text, Loader=_PlainLoader)  # noqa: S506 (a SafeLoader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except RecursionError as error:
+        raise DataError(f"{source}: not valid YAML (lists and mappings inside each other without end).") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
         tag = " Tags are not allowed: write plain values." if "could not determine a constructor" in str(error) else ""
         raise DataError(f"{source}: not valid YAML ({' '.join(str(error).split())}).{tag}") from error
 

@@ -7,6 +7,9 @@ from typing import Any
 
 from ...utils.errors import DataError, did_you_mean
 
+LARGEST = 2**31 - 1
+"""Of ids, pixel values and sizes: what arrays and other programs can hold."""
+
 
 def check_mapping(value: Any, known: Sequence[str], where: str, required: Sequence[str] = ()) -> None:
     """Checks the keys of a mapping.
@@ -56,10 +59,12 @@ def whole_number(value: Any, where: str, lowest: int = 0, unit: str = "") -> int
     """Returns a whole number.
 
     Raises:
-        DataError: no whole number, or one below ``lowest``.
+        DataError: no whole number, or one below ``lowest`` or above ``LARGEST``.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
         raise DataError(f"{where}: {value!r}, expected a whole number{unit} from {lowest}")
+    if value > LARGEST:
+        raise DataError(f"{where}: {value!r}, expected a whole number{unit} up to {LARGEST}")
     return value
 
 

@@ -193,8 +193,7 @@ def _parse_category(
     value: Any, where: str, taken: dict[str, dict[Any, str]]
 ) -> tuple[dict[str, Any], tuple[int, int, int] | None]:
     check_mapping(value, _CATEGORY_KEYS, where, required=("id", "name", "isthing"))
-    if not isinstance(value["id"], int) or isinstance(value["id"], bool) or value["id"] < 0:
-        raise DataError(f"{where}.id: {value['id']!r}, expected a whole number from 0")
+    whole_number(value["id"], f"{where}.id")
     if value["isthing"] not in (True, False, 0, 1):
         raise DataError(f"{where}.isthing: {value['isthing']!r}, expected true (countable) or false (stuff)")
     color = None if value.get("color") is None else parse_color(value["color"], f"{where}.color")
@@ -238,7 +237,7 @@ def _parse_aliases(value: Any, splits: Mapping[str, Split], where: str) -> dict[
     if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
         raise DataError(f"{where}: expected a mapping from name to split, or a list of names")
     for name, split in value.items():
-        if split is not None and split not in splits:
+        if split is not None and (not isinstance(split, str) or split not in splits):
             raise DataError(
                 f"{where}.{name}: no split {split!r}{did_you_mean(str(split), splits) or '.'} "
                 f"Splits: {', '.join(splits)}."

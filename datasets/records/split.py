@@ -136,7 +136,7 @@ def _inherit(name: str, splits: Mapping[str, Any], where: str) -> dict[str, Any]
         parent = current.get("like")
         if parent is None:
             return keys
-        if parent not in splits or parent in seen:
+        if not isinstance(parent, str) or parent not in splits or parent in seen:
             hint = " (a circle)" if parent in seen else did_you_mean(str(parent), splits)
             raise DataError(f"{where}.{seen[-1]}.like: no split {parent!r} to start from{hint}")
         seen.append(parent)
@@ -194,7 +194,7 @@ def _pattern(value: Any, where: str) -> NamePattern:
 
 
 def _optional(value: Mapping[str, Any], where: str) -> list[str]:
-    names = value.get("optional") or []
+    names = [] if value.get("optional") is None else value["optional"]
     if not isinstance(names, list):
         raise DataError(f"{where}.optional: {names!r}, expected a list of keys")
     return [one_of(name, ("grounding", "captions", "instances"), f"{where}.optional") for name in names]
@@ -213,7 +213,7 @@ def _semantic_coding(value: Mapping[str, Any], index_of: Mapping[int, int], wher
     elif isinstance(values, dict) and values:
         for file_value, category in values.items():
             whole_number(file_value, f"{where}.semantic_values (value in the PNG)")
-            if category not in index_of:
+            if isinstance(category, bool) or not isinstance(category, int) or category not in index_of:
                 raise DataError(f"{where}.semantic_values.{file_value}: no category has the id {category!r}")
         indices = {file_value: index_of[category] for file_value, category in values.items()}
     else:

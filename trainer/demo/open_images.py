@@ -122,9 +122,10 @@ class OpenImage:
         task = unasked_task(predictor)
         if task is None:
             raise UserError("this network answers prompts only")
+        names = _short(names)
         if names and not task.by_category:
             raise UserError("this network knows no categories; leave the field empty")
-        categories = parse_classes(_short(names), "categories") if names else predictor.categories
+        categories = parse_classes(names, "categories") if names else predictor.categories
         if self.session is not None and not task.needs_original:
             prediction = self.session.predict((task.name,), categories)
         elif names:

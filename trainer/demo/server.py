@@ -25,6 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 from ...modeling.promptable import prompt_kinds
 from ...utils.errors import DataError, UserError
 from ...utils.image_io import decode_image
+from ...utils.json_text import parse_json
 from ...utils.logging import get_logger
 from ..prediction.predictor import Predictor
 from .open_images import NoImageError, OpenImages, unasked_task
@@ -281,9 +282,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def _json_body(self) -> dict[str, Any]:
         try:
-            value = json.loads(self._body(_MAX_JSON, "this request"))
-        except (ValueError, RecursionError):
-            value = None
+            value = parse_json(self._body(_MAX_JSON, "this request"))
+        except ValueError as error:
+            raise RequestError(HTTPStatus.BAD_REQUEST, f"expected a JSON object ({error})") from error
         if not isinstance(value, dict):
             raise RequestError(HTTPStatus.BAD_REQUEST, "expected a JSON object")
         return value

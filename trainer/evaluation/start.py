@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from ...datasets.records.record import parse_categories
 from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model
@@ -20,7 +18,7 @@ from ...modeling.weights.weight_files import read_state_dict
 from ...modeling.weights.weight_places import find_weights
 from ...utils.config.architectures import find_architecture
 from ...utils.config.sections import Shared
-from ...utils.errors import CheckpointError, ConfigError
+from ...utils.errors import ConfigError
 from ...utils.logging import get_logger, setup_logging
 from ...utils.structures.category import Category
 from ..machine.distributed import Processes, pick_device
@@ -58,13 +56,7 @@ def choose_weights(cfg: Shared, given: str | None, run: Path) -> Path:
 
 def trained_categories(path: Path) -> tuple[Category, ...] | None:
     """Returns the categories that a weight file of ours was trained with, None for other files."""
-    if path.suffix != ".safetensors":
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("categories")
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or no safetensors file: {error}") from error
+    text = read_weight_header(path).get("categories")
     return parse_categories(json.loads(text), f"{path}: categories") if text else None
 
 

@@ -15,7 +15,7 @@ import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,9 @@ from ...utils.files import (
     fsync_file,
     fsync_folder,
 )
+from ...utils.json_text import parse_json
 from ...utils.logging import get_logger
-from ..training.state import TrainState
+from ..training.state import Counters, TrainState
 
 log = get_logger(__name__)
 
@@ -248,12 +249,33 @@ def _read_meta(path: Path) -> dict[str, Any]:
         expected = f"{zlib.crc32((before + mark + '0' * 8 + after[8:]).encode()):08x}"
         if not mark or after[:8] != expected:
             raise CheckpointError(f"checkpoint file {path} is damaged: its checksum does not match")
-        meta = json.loads(text)
+        meta = parse_json(text)
     except (OSError, ValueError) as error:
         raise CheckpointError(f"checkpoint file {path} is missing or damaged: {error}") from error
-    if meta["format"] != _FORMAT:
-        raise CheckpointError(f"checkpoint {path.parent} has format {meta['format']}; this version reads {_FORMAT}")
+    if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
+        found = meta.get("format") if isinstance(meta, dict) else meta
+        raise CheckpointError(f"checkpoint {path.parent} has format {found!r}; this version reads {_FORMAT}")
+    _check_meta(meta, path)
     return meta
+
+
+def _check_meta(meta: dict[str, Any], path: Path) -> None:
+    """Refuses a meta.json of whole text whose fields no version of this program wrote."""
+    counters, files = meta.get("counters"), meta.get("files")
+    known = {count.name for count in fields(Counters)}
+    if not isinstance(counters, dict) or not {"step", "evaluated"} <= counters.keys() <= known:
+        raise CheckpointError(f"{path}: counters: {counters!r}, expected {', '.join(sorted(known))}")
+    for name, value in counters.items():
+        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 63
+        if not whole and name != "best" or name == "best" and value is not None and not isinstance(value, dict):
+            raise CheckpointError(f"{path}: counters.{name}: {value!r}, expected a whole number (of `best` a mapping)")
+    if not isinstance(meta.get("config"), str) or not isinstance(meta.get("categories"), list):
+        raise CheckpointError(f"{path}: expected `config` as text and `categories` as a list")
+    if not isinstance(files, dict):
+        raise CheckpointError(f"{path}: files: {files!r}, expected a mapping from names to bytes and crc32")
+    for name, about in files.items():
+        if name != Path(name).name or not isinstance(about, dict) or not {"bytes", "crc32"} <= about.keys():
+            raise CheckpointError(f"{path}: files: {name!r}: {about!r}, expected a file beside it with bytes and crc32")
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -290,3 +312,6 @@ def restore(checkpoint: Checkpoint, state: TrainState) -> None:
         )
     except CheckpointError as error:
         raise CheckpointError(f"{checkpoint.path}: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        problem = f"its meta.json or tensors do not fit this version ({type(error).__name__}: {error})"
+        raise CheckpointError(f"{checkpoint.path}: {problem}") from error

@@ -6,7 +6,6 @@ Every part is optional: what a run folder does not hold (yet) is left out, what 
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
@@ -18,6 +17,7 @@ from ...datasets.tasks.figures import Curve, Figures
 from ...datasets.tasks.registry import report_figures
 from ...utils.errors import UserError
 from ...utils.files import atomic_write_text
+from ...utils.json_text import parse_json
 from ...utils.logging import get_logger
 from ...utils.paths import nearest_path
 
@@ -104,8 +104,8 @@ def _read_json(path: Path, problems: list[str]) -> Any:
     if not path.is_file():
         return {}
     try:
-        return json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
+        return parse_json(_read_text(path))
+    except ValueError as error:
         problems.append(f"{path}: {error}")
         return {}
 
@@ -114,8 +114,8 @@ def _read_lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
     """Yields the flattened numbers of each line of a JSON-lines file that has a step; a torn last line is usual."""
     for number, line in enumerate(_read_text(path).splitlines(), 1):
         try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
+            entry = parse_json(line)
+        except ValueError:
             problems.append(f"{path}: line {number} is not JSON")
             continue
         if isinstance(entry, dict) and isinstance(entry.get("step"), int):

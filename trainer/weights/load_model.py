@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ...datasets.records.catalog import find_data_set, find_record
-from ...datasets.records.record import Record, parse_categories
+from ...datasets.records.fields import LARGEST
+from ...datasets.records.record import RESIZES, Record, parse_categories
 from ...modeling.base import MetaArch
 from ...modeling.build_model import build_model, meta_arch
 from ...modeling.weights.load_state import LoadReport, load_state, own_names
@@ -21,6 +23,7 @@ from ...utils.config.engine import load_config
 from ...utils.config.resolved import Resolved
 from ...utils.config.sections import Shared
 from ...utils.errors import CheckpointError, ConfigError, UserError
+from ...utils.json_text import parse_json
 from ...utils.logging import get_logger
 from ...utils.palette import distinct_color
 from ...utils.structures.category import Category
@@ -143,7 +146,7 @@ def read_weight_header(file: Path) -> dict[str, str]:
     """Returns the text entries in a .safetensors file's header; nothing for other files.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or an entry that holds JSON is none of ours.
     """
     if file.suffix != ".safetensors":
         return {}
@@ -151,9 +154,44 @@ def read_weight_header(file: Path) -> dict[str, str]:
 
     try:
         with safe_open(file, framework="pt") as opened:
-            return opened.metadata() or {}
+            header = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is no readable safetensors file: {error}") from error
+    for entry, (form, fits) in _JSON_ENTRIES.items():
+        if entry in header and not fits(_parsed(header[entry])):
+            raise CheckpointError(f"{file}: {entry} in its header is {header[entry]!r}, expected {form}")
+    return header
+
+
+def _parsed(text: str) -> Any:
+    """Returns what JSON text says, None where it is none."""
+    try:
+        return parse_json(text)
+    except ValueError:
+        return None
+
+
+def _are_sources(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(source, dict) and all(isinstance(source.get(key), str) for key in ("file", "sha256"))
+        for source in value.values()
+    )
+
+
+def _is_test_size(value: Any) -> bool:
+    """Whether a list holds name, short side, upper limit of the long side, and how images are resized."""
+    if not isinstance(value, list) or len(value) != 4 or not isinstance(value[0], str) or value[3] not in RESIZES:
+        return False
+    return all(side is None or isinstance(side, int) and 0 < side <= LARGEST for side in value[1:3])
+
+
+_JSON_ENTRIES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "categories": ("a list of categories", lambda value: isinstance(value, list)),
+    "vocabulary": ("a list of categories", lambda value: isinstance(value, list)),
+    "reloadable": ("files and digests of parts", _are_sources),
+    "test_size": ("[name, short side, long side, resize]", _is_test_size),
+}
+"""Entries of a header that hold JSON: their form in words, and whether a value has it."""
 
 
 def part_sources(header: Mapping[str, str]) -> Sources:
@@ -207,11 +245,8 @@ def recognised_config(file: Path) -> Path:
 def _header_categories(file: Path, header: dict[str, str], entry: str) -> tuple[Category, ...] | None:
     if entry not in header:
         return None
-    try:
-        found = json.loads(header[entry])
-        return parse_categories(found, f"{file}: {entry}") if found else ()
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{file}: the category names in its header are damaged: {error}") from error
+    found = json.loads(header[entry])
+    return parse_categories(found, f"{file}: {entry}") if found else ()
 
 
 def _size_record(cfg: Shared, header: dict[str, str], categories: tuple[Category, ...]) -> Record:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import yaml
 
 from ..errors import ConfigError, UserError, did_you_mean
+from ..json_text import parse_json
 from ..paths import configs_root, nearest_path, product_root, user_path
 from .origins import kept_origins
 from .plain import Plain
@@ -143,20 +143,12 @@ def read_json_words(pieces: Sequence[str]) -> list[Entry]:
         return []
     text = " ".join(pieces)
     try:
-        value = json.loads(text, object_pairs_hook=_unique)
-    except (json.JSONDecodeError, ValueError) as error:
+        value = parse_json(text, unique=True)
+    except ValueError as error:
         raise ConfigError(f"--config_overrides: {error}; expected one JSON object, found {text!r}") from None
     if not isinstance(value, dict):
         raise ConfigError(f'--config_overrides: expected a JSON object such as {{"SEED": 1}}, found {text!r}')
     return read_mapping(value, "--config_overrides")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ValueError(f"the key {name!r} appears twice")
-    return dict(pairs)
 
 
 def read_mapping(values: Mapping[str, Any], origin: str) -> list[Entry]:

@@ -14,6 +14,7 @@ from .plain import NULL_WORDS, Plain, is_null
 from .schema import Leaf
 from .yaml_text import parse_text
 
+LARGEST = 2**63 - 1  # what arrays and generators of random numbers hold
 TRUE_WORDS = frozenset({"true", "yes", "on", "1", "y"})
 FALSE_WORDS = frozenset({"false", "no", "off", "0", "n", "", "none", "null", "~"})
 
@@ -67,14 +68,18 @@ def _to_bool(value: Any) -> bool:
 def _to_int(value: Any) -> int:
     if not isinstance(value, bool) and value is not None:
         try:
-            return int(str(value))
+            found = int(str(value))
         except ValueError:
             try:
                 number = float(str(value))
             except ValueError:
                 number = math.nan
-            if number.is_integer():
-                return int(number)
+            if not number.is_integer():
+                raise ValueError("expected an integer") from None
+            found = int(number)
+        if -LARGEST <= found <= LARGEST:
+            return found
+        raise ValueError(f"expected an integer of at most {LARGEST}")
     raise ValueError("expected an integer")
 
 

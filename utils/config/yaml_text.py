@@ -10,8 +10,12 @@ import yaml
 from ..errors import ConfigError
 from .plain import NULL_WORDS, Plain
 
+MAX_DEPTH = 100  # mappings and lists inside each other
 MAX_NODES = 100_000  # far above any configuration; aliases can blow a small file up without end
 _PLAIN_TAGS = {f"tag:yaml.org,2002:{t}" for t in "null bool int float str timestamp map seq merge value".split()}
+
+
+_TOO_DEEP = f"lists and mappings inside each other, more than {MAX_DEPTH} levels deep"
 
 
 class YamlBlock(dict[str, Any]):
@@ -40,7 +44,10 @@ class Walker:
     """Walks the node graph of one YAML document; refuses tags, duplicate keys, cycles and blown-up aliases."""
 
     def __init__(self, text: str) -> None:
-        self.root = yaml.compose(text, Loader=yaml.SafeLoader)
+        try:
+            self.root = yaml.compose(text, Loader=yaml.SafeLoader)
+        except RecursionError:
+            raise ConfigError(_TOO_DEEP) from None
         self.visited = 0
         self.stack: list[int] = []
 
@@ -57,6 +64,8 @@ class Walker:
         self.visited += 1
         if id(node) in self.stack:
             raise ConfigError(f"line {node.start_mark.line + 1}: an alias contains itself")
+        if len(self.stack) >= MAX_DEPTH:
+            raise ConfigError(f"line {node.start_mark.line + 1}: {_TOO_DEEP}")
         if self.visited > MAX_NODES:
             raise ConfigError(f"more than {MAX_NODES} values; do aliases multiply?")
         if node.tag not in _PLAIN_TAGS:
@@ -115,6 +124,8 @@ class Walker:
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
+    if "\0" in node.value:
+        raise ConfigError(f"line {node.start_mark.line + 1}: a text holds a NUL")
     if node.style is not None:
         return node.value
     return None if node.value == "" or node.value in NULL_WORDS else Plain(node.value)

@@ -86,3 +86,20 @@ def test_csv_with_ragged_rows(tmp_path):
     (tmp_path / "t.csv").write_text("name,color,kind\nwall,#787878\n")
     with pytest.raises(DataError, match="line 2"):
         read_color_table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("²,cup,#dc143c,thing", "categories[0].id: '²', expected a whole number"),
+        (f"{'9' * 5000},cup,#dc143c,thing", "expected a whole number from 0"),
+        (f"1,cup,{'7' * 140_000},thing", "line 2 is no CSV (field larger than field limit"),
+        ("1,cup,1 2 ³,thing", "is no colour"),
+    ],
+)
+def test_numbers_in_csv_that_are_none(tmp_path, row, message):
+    path = tmp_path / "t.csv"
+    path.write_text(f"id,name,color,kind\n{row}\n", encoding="utf-8")
+    with pytest.raises(DataError) as found:
+        read_color_table(path)
+    assert message in str(found.value)

@@ -119,3 +119,21 @@ def test_missing_and_binary_files(tmp_path):
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="not a text file"):
         read_record(tmp_path / "b.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["splits"]["val"].update(like=["train"]), "splits.val.like: no split ['train']"),
+        (lambda d: d.update(aliases={"a": ["val"]}), "aliases.a: no split ['val']"),
+        (lambda d: d["splits"]["val"].update(semantic_values={3: [1]}), "semantic_values.3: no category has the id [1]"),
+        (lambda d: d["splits"]["val"].update(semantic_values={3: True}), "semantic_values.3: no category has the id True"),
+        (lambda d: d["splits"]["val"].update(optional=0), "splits.val.optional: 0, expected a list of keys"),
+        (lambda d: d["categories"][0].update(id=2**31), "id: 2147483648, expected a whole number up to 2147483647"),
+        (lambda d: d["categories"][0].update(isthing="false"), "isthing: 'false', expected true"),
+    ],
+)  # fmt: skip
+def test_values_of_another_type(tmp_path, change, message):
+    with pytest.raises(DataError) as found:
+        read_record(written(tmp_path, change))
+    assert message in str(found.value)

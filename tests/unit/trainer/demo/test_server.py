@@ -404,3 +404,16 @@ def test_label_files_of_many_objects(tmp_path):
         opened_image.act({"action": "new"})
     (tmp_path / "a.png").write_bytes(opened_image.mask_png(None))
     np.testing.assert_array_equal(read_label(tmp_path / "a.png"), 3 * square(0))
+
+
+def test_bodies_that_nest_without_end_and_categories_that_are_no_text(server):
+    status, _, reply = ask(server, "POST", "/api/images?name=a.png", png(picture()))
+    key = json.loads(reply)["id"]
+    for what, body, message in (
+        ("actions", b"[" * 5000, "expected a JSON object (lists and mappings inside each other"),
+        ("actions", b'{"action": "text", "text": "\\ud800"}', "expected a JSON object (a text holds \\ud800"),
+        ("everything", b'{"categories": []}', "expected a text of at most"),
+        ("everything", b'{"categories": false}', "expected a text of at most"),
+    ):
+        status, _, reply = ask(server, "POST", f"/api/images/{key}/{what}", body)
+        assert status == 400 and json.loads(reply)["error"].startswith(message)

@@ -178,3 +178,37 @@ def test_tied_weights_are_saved_under_both_names(tmp_path):
         assert torch.equal(file.get_tensor("c"), weight.t())
         assert file.metadata()["step"] == "4"
     assert json.loads((tmp_path / "w" / "meta.json").read_text())["step"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format=None), "has format None; this version reads 1"),
+        (lambda m: m.update(counters=3), "counters: 3, expected "),
+        (lambda m: m["counters"].update(step="3"), "counters.step: '3', expected a whole number"),
+        (lambda m: m["counters"].update(step=True), "counters.step: True, expected a whole number"),
+        (lambda m: m["counters"].update(more=1), "expected best, evaluated"),
+        (lambda m: m.update(config=None), "expected `config` as text"),
+        (lambda m: m.update(files=[]), "files: [], expected a mapping"),
+        (lambda m: m["files"].update({"../x": {"bytes": 1, "crc32": ""}}), "'../x'"),
+        (lambda m: m["files"].update({"model.safetensors": 5}), "'model.safetensors': 5"),
+    ],
+)  # fmt: skip
+def test_meta_that_no_version_wrote(tmp_path, change, message):
+    store, _ = saved(tmp_path, 3)
+    meta = store.newest_good().meta
+    change(meta)
+    del meta["crc32_of_this_file"]
+    module._write_meta(tmp_path / "step-00000003" / "meta.json", meta)
+    with pytest.raises(CheckpointError) as found:
+        open_checkpoint(tmp_path / "step-00000003")
+    assert message in str(found.value)
+    assert store.newest_good() is None
+
+
+def test_state_of_another_version(tmp_path):
+    store, _ = saved(tmp_path, 3)
+    found = store.newest_good()
+    del found.meta["loss_scale"]
+    with pytest.raises(CheckpointError, match="do not fit this version .KeyError: 'loss_scale'"):
+        restore(found, toy_state(ema=0.9))

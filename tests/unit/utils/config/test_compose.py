@@ -243,3 +243,37 @@ def test_diff():
 def test_rules_across_shared_keys(override, words, problem):
     with pytest.raises(ConfigError, match=problem):
         override(*words)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SEED: " + "[" * 3000, "conf.yaml: lists and mappings inside each other, more than 100 levels deep"),
+        ("SEED: " + "[" * 120 + "]" * 120, "line 1: lists and mappings inside each other"),
+        ('SAVE_DIR: "a\\0"', "line 1: a text holds a NUL"),
+    ],
+)
+def test_files_without_end(tmp_path, text, message):
+    (tmp_path / "conf.yaml").write_text(text)
+    with pytest.raises(ConfigError) as found:
+        load_config([tmp_path / "conf.yaml"])
+    assert message in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("piece", "message"),
+    [
+        ('{"SEED":' + "[" * 3000, "more than 100 levels deep"),
+        ('{"SEED":' + "1" * 5000 + "}", "a number has more than 4300 digits"),
+        ('{"SAVE_DIR": "a\\u0000"}', "a text holds"),
+    ],
+)
+def test_json_pieces_without_end(piece, message):
+    with pytest.raises(ConfigError) as found:
+        load_config([], ["MODEL.NAME", "sam"], [piece])
+    assert message in str(found.value) and len(str(found.value)) < 5000
+
+
+def test_a_word_that_nests_without_end():
+    with pytest.raises(ConfigError, match="levels deep"):
+        load_config([], ["MODEL.NAME", "sam", "DATASETS.TRAIN", "[" * 3000])

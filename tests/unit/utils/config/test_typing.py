@@ -220,3 +220,10 @@ def test_python_values_must_fit_too():
         load_mapping({"MODEL.NAME": "seem_model_v1", "SEED": True})
     with pytest.raises(ConfigError, match="EXP_NAME"):
         load_mapping({"MODEL.NAME": "seem_model_v1", "EXP_NAME": ["a"]})
+
+
+@pytest.mark.parametrize("word", ["9223372036854775808", "1e300", "-" + "9" * 30])
+def test_integers_that_no_array_holds(word):
+    with pytest.raises(ValueError, match="expected an integer of at most 9223372036854775807"):
+        convert_value(Plain(word), int)
+    assert convert_value(Plain("9223372036854775807"), int) == 2**63 - 1
