@@ -29,6 +29,7 @@ help:
   'make demo-picture  make the picture of the page in README.md anew, with the model of make demo (needs Chromium)' \
 	  'make test          install, run all tests but the slow ones (PYTEST_ARGS="-k name" selects, among the slow ones too)' \
 	  'make test-slow     run the tests that take more than a few seconds each' \
+	  'make test-fuzz     spoil files and overrides by the thousand: each must give a result or one clear message (an hour)' \
 	  'make test-toy      train small SAMs on drawn cables from random weights and check what they learn (minutes)' \
 	  'make test-interop  install detectron2 and panopticapi from source too, run the tests that compare with them' \
 	  'make lint          check style and formatting (ruff)' \
@@ -138,6 +139,11 @@ test-slow: venv
 	@printf '\n==> %s\n' 'running the slow tests in $(JOBS) processes'
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 	@printf '\nAll slow tests passed; make test runs the others.\n'
+
+.PHONY: test-fuzz
+test-fuzz: venv
+	@printf '\n==> %s\n' 'spoiled files and overrides; SEGFOUNDRY_FUZZ=PERCENT of 5,000 files and 10,000 overrides'
+	@OMP_NUM_THREADS=1 SEGFOUNDRY_FUZZ=$${SEGFOUNDRY_FUZZ:-100} '$(PY)' -m pytest -q -s -n $(JOBS) tests/fuzz -m slow $(PYTEST_ARGS)
 
 .PHONY: test-toy
 test-toy: venv

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.class_names.text_templates import TEMPLATES, training_prompt
 from ...utils.image_io import MAX_PIXELS
 from ...utils.structures.samples import Sample, SpatialTargets, TextTargets
-from ...utils.text_templates import TEMPLATES, training_prompt
 from ..formats.label_maps import read_object_map
 from ..records.image_item import ImageItem
 from ..strokes.base import StrokeSampler

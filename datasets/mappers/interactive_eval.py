@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...utils.class_names.text_templates import TEMPLATES, training_prompt
 from ...utils.errors import DataError
 from ...utils.structures.samples import ObjectTruth, PhraseTruth, Sample
-from ...utils.text_templates import TEMPLATES, training_prompt
 from ..records.image_item import ImageItem
 from ..records.record import Record
 from ..strokes.base import StrokeSampler

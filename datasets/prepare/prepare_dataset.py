@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -222,13 +222,13 @@ def _convert_all(
     dropped, transparent = 0, []
     faulty: list[_Done] = []
     with ExitStack() as stack:
-        collected = {part: stack.enter_context(SpooledResults[_Done](folder)) for part in parts}
+        collected = {part: stack.enter_context(SpooledResults(folder)) for part in parts}
         results = run_parallel(_convert_one, tasks, workers=options.workers, label="prepare")
         for task, done in zip(tasks, results, strict=True):
             if done.problem or done.unknown:
                 faulty.append(done)
                 continue
-            collected[part_of[task.name]].append(done)
+            collected[part_of[task.name]].append([done.info, done.annotation, done.grounding])
             dropped += done.dropped
             transparent += [str(task.mask)] if done.transparent else []
             for segment in done.annotation["segments_info"]:
@@ -324,12 +324,13 @@ def _ground(task: _Task, ids: np.ndarray, segments: list[dict[str, Any]]) -> lis
     return rows
 
 
-def _write_json(folder: Path, results: Iterable[_Done], table: ColorTable) -> None:
+def _write_json(folder: Path, results: SpooledResults, table: ColorTable) -> None:
+    """Writes the entries (info, annotation, grounding) of the images of a split."""
     categories = [category_mapping(c) | {"isthing": int(c.isthing)} for c in table.categories]
-    head = {"images": [done.info for done in results], "categories": categories}
-    annotations = (done.annotation for done in results)
+    head = {"images": [info for info, _, _ in results], "categories": categories}
+    annotations = (annotation for _, annotation, _ in results)
     atomic_write_json(folder / "panoptic.json", head | {"annotations": annotations}, indent=None)
-    rows = ({"id": i, **row} for i, row in enumerate((r for done in results for r in done.grounding), 1))
+    rows = ({"id": i, **row} for i, row in enumerate((row for _, _, grounding in results for row in grounding), 1))
     atomic_write_json(folder / "grounding.json", head | {"annotations": rows}, indent=None)
 
 

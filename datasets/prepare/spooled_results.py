@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Generic, TypeVar
-
-R = TypeVar("R")
+from typing import Any
 
 
-class SpooledResults(Generic[R]):
-    """A list that is written to a temporary file; closing it removes the file.
+class SpooledResults:
+    """A list of JSON values that is written to a temporary file; closing it removes the file.
 
     Args:
         folder: where the file lies; created.
@@ -21,25 +19,25 @@ class SpooledResults(Generic[R]):
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (closed by the caller's `with`)
+        self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="ascii")  # noqa: SIM115 (closed by the caller's `with`)
         self._count = 0
 
     def __len__(self) -> int:
         """Returns how many results were added."""
         return self._count
 
-    def append(self, result: R) -> None:
+    def append(self, result: Any) -> None:
         """Adds a result; not while the list is being read."""
-        pickle.dump(result, self._file)
+        self._file.write(json.dumps(result) + "\n")
         self._count += 1
 
-    def __iter__(self) -> Iterator[R]:
+    def __iter__(self) -> Iterator[Any]:
         """Reads the results in their order; one reader at a time."""
         self._file.seek(0)
-        for _ in range(self._count):
-            yield pickle.load(self._file)  # noqa: S301 (our own file)
+        for line in self._file:
+            yield json.loads(line)
 
-    def __enter__(self) -> SpooledResults[R]:
+    def __enter__(self) -> SpooledResults:
         """Returns the list."""
         return self
 

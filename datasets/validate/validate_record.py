@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...utils.same_names import list_names, names_read_the_same
+from ...utils.class_names.same_names import list_names, names_read_the_same
 from ..prepare.parallel import run_parallel
 from ..records.record import Record
 from ..records.split import Split

@@ -112,7 +112,7 @@ _META = {
 def _checkpoint(folder: Path) -> None:
     """Reads a checkpoint whose checksum is right: as another version, or a hand, may have written it."""
     from segfoundry.trainer.run_folder.checkpoints import CheckpointStore, open_checkpoint
-    from segfoundry.trainer.run_folder.folder import _load_text
+    from segfoundry.trainer.run_folder.run_folder import saved_config
 
     mark = '"crc32_of_this_file": "'
     path = folder / "step-00000005" / "meta.json"
@@ -125,7 +125,7 @@ def _checkpoint(folder: Path) -> None:
     assert CheckpointStore(folder).steps()
     found = open_checkpoint(folder / "step-00000005")
     assert isinstance(found.step, int)
-    _load_text(found)
+    saved_config(found)
 
 
 _HEADER = {

@@ -29,8 +29,8 @@ from segfoundry.modeling.seem.results.postprocess import (
     panoptic_map,
 )
 from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
+from segfoundry.utils.class_names.text_templates import evaluation_prompts, training_prompt
 from segfoundry.utils.structures.requests import Strokes
-from segfoundry.utils.text_templates import evaluation_prompts, training_prompt
 
 from .golden_writer import named, params, randomize, write_case
 from .soft_distance import soft_distance

@@ -208,7 +208,7 @@ def _run_embedded(given: dict) -> int:
 
 
 def _report(summary, data_file: str = "") -> None:
-    from ...utils.same_names import list_names, names_read_the_same
+    from ...utils.class_names.same_names import list_names, names_read_the_same
 
     images = ", ".join(f"{count} {part}" for part, count in summary.images.items())
     print(f"images: {images}")

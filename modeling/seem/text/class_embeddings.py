@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ....utils.array_cache import ArrayCache
+from ....utils.class_names.same_names import READ_AS, list_names, names_read_the_same
+from ....utils.class_names.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 from ....utils.draws import Draws
 from ....utils.logging import get_logger
-from ....utils.same_names import READ_AS, list_names, names_read_the_same
-from ....utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 from .text_towers import TextEncoder, normalize
 from .tokenizer import Tokenizer, lengths
 

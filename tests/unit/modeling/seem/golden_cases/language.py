@@ -7,7 +7,7 @@ from torch import Tensor
 
 from segfoundry.modeling.seem.text.class_embeddings import ClassEmbeddings
 from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
-from segfoundry.utils.text_templates import training_prompt
+from segfoundry.utils.class_names.text_templates import training_prompt
 
 from .....support.goldens import Case, runner
 from .....support.standin_tokenizer import StandInTokenizer

@@ -11,8 +11,8 @@ from torch import Tensor
 from segfoundry.modeling.seem.text.class_embeddings import ClassEmbeddings
 from segfoundry.modeling.seem.text.text_towers import LanguageEncoder, normalize
 from segfoundry.utils.array_cache import ArrayCache
+from segfoundry.utils.class_names.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 from segfoundry.utils.draws import Draws
-from segfoundry.utils.text_templates import TEMPLATES, evaluation_prompts, training_prompt
 
 from .....support.standin_tokenizer import StandInTokenizer
 

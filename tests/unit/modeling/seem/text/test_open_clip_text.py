@@ -20,12 +20,12 @@ from segfoundry.modeling.seem.text.class_embeddings import ClassEmbeddings  # no
 from segfoundry.modeling.seem.text.open_clip_text import build_open_clip  # noqa: E402
 from segfoundry.modeling.seem.text.open_clip_tokenizer import IdLayout  # noqa: E402
 from segfoundry.modeling.seem.text.tokenizer import lengths  # noqa: E402
+from segfoundry.utils.class_names.text_templates import evaluation_prompts  # noqa: E402
 from segfoundry.utils.config.engine import load_mapping  # noqa: E402
 from segfoundry.utils.errors import CheckpointError, ConfigError  # noqa: E402
 from segfoundry.utils.structures.category import Category  # noqa: E402
 from segfoundry.utils.structures.requests import Request  # noqa: E402
 from segfoundry.utils.structures.samples import Sample  # noqa: E402
-from segfoundry.utils.text_templates import evaluation_prompts  # noqa: E402
 
 TEXTS = ["a dog", "a very small photo of the red car", "", "one two three four five six seven eight nine ten eleven"]
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}

@@ -1,6 +1,6 @@
 """Groups of class names that are the same text to the network."""
 
-from segfoundry.utils.same_names import list_names, names_read_the_same
+from segfoundry.utils.class_names.same_names import list_names, names_read_the_same
 
 
 def test_names_alike_in_case_spaces_and_suffixes_are_one_group():

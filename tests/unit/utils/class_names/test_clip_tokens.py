@@ -5,7 +5,7 @@ import random
 import pytest
 
 from segfoundry.modeling.seem.text.tokenizer import ClipTokenizer, _open_clip_tokenizer, lengths
-from segfoundry.utils.clip_tokens import MOST_TOKENS, clip_tokens
+from segfoundry.utils.class_names.clip_tokens import MOST_TOKENS, clip_tokens
 
 WORDS = (
     "red cup Cup t-shirt Straße ½ 3d naïve unreadable-word_x don't 東京 🙂 a,b (c) x² 12 ｗｉｄｅ it’s &amp;".split()
