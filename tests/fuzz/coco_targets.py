@@ -28,7 +28,12 @@ _STUFF = _DETECTION | {
 }
 _RESULTS = [
     {"image_id": 1, "category_id": 7, "segmentation": RLE, "score": 0.9, "bbox": [4, 4, 2, 12]},
-    {"image_id": 2, "category_id": 9, "segmentation": {"size": [24, 24], "counts": "Q3l01N1O10O01O"}, "score": 1},
+    {
+        "image_id": 2,
+        "category_id": 9,
+        "segmentation": {"size": [24, 24], "counts": "l13e00G3GM93GM93GM93GM93GM93GM93GM93GM93GM93GM93GMb0000000000d2"},
+        "score": 1,
+    },
 ]
 _STUFF_RESULTS = [
     {"image_id": n, "category_id": 1, "segmentation": {"size": [24, 24], "counts": [0, 576]}} for n in (1, 2)
