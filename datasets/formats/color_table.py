@@ -178,7 +178,7 @@ def _parsed(reader: csv.DictReader[str], path: Path) -> Iterator[dict[Any, Any]]
     try:
         yield from reader
     except csv.Error as error:
-        raise DataError(f"{path}: line {reader.line_num} is no CSV ({error})") from error
+        raise DataError(f"{path}: line {reader.line_num + 1} is no CSV ({error})") from error
 
 
 def _number(word: str) -> int | str:

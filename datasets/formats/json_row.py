@@ -20,6 +20,7 @@ _LARGEST_ID = 2**63 - 1
 _MOST_BYTES = 255  # of a part of a path, on every common file system
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxstring = 2, 5, 50
+_LONGEST = 60  # characters of a value in a message
 
 
 def shown(value: Any) -> str:
@@ -28,7 +29,9 @@ def shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > 200:
         return f"a number of {value.bit_length()} bits"
-    return f"the text {_SHORT.repr(value)}" if isinstance(value, str) else _SHORT.repr(value)
+    text = _SHORT.repr(value)
+    text = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return f"the text {text}" if isinstance(value, str) else text
 
 
 class JsonRow:

@@ -155,5 +155,5 @@ def test_no_run_folder(tmp_path):
 def test_figures_that_nest_without_end_are_named_among_the_problems(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n' + '{"a":' * 3000 + "1" + "}" * 3000 + "\n")
     (tmp_path / "environment.json").write_text("[" * 5000)
-    page = write_report(tmp_path, {}).read_text()
+    page = write_report(tmp_path).read_text()
     assert "line 2 is not JSON" in page and "environment.json: lists and mappings inside each other" in page
