@@ -192,7 +192,7 @@ def photos(tmp_path):
 
 def predict(monkeypatch, photos, out, *words, level=100):
     monkeypatch.setattr("segfoundry.trainer.prediction.predictor.load_predictor", lambda *_: predictor(Light(level)))
-    return main(["predict", "--weights", str(photos), "--input", str(photos), "--output", str(out), *words])
+    return main(["predict", "--weights", str(photos / "a.png"), "--input", str(photos), "--output", str(out), *words])
 
 
 def test_every_place_asks_the_registry(bright, tmp_path):
