@@ -6,6 +6,9 @@ from pathlib import Path
 
 from .errors import nearest
 
+MOST_NAME_BYTES = 255
+"""Of one part of a path, on every common file system."""
+
 _NAMES_LOOKED_AT = 10_000  # of a folder, for the name nearest to a mistyped one
 
 

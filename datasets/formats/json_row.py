@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...utils.errors import DataError
+from ...utils.paths import MOST_NAME_BYTES
 
 LARGEST = 2**53
 """The largest whole number that JSON readers agree on."""
 
 _LARGEST_ID = 2**63 - 1
-_MOST_BYTES = 255  # of a part of a path, on every common file system
 _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxstring = 2, 5, 50
 _LONGEST = 60  # characters of a value in a message
@@ -123,7 +123,7 @@ class JsonRow:
             parts = os.fsencode(value).split(b"/")
         except UnicodeEncodeError:
             raise self.wrong(name, "the name of a file") from None
-        if b"\0" in b"".join(parts) or parts[-1] in (b"", b".", b"..") or max(map(len, parts)) > _MOST_BYTES:
+        if b"\0" in b"".join(parts) or parts[-1] in (b"", b".", b"..") or max(map(len, parts)) > MOST_NAME_BYTES:
             raise self.wrong(name, "the name of a file")
         return value
 

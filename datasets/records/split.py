@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...utils.errors import DataError, did_you_mean
+from ...utils.paths import MOST_NAME_BYTES
 from ..formats.label_maps import UNLABELLED, ObjectCoding, SemanticCoding
 from ..formats.listing import NamePattern
 from ..strokes.base import START_PROMPTS
@@ -177,10 +179,15 @@ def find_path(base: Path, value: Any, where: str) -> Path:
     A path is also looked for with / where Windows writes a backslash.
 
     Raises:
-        DataError: neither text nor a list of texts.
+        DataError: neither text nor a list of texts, or a name that no file can have.
     """
     values = value if isinstance(value, list) and value else [value]
     written = [text(v, where) for v in values]
+    for name in (part for path in written for part in path.replace("\\", "/").split("/")):
+        if len(os.fsencode(name)) > MOST_NAME_BYTES:
+            raise DataError(
+                f"{where}: a name of {len(os.fsencode(name))} bytes; no file has one above {MOST_NAME_BYTES}"
+            )
     forms = dict.fromkeys(form for path in written for form in (path, path.replace("\\", "/")))
     paths = [(base / form).absolute() for form in forms]
     return next((path for path in paths if path.exists()), paths[0])

@@ -128,6 +128,7 @@ def test_missing_and_binary_files(tmp_path):
         (lambda d: d.update(aliases={"a": ["val"]}), "aliases.a: no split ['val']"),
         (lambda d: d["splits"]["val"].update(semantic_values={3: [1]}), "values.3: no category has the id [1]"),
         (lambda d: d["splits"]["val"].update(semantic_values={3: True}), "values.3: no category has the id True"),
+        (lambda d: d.update(root="x" * 300), "root: a name of 300 bytes; no file has one above 255"),
         (lambda d: d["splits"]["val"].update(optional=0), "splits.val.optional: 0, expected a list of keys"),
         (lambda d: d["categories"][0].update(id=2**31), "id: 2147483648, expected a whole number up to 2147483647"),
         (lambda d: d["categories"][0].update(isthing="false"), "isthing: 'false', expected true"),
