@@ -83,6 +83,8 @@ def score_panoptic(
     gt_data = read_panoptic_json(truth.json, categories=True)
     categories = _categories(truth.json, gt_data["categories"])
     tasks = list(_tasks(truth, gt_data["annotations"], prediction, categories))
+    if protocol.reference_area:
+        _check_areas(truth.json, tasks)
     counts = _hotcoco_counts(truth, prediction, protocol, tasks, categories) if accelerate else None
     engine = "own" if counts is None else "hotcoco"
     if counts is None:
@@ -203,6 +205,17 @@ def _segments(path: Path, annotation: Mapping[str, Any], categories: Mapping[int
             raise DataError(f"{where} has category {entry['category_id']}, which the ground truth does not define")
         segments[entry["id"]] = SegmentInfo(entry["category_id"], bool(entry["iscrowd"]), entry.get("area"))
     return segments
+
+
+def _check_areas(path: Path, tasks: Sequence[_Task]) -> None:
+    """Refuses areas of 0 where they are believed: such a segment has no overlap to speak of."""
+    for task in tasks:
+        for identifier, segment in task.gt.items():
+            if segment.claimed_area == 0:
+                raise DataError(
+                    f"{path}: image {task.image_id}: segment {identifier} has the area 0, expected its pixels "
+                    "(without --reference_area they are counted)"
+                )
 
 
 def _tally(tasks: list[_Task], protocol: PanopticProtocol, workers: int) -> PanopticTally:

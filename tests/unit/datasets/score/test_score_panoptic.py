@@ -100,6 +100,15 @@ def test_wrong_areas_are_recounted_with_a_warning_or_believed(copy):
     assert believed["All"]["sq"] > 1
 
 
+@pytest.mark.parametrize("accelerate", [True, False])
+def test_an_area_of_nothing_is_counted_again_or_refused(copy, accelerate):
+    edit(copy / "gt.json", lambda d: d["annotations"][0]["segments_info"][0].update(area=0))
+    with pytest.warns(UserWarning, match="1 ground-truth areas differ"):
+        score_panoptic(*sides(copy), accelerate=accelerate)
+    with pytest.raises(DataError, match=r"gt\.json: image \d+: segment \d+ has the area 0"):
+        score_panoptic(*sides(copy), protocol=REFERENCE, accelerate=accelerate)
+
+
 def test_missing_area_and_iscrowd_and_text_ids_are_fine(copy):
     def strip(data):
         for annotation in data["annotations"]:
