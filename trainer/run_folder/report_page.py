@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -118,8 +119,14 @@ def _read_lines(path: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
         except ValueError:
             problems.append(f"{path}: line {number} is not JSON")
             continue
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            yield {k: v for k, v in _flatten(entry) if isinstance(v, (int, float)) and not isinstance(v, bool)}
+        figures = {k: v for k, v in _flatten(entry) if _is_figure(v)}
+        if isinstance(figures.get("step"), int):
+            yield figures
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether a value is a number that can be drawn; whole numbers of JSON may be larger."""
+    return isinstance(value, float) or type(value) is int and abs(value) <= sys.float_info.max
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -83,10 +83,9 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot create the run folder {self.path}: {error.strerror}; set SAVE_DIR or EXP_NAME"
-            ) from error
+        except (OSError, ValueError) as error:  # a ValueError: a NUL in the name
+            problem = error.strerror if isinstance(error, OSError) else error
+            raise UserError(f"cannot create the run folder {self.path}: {problem}; set SAVE_DIR or EXP_NAME") from error
         self._take_lock()
         if resume == "never" and self.holds_run():
             raise UserError(

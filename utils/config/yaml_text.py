@@ -124,8 +124,6 @@ class Walker:
 
 
 def _scalar(node: yaml.ScalarNode) -> Any:
-    if "\0" in node.value:
-        raise ConfigError(f"line {node.start_mark.line + 1}: a text holds a NUL")
     if node.style is not None:
         return node.value
     return None if node.value == "" or node.value in NULL_WORDS else Plain(node.value)

@@ -157,3 +157,10 @@ def test_figures_that_nest_without_end_are_named_among_the_problems(tmp_path):
     (tmp_path / "environment.json").write_text("[" * 5000)
     page = write_report(tmp_path).read_text()
     assert "line 2 is not JSON" in page and "environment.json: lists and mappings inside each other" in page
+
+
+def test_lines_whose_step_or_figures_are_no_numbers(tmp_path):
+    lines = ['{"step": true, "loss": 1}', '{"step": "7", "loss": 1}', f'{{"step": 3, "loss": 1{"0" * 400}, "lr": 0.5}}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
+    assert "3 steps" in report_page.write_report(tmp_path, report_figures()).read_text()
+    assert list(report_page._read_lines(tmp_path / "metrics.jsonl", [])) == [{"step": 3, "lr": 0.5}]

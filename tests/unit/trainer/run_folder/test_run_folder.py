@@ -207,3 +207,10 @@ def test_weights_of_other_trainers_folders(tmp_path, place):
 def test_a_folder_without_weights_names_what_was_looked_for(tmp_path):
     with pytest.raises(CheckpointError, match=r"looked for.*model_state_dict_best\.pt"):
         run_weights(tmp_path)
+
+
+def test_a_name_that_no_folder_can_have(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name, problem in (("a\0b", "null byte"), ("file/run", "Not a directory"), ("x" * 300, "name too long")):
+        with pytest.raises(UserError, match=f"cannot create the run folder .*{problem}; set SAVE_DIR or EXP_NAME"):
+            opened(tmp_path / name)
