@@ -112,7 +112,7 @@ def _with_bases(path: Path, label: str, text: str, found: list, including: tuple
 
 def _read_base(name: str, path: Path, place: str, including: tuple[Path, ...]) -> list[Entry]:
     base = (path.parent / user_path(name)).resolve()
-    if not base.is_file():
+    if not os.path.isfile(base):  # of a name that no file can have: False, where pathlib raises
         raise ConfigError(f"{place}: {BASE_KEY} {name} does not exist{_similar_file(base)}")
     return _read_file(base, (*including, path))
 

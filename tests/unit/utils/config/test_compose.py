@@ -276,3 +276,9 @@ def test_json_pieces_without_end(piece, message):
 def test_a_word_that_nests_without_end():
     with pytest.raises(ConfigError, match="levels deep"):
         load_config([], ["MODEL.NAME", "sam", "DATASETS.TRAIN", "[" * 3000])
+
+
+def test_a_base_whose_name_no_file_can_have_is_missing(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"_BASE_: {'9' * 300}.yaml\n")
+    with pytest.raises(ConfigError, match="_BASE_ 999.* does not exist"):
+        load_config([tmp_path / "a.yaml"])
